@@ -1,0 +1,181 @@
+/*
+ * config.h - the configuration as a tree of structs.
+ *
+ * One table (proxy/base/config_keys.c) has a row per key: name, type, range, default
+ * and one line of doc. The reader, the errors, `consentctl config reference` and the
+ * test that conf/consentd.json names every key all come from it.
+ *
+ * Errors name file, line and path, say what would be right, and for an unknown key the
+ * nearest known one. Paths of files are absolute here: relative ones are resolved
+ * against the configuration file's folder. Durations are milliseconds, sizes bytes.
+ *
+ * Immutable after loading. All strings and arrays belong to the config and live until
+ * config_free(); an optional string that is not set is NULL.
+ */
+#ifndef CONSENTD_CONFIG_H
+#define CONSENTD_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "consentd/attr.h"
+#include "consentd/buf.h"
+#include "consentd/fault.h"
+#include "consentd/log.h"
+#include "consentd/str.h"
+
+#define CONFIG_TEXT_MAX (4u << 20) /* bytes of a configuration file */
+
+/* Lists: `items` has cnt elements and is NULL when cnt is 0. */
+struct config_texts {
+    const char *const *items;
+    size_t cnt;
+};
+
+struct config_limits {                  /* "limits": what one peer may ask of us */
+    uint64_t header_size;               /* bytes of one request or response head */
+    unsigned fields;                    /* header fields in one head */
+    uint64_t target;                    /* bytes of a request target */
+    unsigned connections;               /* client connections per worker */
+    uint64_t request_header_timeout_ms; /* first byte to end of head */
+    uint64_t body_timeout_ms;           /* silence within a request body */
+    uint64_t keepalive_timeout_ms;      /* silence between two requests */
+    uint64_t send_timeout_ms;           /* no byte taken by a client we send to */
+    uint64_t inline_script;             /* bytes of one inline script that are looked at */
+    uint64_t tag;                       /* bytes of one HTML tag */
+    unsigned pcre_match_limit;          /* steps of one regular expression match */
+};
+
+struct config_cert {  /* "listen[].tls.certificates[]" */
+    const char *cert; /* PEM file: the chain, leaf first */
+    const char *key;  /* PEM file */
+};
+
+enum config_tls_version { CONFIG_TLS_1_3 = 0, CONFIG_TLS_1_2 };
+
+struct config_tls { /* "listen[].tls" */
+    const struct config_cert *certs;
+    size_t cert_cnt;
+    enum config_tls_version min_version;
+};
+
+struct config_listen {   /* "listen[]" */
+    const char *address; /* "0.0.0.0:443", "[::]:443", "unix:/path" */
+    bool redirect_https; /* "redirect": "https": answer 308 to https and nothing else */
+    bool has_tls;        /* a "tls" object was given */
+    struct config_tls tls;
+};
+
+struct config_ledger {             /* "ledger" */
+    const char *journal;           /* folder of the segments */
+    uint64_t journal_retention_ms; /* kept at least so long after Redis has them */
+    uint64_t segment_size;         /* bytes of one segment */
+    const char *name;              /* "<site>" in Redis keys and the log's origin line */
+    unsigned node;                 /* 1-255; part of every token */
+    const char *redis;             /* URL; NULL: the journal alone is the store */
+    const char *redis_ca;          /* PEM file for rediss:// */
+    const char *redis_password_file;
+};
+
+struct config_admin {   /* "admin" */
+    const char *socket; /* path of the unix socket; NULL: state_dir/admin.sock */
+    const char *group;  /* group that may connect; NULL: only root and the run user */
+};
+
+/* What happens to a cookie that no rule set knows. */
+enum config_unknown { CONFIG_UNKNOWN_DENY = 0, CONFIG_UNKNOWN_ALLOW };
+
+/* Mode of a rule set on one site. */
+enum config_mode { CONFIG_MODE_ENFORCE = 0, CONFIG_MODE_REPORT, CONFIG_MODE_OFF };
+
+/* "html_encoding": how rewritten HTML is asked for and sent. */
+enum config_encoding {
+    CONFIG_ENCODING_AUTO = 0, /* identity from near origins, encoded again for the client */
+    CONFIG_ENCODING_IDENTITY, /* always uncompressed to the client */
+};
+
+struct config_set_mode { /* one member of "sites[].rule_sets" */
+    const char *set;
+    enum config_mode mode;
+};
+
+struct config_site {             /* "sites[]" */
+    const char *name;            /* for logs, errors and consentctl */
+    struct config_texts hosts;   /* lower case; the first is the site id in tokens */
+    struct config_texts origins; /* URLs, tried in turn */
+    const char *origin_ca;       /* PEM file for https origins; NULL: the system's */
+    const char *policy;          /* file */
+    const char *prefix;          /* begins and ends with "/" */
+    const char *cookie_domain;   /* shares the consent with its subdomains; NULL: host only */
+    enum config_unknown unknown_cookies;
+    enum config_encoding html_encoding;
+    const struct config_set_mode *rule_sets;
+    size_t rule_set_cnt;
+    const char *rules_json;       /* "rules": the site's own, as JSON text ("[]" when none) */
+    unsigned rules_line;          /* line of "rules" in the file, for errors; 0 when absent */
+    bool shared_cache;            /* rewritten HTML may be stored by shared caches */
+    bool banner;                  /* inject the banner */
+    bool preserve_host;           /* the origin sees the visitor's Host */
+    bool allow_cleartext_consent; /* give the cookie without TLS, not only on loopback */
+    uint64_t connect_timeout_ms;
+    uint64_t response_timeout_ms;    /* request sent to response head, and silence in a body */
+    uint64_t origin_idle_timeout_ms; /* a kept origin connection is closed after this */
+    unsigned origin_connections;     /* per worker */
+    uint64_t max_age_ms;             /* life of a decision */
+};
+
+struct config {
+    const char *path;      /* as given, for messages */
+    unsigned workers;      /* 0: one per core */
+    const char *user;      /* NULL: consentd if it exists, else nobody */
+    const char *group;     /* NULL: the user's */
+    const char *state_dir; /* rules.json, keks.json, sockets */
+    const char *keys;      /* file */
+    const char *rules;     /* folder that has sets/ */
+    uint64_t drain_timeout_ms;
+    enum log_level log_level;
+    const char *access_log; /* NULL: off; "stderr"; else a path */
+    struct config_limits limits;
+    const struct config_listen *listens;
+    size_t listen_cnt;
+    struct config_ledger ledger;
+    struct config_admin admin;
+    const struct config_site *sites;
+    size_t site_cnt;
+    struct config_memory *memory; /* private: owns all of the above */
+};
+
+/* Parses text; `name` is for messages, `dir` for relative paths. Reads no file. */
+MUST_USE struct config *config_parse(const char *name, const char *dir, struct str text,
+                                     struct fault *f);
+
+/* Reads and parses a file. */
+MUST_USE struct config *config_load(const char *path, struct fault *f);
+
+/* NULL is fine. */
+void config_free(struct config *c);
+
+/* The site that serves host (canonical: lower case, no port), or NULL. */
+const struct config_site *config_site_of(const struct config *c, struct str host);
+
+/* One row of the table, as people see it. */
+struct config_doc {
+    const char *path;          /* "sites[].connect_timeout" */
+    const char *type;          /* "duration" */
+    const char *range;         /* "100ms to 10m", "" when free */
+    const char *default_value; /* "5s"; NULL: required; "" : unset */
+    const char *doc;           /* one line */
+};
+
+/* Calls fn for each key in the order of the table. */
+void config_each_key(void (*fn)(void *arg, const struct config_doc *doc), void *arg);
+
+/* The reference as text: every key with type, range, default and doc. */
+MUST_USE bool config_reference(struct buf *out);
+
+/* "15s", "250ms", "2m", "1h", "180d" to milliseconds; "64KiB", "2MiB", "512" to bytes. */
+MUST_USE bool config_duration(struct str s, uint64_t *ms_out);
+MUST_USE bool config_size(struct str s, uint64_t *bytes_out);
+
+#endif
