@@ -1,0 +1,85 @@
+/*
+ * ledger.h - the engine of the ledger process: sequence, group commit, acknowledge.
+ *
+ *   message ─▶ check ─▶ known eid? ─▶ queue ─┐            one batch per turn of the loop
+ *                                            ▼
+ *     ts, leaf ─▶ J, r, cmt, seal ─▶ journal_append (fdatasync) ─▶ acks ─▶ shipper
+ *
+ * While one fdatasync runs, messages pile up in the socket buffers and make the next
+ * batch: no timer, no delay when idle. Every site of the machine shares this one
+ * sequence; the event's host tells them apart.
+ *
+ * A journal that can't be written never takes the site down: events that grant
+ * something are answered LEDGER_UNAVAILABLE, events that narrow are held in memory
+ * (at most LEDGER_HELD_MAX) and journaled first when there is space again.
+ */
+#ifndef CONSENTD_LEDGER_H
+#define CONSENTD_LEDGER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "consentd/attr.h"
+#include "consentd/fault.h"
+#include "consentd/ledger_msg.h"
+#include "consentd/str.h"
+
+#define LEDGER_QUEUE_MAX 4096   /* messages waiting for a commit; more are not available */
+#define LEDGER_HELD_MAX  4096   /* narrowings held while the journal can't be written */
+#define LEDGER_EIDS_MAX  262144 /* events remembered for repetitions */
+#define LEDGER_EIDS_MS   600000 /* how far back they are read from the journal on start */
+
+struct ledger;
+struct loop;
+
+/* All texts and keys are copied. */
+struct ledger_config {
+    const char *journal_dir;
+    const char *keks_path;
+    const char *site;       /* the log's name in Redis keys and origin lines */
+    uint8_t node;           /* this machine's log; a new number begins a new log */
+    uint64_t segment_size;  /* bytes */
+    uint64_t retention_ms;  /* shipped segments older than this are removed */
+    uint64_t lock_wait_ms;  /* for a predecessor's lock */
+    const uint8_t *idx_key; /* 32 bytes: subject tags */
+    struct str redis_url;   /* empty: the journal alone; see redis.h for the forms */
+    struct str redis_user, redis_password;
+    struct str redis_ca; /* PEM; empty: the system's */
+};
+
+struct ledger_ops {
+    /*
+     * The answer to ledger_event or ledger_oplog for `peer`; *ack is borrowed. Comes
+     * after the turn in which the message was given, never from inside that call.
+     */
+    void (*on_ack)(void *owner, uint64_t peer, const struct ledger_ack *ack);
+    /*
+     * Recovery and the first comparison with Redis are through (or Redis did not answer
+     * in time): messages are being committed. Before that they queue.
+     */
+    void (*on_ready)(void *owner);
+};
+
+/*
+ * Opens keys and journal (blocking, may wait lock_wait_ms), recovers, connects to Redis
+ * in the background. NULL and *f when the journal or the keys can't be used.
+ */
+MUST_USE struct ledger *ledger_new(struct loop *loop, const struct ledger_config *cfg,
+                                   const struct ledger_ops *ops, void *owner, struct fault *f);
+
+/* Commits what is queued, closes the journal, drops the link to Redis. NULL is fine. */
+void ledger_free(struct ledger *l);
+
+/*
+ * The payload of an IPC_EVENT from `peer` (the caller's number for the socket; an ack
+ * for a peer that is gone is the caller's to drop). Malformed: LEDGER_REFUSED.
+ */
+void ledger_event(struct ledger *l, uint64_t peer, struct str payload);
+
+/* The payload of an IPC_OPLOG: recorded as a leaf like any event. */
+void ledger_oplog(struct ledger *l, uint64_t peer, struct str payload);
+
+/* Fills *out; id is the caller's. */
+void ledger_status_get(const struct ledger *l, struct ledger_status *out);
+
+#endif

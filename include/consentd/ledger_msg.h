@@ -1,0 +1,107 @@
+/*
+ * ledger_msg.h - what workers and the admin say to the ledger process, and its answers.
+ *
+ * Travels as the payload of IPC_EVENT, IPC_OPLOG, IPC_ACK and IPC_LEDGER_STATUS over the
+ * SEQPACKET pairs (ipc.h). Both ends are the same binary on the same machine: integers
+ * are native. Every message is checked against its length before a field is read.
+ *
+ *   IPC_EVENT          struct ledger_event_head, then the texts (ledger_event_encode)
+ *   IPC_OPLOG          struct ledger_oplog_head, then JSON text of one object
+ *   IPC_ACK            struct ledger_ack, the answer to both
+ *   IPC_LEDGER_STATUS  request: u64 id; answer: struct ledger_status
+ *
+ * A sender keeps what is not acknowledged and sends it again on a new socket: the
+ * ledger knows the eid and answers with what it did the first time.
+ */
+#ifndef CONSENTD_LEDGER_MSG_H
+#define CONSENTD_LEDGER_MSG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "consentd/attr.h"
+#include "consentd/record.h"
+#include "consentd/str.h"
+
+#define LEDGER_MSG_VERSION   1
+#define LEDGER_EVENT_MSG_MAX 2048                    /* bytes of an IPC_EVENT payload */
+#define LEDGER_OPLOG_MSG_MAX (RECORD_OPLOG_MAX + 64) /* bytes of an IPC_OPLOG payload */
+
+enum ledger_ack_status {
+    LEDGER_UNAVAILABLE = 0, /* not recorded and not going to be: a grant may not be given */
+    LEDGER_RECORDED,        /* durable; node, leaf and ts_ms are valid */
+    LEDGER_DEFERRED,        /* a narrowing, held in memory until there is space; no leaf yet */
+    LEDGER_REFUSED,         /* the message is not valid: our bug or a version mismatch */
+};
+
+/* Flags of an event message. */
+#define LEDGER_EVENT_NARROWS 0x1u /* grants nothing that the token presented did not grant */
+#define LEDGER_EVENT_NEW_SUBJECT                                                                   \
+    0x2u /* the subject id was drawn for this request: a repetition may have another */
+
+/* The event as its worker knows it; ts_ms is ignored, the ledger sets it. */
+struct ledger_event_msg {
+    uint64_t req_id; /* the sender's own; comes back in the ack */
+    unsigned flags;
+    struct consent_event event;
+    const char *names[RECORD_PURPOSES]; /* of the bits in grant and deny; others NULL */
+};
+
+struct ledger_ack {
+    uint64_t req_id;
+    uint64_t leaf;
+    uint64_t ts_ms;
+    uint32_t status; /* enum ledger_ack_status */
+    uint32_t expires_s;
+    uint32_t epoch;
+    uint16_t grants; /* of the event recorded, as sent */
+    uint8_t node;
+    uint8_t duplicate;   /* 1: the eid was known, these are the values of its first record */
+    uint8_t subject[16]; /* of the event recorded: goes into the token */
+};
+
+/* How the link to Redis is. */
+enum ledger_ship_state {
+    LEDGER_SHIP_DOWN = 0, /* not connected, or connecting */
+    LEDGER_SHIP_OFF,      /* no Redis configured: the journal is the store */
+    LEDGER_SHIP_REPLAY,   /* behind, catching up */
+    LEDGER_SHIP_LIVE,     /* nothing waits but what is in flight */
+    LEDGER_SHIP_BLOCKED,  /* Redis refuses writes, or knows more than we do: see the log */
+};
+
+struct ledger_status {
+    uint64_t id; /* of the request */
+    uint64_t next_leaf, first_leaf;
+    uint64_t shipped_leaf; /* the next leaf Redis lacks (0 with LEDGER_SHIP_OFF) */
+    uint64_t lag_ms;       /* age of the oldest record Redis lacks */
+    uint64_t bytes;        /* of all segments */
+    uint64_t recorded, duplicates, refused, unavailable; /* since the start */
+    uint64_t gap_from, gap_to;                           /* leaves that no store has; equal: none */
+    uint32_t segments;
+    uint32_t held;   /* narrowings in memory, not yet in the journal */
+    uint32_t ship;   /* enum ledger_ship_state */
+    uint32_t failed; /* 1: the journal can't be written; 2: too little space for grants */
+    uint8_t node;
+    uint8_t pad[7];
+    char site[256];  /* the log's name, NUL-terminated */
+    char error[256]; /* the last trouble with Redis or the disk, "" if none */
+};
+
+/* Writes a message into out[cap]; its length, or 0 when a text is too long. */
+MUST_USE size_t ledger_event_encode(const struct ledger_event_msg *msg, uint8_t *out, size_t cap);
+
+/* Reads one; texts and names point into `in`, which must outlive *msg_out. False: malformed. */
+MUST_USE bool ledger_event_decode(struct str in, struct ledger_event_msg *msg_out);
+
+/* An operator record: json is one object (any form; the ledger makes it canonical). */
+MUST_USE size_t ledger_oplog_encode(uint64_t req_id, struct str json, uint8_t *out, size_t cap);
+MUST_USE bool ledger_oplog_decode(struct str in, uint64_t *req_id_out, struct str *json_out);
+
+/* An ack read from a message; false on a wrong length. */
+MUST_USE bool ledger_ack_decode(struct str in, struct ledger_ack *out);
+
+/* The status as one JSON object, for the admin API and consentctl. */
+MUST_USE bool ledger_status_json(const struct ledger_status *st, struct buf *out);
+
+#endif

@@ -1,0 +1,71 @@
+/*
+ * ship.h - carries the journal to Redis, exactly once, whatever Redis does meanwhile.
+ *
+ *   T = {c:<site>:<node>:<yyyymm>}
+ *   T:hw  last leaf applied        T:ev  stream, id <ts>-<leaf>, field e = month || sealed
+ *   T:rk:<leaf/100>  leaf -> r     T:sx:<3 hex>  subject tag -> (ts, leaf)*
+ *   T:st:<yyyymmdd>  counters      T:gap  leaves that were lost: first -> last
+ *   c:own:<site>:<node>  the writer that may write
+ *
+ * The journal is the queue: a Redis that is away costs disk, not memory. One script
+ * applies 16 to 64 records atomically behind the high-water mark hw; every write in it
+ * is absolute, since a cut AOF may run a transaction twice. hw is compared on every
+ * connect, and an owner key that is gone tells that Redis was emptied: then the journal
+ * is replayed from the first leaf Redis lacks.
+ */
+#ifndef CONSENTD_SHIP_H
+#define CONSENTD_SHIP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "consentd/attr.h"
+#include "consentd/fault.h"
+#include "consentd/ledger_msg.h"
+#include "consentd/str.h"
+
+#define SHIP_BATCH_RECORDS 64           /* records of one script call */
+#define SHIP_BATCH_BYTES   (128u << 10) /* sealed bytes of one script call */
+#define SHIP_MONTHS_MAX    120          /* months compared on connect */
+
+struct journal;
+struct keks;
+struct loop;
+struct rlink_config;
+struct ship;
+
+struct ship_config {
+    const char *site; /* copied */
+    uint8_t node;
+    const char *journal_dir; /* copied */
+    struct journal *journal; /* borrowed: where the durable end is */
+    const struct keks *keks; /* borrowed: records are opened to count them */
+    const struct rlink_config *redis;
+};
+
+struct ship_ops {
+    /* After a connect: Redis has every leaf below `leaf` that it ever had. Once per connect. */
+    void (*on_compared)(void *owner, uint64_t leaf);
+    /* Nothing is behind any more (once per catching up). */
+    void (*on_caught_up)(void *owner);
+};
+
+MUST_USE struct ship *ship_new(struct loop *loop, const struct ship_config *cfg,
+                               const struct ship_ops *ops, void *owner, struct fault *f);
+void ship_free(struct ship *s); /* NULL is fine */
+
+/* The journal grew. Cheap; to be called after every commit. */
+void ship_kick(struct ship *s);
+
+/* The leaf behind the last one that Redis confirmed. */
+uint64_t ship_leaf(const struct ship *s);
+enum ledger_ship_state ship_state(const struct ship *s);
+const char *ship_error(const struct ship *s); /* the last trouble, "" if none */
+
+/* Leaves that neither Redis nor the journal has; equal: none. */
+void ship_gap(const struct ship *s, uint64_t *from_out, uint64_t *to_out);
+
+/* Redis says that what it has is on its disk: segments below ship_leaf may go. */
+bool ship_is_persistent(const struct ship *s);
+
+#endif
