@@ -1,0 +1,76 @@
+/*
+ * decide.h - (thing, grants, rules) -> verdict. Pure. layer: policy
+ *
+ * The thing is a cookie name, a URL, or the text of an inline script. Precedence: the site's own
+ * rules; then exact before regex before prefix; essential before the rest (for URLs: path,
+ * then query, then the longer host, then the longer prefix, then essential). A rule passes when
+ * ANY of its categories is granted. Two rules of the same rank: the denied one decides.
+ *
+ * A set in mode `off` is not asked. One in mode `report` decides nothing: what it would have
+ * removed passes as VERDICT_REPORT unless another set removes it.
+ *
+ * What is in doubt is removed: a URL that url.h calls suspect, a pattern that hits its limit.
+ */
+#ifndef CONSENTD_DECIDE_H
+#define CONSENTD_DECIDE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "consentd/attr.h"
+#include "consentd/cookie.h"
+#include "consentd/ruleset.h"
+#include "consentd/snapshot.h"
+#include "consentd/str.h"
+#include "consentd/url.h"
+
+enum verdict_action {
+    VERDICT_STRIP = 0, /* must not reach the browser or the origin */
+    VERDICT_REPORT,    /* passes; a set in report mode would have removed it: count it */
+    VERDICT_PASS,
+};
+
+struct verdict {
+    enum verdict_action action;
+    bool limited;              /* a pattern hit its limit and was taken as a match: count it */
+    uint16_t categories;       /* of the rule that decided; 0 when no rule did */
+    const struct ruleset *set; /* who decided (also for PASS), or NULL: nobody knows it */
+    const char *rule;          /* what matched, as written, or why ("unknown cookie"); never NULL */
+};
+
+/* Everything a decision depends on besides the thing. Lives on the caller's stack. */
+struct decider {
+    const struct snapshot *snapshot; /* NULL: no rules are known, everything is removed */
+    uint16_t grants;                 /* category bits of the verified token; 0: undecided */
+    bool unknown_cookies_deny;       /* the site's "unknown_cookies" */
+};
+
+/* The cookie with exactly this name. The consent cookie itself is the caller's business. */
+MUST_USE struct verdict decide_cookie(const struct decider *d, struct str name);
+
+/*
+ * A name that only some readers see (percent-decoded, PHP's underscore, unquoted …): removed
+ * if a rule denies it; being unknown or essential counts only for the exact name.
+ */
+MUST_USE struct verdict decide_cookie_alias(const struct decider *d, struct str name);
+
+/* A whole pair: its name and every other name that a reader could see in it (cookie.h). */
+MUST_USE struct verdict decide_cookie_pair(const struct decider *d, const struct cookie_pair *pair);
+
+/*
+ * A URL that the page would fetch. A host of the site itself is also held against the "@site"
+ * rules. Without URL_NETWORK (data:, about:, mailto:) it passes.
+ */
+MUST_USE struct verdict decide_url(const struct decider *d, const struct url *url);
+
+/*
+ * The text of an inline script or an event handler. Comments do not count; strings do, since
+ * loaders keep the URL in one. Linear in the text, at most DECIDE_INLINE_MAX bytes.
+ */
+#define DECIDE_INLINE_MAX (16u << 20)
+MUST_USE struct verdict decide_inline(const struct decider *d, struct str text);
+
+/* A request to the site itself, as "path?query" in canonical form: the "@site" rules alone. */
+MUST_USE struct verdict decide_site_path(const struct decider *d, struct str path_and_query);
+
+#endif
