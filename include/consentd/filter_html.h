@@ -1,0 +1,62 @@
+/*
+ * filter_html.h - the rewriter with rules: the engine that pages go through. layer: serve
+ *
+ * html/rewriter.c knows HTML and policy/decide.c knows rules; this joins the two: every URL and
+ * every piece of code that the rewriter finds is resolved and judged. The proxy uses it for
+ * answers, `consentctl filter` for files, tests and benchmarks for both.
+ *
+ * No I/O: the output goes to a callback. One engine is one page.
+ */
+#ifndef CONSENTD_FILTER_HTML_H
+#define CONSENTD_FILTER_HTML_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "consentd/attr.h"
+#include "consentd/decide.h"
+#include "consentd/rewriter.h"
+#include "consentd/str.h"
+#include "consentd/url.h"
+
+struct buf;
+struct html_engine;
+
+/* What a page is judged by. Copied; what it points to must outlive the engine. */
+struct html_engine_setup {
+    struct decider decider;    /* rules and grants */
+    struct url page;           /* the document's address: relative URLs are read against it */
+    struct html_limits limits; /* zero fields: the rewriter's defaults */
+};
+
+struct html_engine_ops {
+    /* Output, in order; the bytes are borrowed. False stops for good. */
+    bool (*on_output)(void *owner, const uint8_t *data, size_t len);
+
+    /* Text to inject where the body begins; NULL, or false: nothing. */
+    bool (*on_body_start)(void *owner, struct buf *out);
+
+    /*
+     * Something was removed (STRIP), or would have been (REPORT). thing is the URL or the cookie
+     * name, empty for code; not for logs. NULL: nobody wants to know. A page that browsers
+     * may read in two ways can show the same thing twice.
+     */
+    void (*on_verdict)(void *owner, const struct verdict *verdict, struct str thing);
+};
+
+/* Never NULL. owner is handed to the callbacks. */
+struct html_engine *html_engine_new(const struct html_engine_setup *setup,
+                                    const struct html_engine_ops *ops, void *owner);
+
+/* The next bytes, and the end. False: as rewriter_push(): the page must be cut off. */
+MUST_USE bool html_engine_push(struct html_engine *engine, struct str in);
+MUST_USE bool html_engine_end(struct html_engine *engine);
+
+/* What happened so far; borrowed, valid until the engine is freed. */
+const struct html_counts *html_engine_counts(const struct html_engine *engine);
+
+/* NULL is fine. */
+void html_engine_free(struct html_engine *engine);
+
+#endif

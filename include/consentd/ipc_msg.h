@@ -1,0 +1,59 @@
+/*
+ * ipc_msg.h - every message between our processes, in one list. layer: net
+ *
+ * The payload of each type is fixed by the struct or the module named beside it; the
+ * receiver checks the length before it reads a field (ipc_msg_is_sane for the fixed ones,
+ * the decoder of the module for the others). A type that is not listed for the
+ * receiving role is a bug of ours and closes the link.
+ */
+#ifndef CONSENTD_IPC_MSG_H
+#define CONSENTD_IPC_MSG_H
+
+#include <stdint.h>
+
+enum ipc_type {
+    IPC_NONE = 0,
+    /* master -> child */
+    IPC_LISTEN,   /* struct ipc_listen, with the listening socket */
+    IPC_PEER,     /* struct ipc_peer, with one end of a new socket pair */
+    IPC_START,    /* no payload: everything was sent, go */
+    IPC_DRAIN,    /* no payload: stop accepting, finish, exit */
+    IPC_RULES,    /* struct ipc_rules, then the rule state as JSON text */
+    IPC_LOG_OPEN, /* no payload: open the log files again */
+    /* child -> master */
+    IPC_READY,      /* no payload: this child serves */
+    IPC_RULES_DONE, /* struct ipc_rules_done: a revision is in force here */
+    IPC_RELOAD,     /* no payload: the admin asks for what SIGHUP does */
+    /* worker, admin <-> ledger (ledger_msg.h) */
+    IPC_EVENT,
+    IPC_OPLOG,
+    IPC_ACK,
+    IPC_LEDGER_STATUS,
+    IPC_TYPE_CNT,
+};
+
+/* Which process a socket pair leads to. */
+enum ipc_role { IPC_ROLE_NONE = 0, IPC_ROLE_WORKER, IPC_ROLE_LEDGER, IPC_ROLE_ADMIN };
+
+struct ipc_listen {
+    uint32_t index; /* into config->listens */
+};
+
+struct ipc_peer {
+    uint32_t role; /* enum ipc_role of the other end */
+    uint32_t slot; /* its number, for the log */
+};
+
+struct ipc_rules {
+    uint64_t revision;
+    uint64_t request; /* the admin's own number; comes back in ipc_rules_done */
+};
+
+struct ipc_rules_done {
+    uint64_t revision;
+    uint64_t request;
+    uint32_t confirmed; /* workers that have it; from a worker: 1 */
+    uint32_t workers;   /* workers that were asked */
+};
+
+#endif

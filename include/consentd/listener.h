@@ -1,0 +1,40 @@
+/*
+ * listener.h - accepting connections on a socket. layer: net
+ *
+ * At most LISTENER_BUDGET connections per turn, so that those already here are not starved.
+ * When descriptors run out (EMFILE, ENFILE) the listener pauses and tries again a little
+ * later: the waiting connections stay in the kernel's queue and nothing spins.
+ */
+#ifndef CONSENTD_LISTENER_H
+#define CONSENTD_LISTENER_H
+
+#include <stdbool.h>
+#include <sys/socket.h>
+
+#include "consentd/attr.h"
+#include "consentd/fault.h"
+
+struct listener;
+struct loop;
+
+#define LISTENER_BUDGET   64   /* connections accepted per turn */
+#define LISTENER_BACKLOG  4096 /* connections that wait in the kernel */
+#define LISTENER_PAUSE_MS 200  /* after running out of descriptors */
+
+/*
+ * Binds and listens: "0.0.0.0:443", "[::]:443", "127.0.0.1:0", "unix:/path" (an old socket
+ * file is replaced). Returns a non-blocking descriptor, close-on-exec, or -1 with the reason.
+ */
+MUST_USE int listener_bind(const char *address, struct fault *f);
+
+/* A new connection: non-blocking, close-on-exec, TCP_NODELAY. The callee owns fd. */
+typedef void (*listener_fn)(void *owner, int fd, const struct sockaddr *peer, socklen_t len);
+
+/* Accepts on fd, which it closes when it is freed. Never NULL. */
+struct listener *listener_new(struct loop *loop, int fd, listener_fn on_accept, void *owner);
+
+void listener_pause(struct listener *l);  /* no more accepts; the socket stays open */
+void listener_resume(struct listener *l); /* goes on */
+void listener_free(struct listener *l);   /* NULL is fine; also from inside on_accept */
+
+#endif

@@ -1,0 +1,48 @@
+/*
+ * tls_ctx.h - what a TLS listener or a TLS client is made of. layer: net
+ *
+ * TLS 1.3 by default, 1.2 by configuration with forward-secret AEAD suites only; no
+ * compression, no renegotiation, no early data. The certificate is chosen by SNI: exact name,
+ * then wildcard, then the first one. Built from bytes (PEM): the files were read by the master.
+ */
+#ifndef CONSENTD_TLS_CTX_H
+#define CONSENTD_TLS_CTX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "consentd/attr.h"
+#include "consentd/fault.h"
+#include "consentd/str.h"
+
+struct tls_server;
+struct tls_client;
+
+#define TLS_TICKET_KEY_LEN 80 /* name 16, HMAC 32, AES 32: the same bytes in all workers */
+#define TLS_CERTS_MAX      64 /* certificates of one listener */
+
+struct tls_cert {
+    struct str chain_pem; /* leaf first */
+    struct str key_pem;
+    const char *name; /* of the file, for errors */
+};
+
+struct tls_server_opts {
+    const struct tls_cert *certs; /* at least one; the first is the default */
+    size_t cert_cnt;
+    bool allow_1_2;
+    const char *const *alpn; /* in the order of preference; NULL: "http/1.1" alone */
+    size_t alpn_cnt;
+    const uint8_t *ticket_key; /* TLS_TICKET_KEY_LEN bytes; NULL: random, this process only */
+};
+
+/* NULL with the file and the reason: not PEM, key and certificate do not belong together. */
+MUST_USE struct tls_server *tls_server_new(const struct tls_server_opts *opts, struct fault *f);
+void tls_server_free(struct tls_server *tls); /* connections keep what they need; NULL is fine */
+
+/* Verifies against ca_pem, or the system's store when it is empty. */
+MUST_USE struct tls_client *tls_client_new(struct str ca_pem, struct fault *f);
+void tls_client_free(struct tls_client *tls); /* NULL is fine */
+
+#endif
