@@ -30,7 +30,7 @@
 #define JOURNAL_BATCH_RECORDS 256          /* records of one batch at most */
 #define JOURNAL_BATCH_BYTES   (512u << 10) /* body bytes of one batch at most */
 #define JOURNAL_SEGMENT_MIN   (64u << 10)  /* smallest segment size allowed (tests) */
-#define JOURNAL_RECORD_HEAD   116          /* bytes of a record before its sealed part */
+#define JOURNAL_RECORD_HEAD   100          /* bytes of a record before its sealed part */
 
 enum journal_type {
     JOURNAL_NONE = 0,

@@ -24,7 +24,7 @@
 #include "consentd/ledger_msg.h"
 #include "consentd/str.h"
 
-#define LEDGER_QUEUE_MAX 4096   /* messages waiting for a commit; more are not available */
+#define LEDGER_QUEUE_MAX 16384  /* messages waiting for a commit; more are not available */
 #define LEDGER_HELD_MAX  4096   /* narrowings held while the journal can't be written */
 #define LEDGER_EIDS_MAX  262144 /* events remembered for repetitions */
 #define LEDGER_EIDS_MS   600000 /* how far back they are read from the journal on start */
@@ -50,7 +50,8 @@ struct ledger_config {
 struct ledger_ops {
     /*
      * The answer to ledger_event or ledger_oplog for `peer`; *ack is borrowed. Comes
-     * after the turn in which the message was given, never from inside that call.
+     * after the turn in which the message was given. Only LEDGER_UNAVAILABLE because the
+     * queue is full comes from inside that call.
      */
     void (*on_ack)(void *owner, uint64_t peer, const struct ledger_ack *ack);
     /*

@@ -22,7 +22,7 @@
 
 #define QUERY_LIMIT_MAX  1000 /* rows of one page */
 #define QUERY_CURSOR_LEN 56   /* characters of a cursor */
-#define QUERY_CHUNK      200  /* stream entries fetched at a time */
+#define QUERY_CHUNK      256  /* stream entries fetched at a time */
 
 struct keks;
 struct loop;
@@ -89,7 +89,7 @@ struct query_log {
 typedef bool (*query_row_fn)(void *arg, const struct query_row *row); /* false: stop here */
 typedef void (*query_end_fn)(void *arg, const struct query_end *end);
 
-/* False and *f when the question or its cursor makes no sense. */
+/* False and *f when the question makes no sense. The cursor is checked by the store. */
 MUST_USE bool query_check(const struct query_spec *spec, struct fault *f);
 
 /* From the segments in dir. end_out is always filled. */

@@ -24,9 +24,9 @@
 #include "consentd/ledger_msg.h"
 #include "consentd/str.h"
 
-#define SHIP_BATCH_RECORDS 64           /* records of one script call */
-#define SHIP_BATCH_BYTES   (128u << 10) /* sealed bytes of one script call */
-#define SHIP_MONTHS_MAX    120          /* months compared on connect */
+#define SHIP_BATCH_RECORDS 64         /* records of one script call */
+#define SHIP_BATCH_BYTES   (1u << 20) /* sealed bytes of one script call */
+#define SHIP_MONTHS_MAX    120        /* months compared on connect */
 
 struct journal;
 struct keks;
@@ -59,6 +59,8 @@ void ship_kick(struct ship *s);
 
 /* The leaf behind the last one that Redis confirmed. */
 uint64_t ship_leaf(const struct ship *s);
+uint64_t ship_lag_ms(const struct ship *s,
+                     uint64_t wall_ms); /* age of the oldest record it lacks */
 enum ledger_ship_state ship_state(const struct ship *s);
 const char *ship_error(const struct ship *s); /* the last trouble, "" if none */
 

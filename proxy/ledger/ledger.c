@@ -1,0 +1,302 @@
+/*
+ * ledger.c - contract in consentd/ledger.h: the engine's life, its queue and its clock.
+ *
+ * Messages queue until the end of the loop's turn, then one batch is committed; when more
+ * is waiting than a batch holds, the rest follows in the next turn. A tick a second looks
+ * after disk space, held narrowings and old segments.
+ */
+#include "consentd/ledger.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "consentd/clock.h"
+#include "consentd/crypto.h"
+#include "consentd/keks.h"
+#include "consentd/log.h"
+#include "consentd/mem.h"
+#include "consentd/metrics.h"
+#include "consentd/redis.h"
+#include "consentd/ship.h"
+#include "ledger_priv.h"
+
+#define TICK_MS 1000
+#define GATE_MS 3000  /* how long a torn journal waits for Redis' word at the start */
+#define TRIM_MS 60000 /* old segments are looked for this often */
+
+static void run_commit(void *arg)
+{
+    struct ledger *l = arg;
+    uint64_t before = journal_next_leaf(l->journal);
+
+    if (!l->ready)
+        return;
+    if (ledger_commit_batch(l, clock_wall_ms()))
+        loop_defer(l->loop, &l->commit);
+    metric_set(METRIC_LEDGER_SIZE, journal_next_leaf(l->journal));
+    if (l->ship != NULL && journal_next_leaf(l->journal) != before)
+        ship_kick(l->ship);
+}
+
+static void become_ready(struct ledger *l)
+{
+    if (l->ready)
+        return;
+    l->ready = true;
+    timer_clear(&l->gate);
+    log_info("ledger.ready", "records=%llu", (unsigned long long)journal_next_leaf(l->journal));
+    if (l->ops.on_ready != NULL)
+        l->ops.on_ready(l->owner);
+    if (l->queue.cnt > 0)
+        loop_defer(l->loop, &l->commit);
+}
+
+static void on_gate(void *arg)
+{
+    struct ledger *l = arg;
+
+    if (l->ship != NULL && l->tail != JOURNAL_TAIL_CLEAN)
+        log_warn("ledger.unchecked", "reason=\"no word from Redis about the journal's torn end\"");
+    become_ready(l);
+}
+
+/*
+ * Redis knows a leaf that the journal's torn end has lost: it was synced and has rotted.
+ * Its number is not given out again; the records themselves are in Redis.
+ */
+static void on_compared(void *owner, uint64_t leaf)
+{
+    struct ledger *l = owner;
+    uint64_t next = journal_next_leaf(l->journal);
+
+    if (!l->ready && l->tail != JOURNAL_TAIL_CLEAN && leaf > next &&
+        leaf - next <= JOURNAL_BATCH_RECORDS) {
+        log_error("journal.corrupt", "lost_from=%llu lost_to=%llu reason=\"Redis has them\"",
+                  (unsigned long long)next, (unsigned long long)leaf);
+        if (!journal_skip_to(l->journal, leaf, clock_wall_ms()))
+            log_error("ledger.failed", "error=journal reason=skip");
+    }
+    become_ready(l);
+}
+
+/* --- the tick ------------------------------------------------------------------------ */
+
+static void check_space(struct ledger *l)
+{
+    uint64_t total = 0;
+    uint64_t space = journal_space(l->journal, &total);
+    bool low = space < 2 * l->segment_size;
+
+    if (low != l->low_space && low)
+        log_error("ledger.space", "state=low free=%llu", (unsigned long long)space);
+    else if (low != l->low_space)
+        log_info("ledger.space", "state=ok free=%llu", (unsigned long long)space);
+    else if (!low && space < total / 10)
+        log_debug("ledger.space", "state=tight free=%llu", (unsigned long long)space);
+    l->low_space = low;
+}
+
+static void trim_old(struct ledger *l, uint64_t now_ms)
+{
+    uint64_t wall = clock_wall_ms();
+    unsigned cnt;
+
+    if (l->ship == NULL || now_ms < l->trim_ms || wall < l->retention_ms)
+        return;
+    l->trim_ms = now_ms + TRIM_MS;
+    if (!ship_is_persistent(l->ship))
+        return;
+    cnt = journal_trim(l->journal, ship_leaf(l->ship), wall - l->retention_ms);
+    if (cnt > 0)
+        log_info("ledger.trimmed", "segments=%u", cnt);
+}
+
+static void on_tick(void *arg)
+{
+    struct ledger *l = arg;
+
+    check_space(l);
+    trim_old(l, clock_mono_ms());
+    if (l->held.cnt > 0)
+        loop_defer(l->loop, &l->commit);
+    timer_set(&l->tick, TICK_MS);
+}
+
+/* --- life ------------------------------------------------------------------------------ */
+
+static const struct ship_ops ship_ops = {.on_compared = on_compared};
+
+static bool open_journal(struct ledger *l, const struct ledger_config *cfg, struct fault *f)
+{
+    const struct journal_config jc = {.dir = cfg->journal_dir,
+                                      .node = cfg->node,
+                                      .segment_size = cfg->segment_size,
+                                      .lock_wait_ms = cfg->lock_wait_ms,
+                                      .now_ms = clock_wall_ms()};
+    struct journal_report report;
+
+    l->journal = journal_open(&jc, &report, f);
+    if (l->journal == NULL)
+        return false;
+    l->tail = report.tail;
+    log_info("journal.opened", "segments=%u records=%llu tail=%s", report.segment_cnt,
+             (unsigned long long)report.next_leaf,
+             report.tail == JOURNAL_TAIL_CLEAN  ? "clean"
+             : report.tail == JOURNAL_TAIL_TORN ? "torn"
+                                                : "corrupt");
+    if (report.tail == JOURNAL_TAIL_CORRUPT)
+        log_error("journal.corrupt", "lost_from=%llu lost_to=%llu",
+                  (unsigned long long)report.gap_from, (unsigned long long)report.gap_to);
+    ledger_remember(l, cfg->journal_dir, clock_wall_ms());
+    return true;
+}
+
+static bool open_ship(struct ledger *l, const struct ledger_config *cfg, struct fault *f)
+{
+    const struct rlink_config redis = {.url = cfg->redis_url,
+                                       .user = cfg->redis_user,
+                                       .password = cfg->redis_password,
+                                       .ca_pem = cfg->redis_ca,
+                                       .name = "consentd"};
+    const struct ship_config sc = {.site = cfg->site,
+                                   .node = cfg->node,
+                                   .journal_dir = cfg->journal_dir,
+                                   .journal = l->journal,
+                                   .keks = l->keks,
+                                   .redis = &redis};
+
+    l->ship = ship_new(l->loop, &sc, &ship_ops, l, f);
+    return l->ship != NULL;
+}
+
+static void queue_init(struct item_queue *q, unsigned max)
+{
+    q->max = max;
+    q->items = mem_calloc(max, sizeof(*q->items));
+}
+
+struct ledger *ledger_new(struct loop *loop, const struct ledger_config *cfg,
+                          const struct ledger_ops *ops, void *owner, struct fault *f)
+{
+    struct ledger *l = mem_new(struct ledger);
+
+    l->loop = loop;
+    l->ops = *ops;
+    l->owner = owner;
+    l->site = mem_strdup(cfg->site);
+    l->node = cfg->node;
+    l->segment_size = cfg->segment_size;
+    l->retention_ms = cfg->retention_ms;
+    memcpy(l->idx_key, cfg->idx_key, sizeof(l->idx_key));
+    crypto_random(l->choice_key, sizeof(l->choice_key));
+    l->eids = eids_new(LEDGER_EIDS_MAX);
+    queue_init(&l->queue, LEDGER_QUEUE_MAX);
+    queue_init(&l->held, LEDGER_HELD_MAX);
+    buf_init(&l->text, RECORD_OPLOG_MAX);
+    buf_init(&l->sealed, JOURNAL_BATCH_BYTES);
+    ASSERT(buf_reserve(&l->sealed, JOURNAL_BATCH_BYTES) != NULL); /* records point into it */
+    l->commit = (struct deferred){.fn = run_commit, .arg = l};
+    timer_init(&l->tick, loop, on_tick, l);
+    timer_init(&l->gate, loop, on_gate, l);
+    l->keks = keks_open(cfg->keks_path, true, f);
+    if (l->keks == NULL || !keks_ensure(l->keks, clock_wall_ms(), f) || !open_journal(l, cfg, f) ||
+        (cfg->redis_url.len > 0 && !open_ship(l, cfg, f))) {
+        ledger_free(l);
+        return NULL;
+    }
+    check_space(l);
+    timer_set(&l->tick, TICK_MS);
+    if (l->ship != NULL && l->tail != JOURNAL_TAIL_CLEAN)
+        timer_set(&l->gate, GATE_MS);
+    else
+        timer_set(&l->gate, 0);
+    return l;
+}
+
+void ledger_free(struct ledger *l)
+{
+    if (l == NULL)
+        return;
+    timer_clear(&l->tick);
+    timer_clear(&l->gate);
+    loop_undefer(l->loop, &l->commit);
+    if (l->journal != NULL)
+        while (l->queue.cnt > 0 && ledger_commit_batch(l, clock_wall_ms()))
+            ;
+    ship_free(l->ship);
+    journal_close(l->journal);
+    keks_free(l->keks);
+    eids_free(l->eids);
+    item_queue_free(&l->queue);
+    item_queue_free(&l->held);
+    buf_free(&l->sealed);
+    buf_free(&l->text);
+    crypto_wipe(l->idx_key, sizeof(l->idx_key));
+    free(l->site);
+    free(l);
+}
+
+/* --- messages ---------------------------------------------------------------------------- */
+
+/* No room: the one answer that is given at once. */
+static void answer_full(struct ledger *l, struct item *item)
+{
+    struct ledger_ack ack = {.status = LEDGER_UNAVAILABLE, .node = l->node};
+
+    if (item->len >= sizeof(ack.req_id)) /* both kinds of message begin with it */
+        memcpy(&ack.req_id, item->payload, sizeof(ack.req_id));
+    free(item->payload);
+    l->unavailable++;
+    log_warn("ledger.full", "queue=%u", l->queue.cnt);
+    l->ops.on_ack(l->owner, item->peer, &ack);
+}
+
+static void enqueue(struct ledger *l, uint64_t peer, struct str payload, bool operator_record)
+{
+    struct item item = {.peer = peer, .operator_record = operator_record, .len = payload.len};
+
+    ASSERT(peer != 0);
+    item.payload = mem_dup(payload.len > 0 ? payload.ptr : "", payload.len > 0 ? payload.len : 1);
+    if (!item_push(&l->queue, &item)) {
+        answer_full(l, &item);
+        return;
+    }
+    if (l->ready)
+        loop_defer(l->loop, &l->commit);
+}
+
+void ledger_event(struct ledger *l, uint64_t peer, struct str payload)
+{
+    enqueue(l, peer, str_slice(payload, 0, LEDGER_EVENT_MSG_MAX + 1), false);
+}
+
+void ledger_oplog(struct ledger *l, uint64_t peer, struct str payload)
+{
+    enqueue(l, peer, str_slice(payload, 0, LEDGER_OPLOG_MSG_MAX + 1), true);
+}
+
+void ledger_status_get(const struct ledger *l, struct ledger_status *out)
+{
+    memset(out, 0, sizeof(*out));
+    out->next_leaf = journal_next_leaf(l->journal);
+    out->first_leaf = journal_first_leaf(l->journal);
+    out->bytes = journal_bytes(l->journal);
+    out->segments = journal_segments(l->journal);
+    out->recorded = l->recorded;
+    out->duplicates = l->duplicates;
+    out->refused = l->refused;
+    out->unavailable = l->unavailable;
+    out->held = l->held.cnt;
+    out->node = l->node;
+    out->failed = journal_failed(l->journal) ? 1 : l->low_space ? 2 : 0;
+    out->ship = LEDGER_SHIP_OFF;
+    (void)snprintf(out->site, sizeof(out->site), "%s", l->site);
+    if (l->ship == NULL)
+        return;
+    out->ship = ship_state(l->ship);
+    out->shipped_leaf = ship_leaf(l->ship);
+    out->lag_ms = ship_lag_ms(l->ship, clock_wall_ms());
+    ship_gap(l->ship, &out->gap_from, &out->gap_to);
+    (void)snprintf(out->error, sizeof(out->error), "%s", ship_error(l->ship));
+}

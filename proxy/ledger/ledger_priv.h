@@ -1,0 +1,83 @@
+/*
+ * ledger_priv.h - the engine's state, shared by its life cycle (ledger.c) and its commits
+ * (ledger_commit.c).
+ */
+#ifndef LEDGER_LEDGER_PRIV_H
+#define LEDGER_LEDGER_PRIV_H
+
+#include "consentd/buf.h"
+#include "consentd/journal.h"
+#include "consentd/ledger.h"
+#include "consentd/loop.h"
+#include "consentd/timer.h"
+#include "eids_priv.h"
+
+#define TURN_ITEMS 1024 /* messages looked at per commit: records and repetitions */
+
+/* A message waiting for its commit. */
+struct item {
+    uint64_t peer;
+    bool operator_record;
+    size_t len;
+    uint8_t *payload; /* owned */
+};
+
+/* A bounded queue, oldest first. */
+struct item_queue {
+    struct item *items; /* owned; max entries, a ring */
+    unsigned max, head, cnt;
+};
+
+/* An answer of the batch being built. */
+struct answer {
+    uint64_t peer;
+    struct ledger_ack ack;
+    int record;      /* index in the batch; -1: none */
+    bool repetition; /* of an event in this same batch: takes its values after the sync */
+    bool narrows;
+    struct item item; /* kept until the sync: a narrowing may have to be held */
+    uint8_t eid[16];
+    uint64_t choice;
+};
+
+struct ledger {
+    struct loop *loop;
+    struct ledger_ops ops;
+    void *owner;
+    char *site; /* owned */
+    uint8_t node;
+    uint8_t idx_key[32];
+    uint64_t segment_size, retention_ms;
+    struct journal *journal; /* owned */
+    struct keks *keks;       /* owned */
+    struct ship *ship;       /* owned; NULL: the journal alone */
+    struct eids *eids;       /* owned */
+    uint8_t choice_key[16];
+    struct item_queue queue, held;
+    struct deferred commit;     /* at the end of the turn */
+    struct timer tick, gate;    /* every second; the wait for Redis at the start */
+    bool ready;                 /* commits run */
+    bool compared;              /* Redis was asked once */
+    enum journal_tail tail;     /* what recovery found */
+    bool low_space;             /* too little for grants */
+    uint64_t retry_ms, trim_ms; /* monotonic: not before */
+    uint64_t recorded, duplicates, refused, unavailable;
+    /* the batch being built */
+    struct journal_record recs[JOURNAL_BATCH_RECORDS];
+    struct answer answers[TURN_ITEMS];
+    unsigned rec_cnt, answer_cnt;
+    struct buf sealed; /* the sealed bytes of recs; reserved once, never moves */
+    struct buf text;   /* one J */
+};
+
+bool item_push(struct item_queue *q, const struct item *item); /* false: full */
+bool item_pop(struct item_queue *q, struct item *out);         /* false: empty */
+void item_queue_free(struct item_queue *q);
+
+/* Commits one batch of what is held and queued; true when more is waiting. */
+bool ledger_commit_batch(struct ledger *l, uint64_t wall_ms);
+
+/* Remembers the eids of the last minutes of the journal. */
+void ledger_remember(struct ledger *l, const char *dir, uint64_t wall_ms);
+
+#endif
