@@ -70,7 +70,10 @@ MUST_USE struct verdict decide_url(const struct decider *d, const struct url *ur
 #define DECIDE_INLINE_MAX (16u << 20)
 MUST_USE struct verdict decide_inline(const struct decider *d, struct str text);
 
-/* A request to the site itself, as "path?query" in canonical form: the "@site" rules alone. */
+/*
+ * A request to the site itself, as "path?query" in canonical form: the "@site" rules alone. Without
+ * a snapshot it passes: this decides which pages the origin gets to see.
+ */
 MUST_USE struct verdict decide_site_path(const struct decider *d, struct str path_and_query);
 
 #endif

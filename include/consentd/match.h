@@ -46,6 +46,9 @@ MUST_USE struct pattern *pattern_new(struct str source, enum match_anchor anchor
                                      struct fault *f);
 void pattern_free(struct pattern *p); /* NULL is fine */
 
+/* Steps of one match from now on. */
+void pattern_set_limit(struct pattern *p, uint32_t limit);
+
 MUST_USE enum match_result pattern_match(const struct pattern *p, struct str text);
 
 /*

@@ -7,7 +7,7 @@
  *
  *   { "revision": 3, "modes": { "hubspot": "report", "hubspot@netstreem": "off" },
  *     "history": [ { "revision": 3, "at_ms": 1795470842549, "who": "root", "from": "uid:0",
- *                    "action": "set", "changes": [ { "key": "hubspot", "to": "report" } ] } ] }
+ *                    "changes": [ { "key": "hubspot", "from": "config", "to": "report" } ] } ] }
  *
  * A key is "SET" for all sites or "SET@SITE" for one; the latter wins. A set without a key is in
  * the mode that the site's configuration gives it ("rule_sets"), which is enforce by default.
@@ -59,7 +59,8 @@ struct rules_author {
 struct rules_revision {
     uint64_t revision, at_ms;
     char who[RULES_STATE_WHO_MAX], from[RULES_STATE_WHO_MAX];
-    uint64_t restores;            /* the revision that a rollback restored; 0 for a set */
+    bool is_rollback;             /* restores a revision: the next field */
+    uint64_t restores;            /* which one */
     struct rules_change *changes; /* owned; change_cnt of them */
     size_t change_cnt;
 };

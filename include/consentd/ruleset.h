@@ -19,6 +19,8 @@
 #include "consentd/fault.h"
 #include "consentd/str.h"
 
+struct pattern;
+
 #define RULESET_TEXT_MAX     (1u << 20) /* bytes of one file */
 #define RULESET_ID_MAX       64         /* bytes of an id with its NUL */
 #define RULESET_COOKIES_MAX  512        /* also the limit of urls */
@@ -37,8 +39,9 @@ enum rule_kind {
 struct rule_cookie {
     enum rule_kind kind;
     struct str text;
-    const char *lifetime; /* "2y", "session", …; or NULL */
-    uint16_t categories;  /* mask: the set's, or its own */
+    struct pattern *pattern; /* owned by the set; compiled text of RULE_REGEX, else NULL */
+    const char *lifetime;    /* "2y", "session", …; or NULL */
+    uint16_t categories;     /* mask: the set's, or its own */
 };
 
 enum rule_path {
@@ -59,6 +62,7 @@ struct rule_url {
     struct str label; /* glob for the first label; empty: none */
     enum rule_path kind;
     struct str path;                            /* path, prefix or pattern */
+    struct pattern *pattern;                    /* owned by the set; for RULE_PATH_REGEX */
     struct rule_query query[RULESET_QUERY_MAX]; /* all must match */
     unsigned query_cnt;
     uint16_t categories;
@@ -68,8 +72,9 @@ struct rule_url {
 struct rule_inline {
     struct str contains[RULESET_CONTAINS_MAX]; /* all must occur */
     unsigned contains_cnt;
-    struct str regex; /* or empty */
-    bool config;      /* inert by itself: counts only in a script that can load something */
+    struct str regex;        /* or empty */
+    struct pattern *pattern; /* owned by the set; NULL without regex */
+    bool config;             /* inert by itself: counts only in a script that can load something */
     uint16_t categories;
 };
 
@@ -87,6 +92,7 @@ struct ruleset {
     size_t storage_cnt;
     const char *const *globals;
     size_t global_cnt;
+    uint8_t hash[32];              /* SHA-256 of the file's text */
     const char *file;              /* as given to ruleset_parse */
     struct ruleset_memory *memory; /* private: owns all of the above */
 };
