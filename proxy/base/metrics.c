@@ -1,0 +1,131 @@
+/*
+ * metrics.c - contract in consentd/metrics.h.
+ *
+ * Each slot starts at a page's worth of its own cache lines. Only the owner stores
+ * to it; a reader may see a value that is one update old, never a torn one (aligned
+ * 64-bit atomics, relaxed).
+ */
+#include "consentd/metrics.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "consentd/str.h"
+
+struct slot {
+    _Alignas(128) _Atomic uint64_t values[METRIC_CNT];
+};
+
+static struct slot own_slot; /* before attaching, and in tools and tests */
+
+static struct {
+    struct slot *slots; /* the mapping, or own_slot */
+    unsigned cnt;
+    struct slot *mine;
+} shared = {.slots = &own_slot, .cnt = 1, .mine = &own_slot};
+
+static const struct {
+    const char *name;
+    const char *help;
+} TABLE[METRIC_CNT] = {
+#define METRIC_ROW(id, name, help) [METRIC_##id] = {name, help},
+    METRICS(METRIC_ROW)
+#undef METRIC_ROW
+};
+
+static bool is_gauge(unsigned id)
+{
+    return strstr(TABLE[id].name, "_total") == NULL;
+}
+
+int metrics_create(unsigned slots)
+{
+    int fd = memfd_create("consentd-metrics", MFD_CLOEXEC);
+
+    if (fd >= 0 && ftruncate(fd, (off_t)(sizeof(struct slot) * slots)) != 0) {
+        int why = errno;
+        close(fd);
+        errno = why;
+        return -1;
+    }
+    return fd;
+}
+
+static void clear_gauges(struct slot *slot)
+{
+    for (unsigned i = 0; i < METRIC_CNT; i++) {
+        if (is_gauge(i))
+            atomic_store_explicit(&slot->values[i], 0, memory_order_relaxed);
+    }
+}
+
+bool metrics_attach(int fd, unsigned slot, unsigned slots)
+{
+    if (slot >= slots)
+        return false;
+    void *map = mmap(NULL, sizeof(struct slot) * slots, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (map == MAP_FAILED)
+        return false;
+    shared.slots = map;
+    shared.cnt = slots;
+    shared.mine = &shared.slots[slot];
+    clear_gauges(shared.mine);
+    return true;
+}
+
+void metric_add(enum metric id, uint64_t n)
+{
+    _Atomic uint64_t *value = &shared.mine->values[id];
+
+    /* the only writer: a load and a store are enough, and need no locked instruction */
+    atomic_store_explicit(value, atomic_load_explicit(value, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+void metric_set(enum metric id, uint64_t value)
+{
+    atomic_store_explicit(&shared.mine->values[id], value, memory_order_relaxed);
+}
+
+void metric_up(enum metric id)
+{
+    metric_add(id, 1);
+}
+
+void metric_down(enum metric id)
+{
+    metric_add(id, UINT64_MAX); /* minus one, modulo 2^64 */
+}
+
+uint64_t metric_sum(enum metric id)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < shared.cnt; i++)
+        sum += atomic_load_explicit(&shared.slots[i].values[id], memory_order_relaxed);
+    return sum;
+}
+
+void metrics_release(unsigned slot)
+{
+    if (slot < shared.cnt)
+        clear_gauges(&shared.slots[slot]);
+}
+
+bool metrics_print(struct buf *out)
+{
+    for (unsigned i = 0; i < METRIC_CNT; i++) {
+        /* a label belongs to the sample, not to the family that HELP and TYPE name */
+        int family_len = (int)strcspn(TABLE[i].name, "{");
+        if (!buf_printf(out, "# HELP consentd_%.*s %s\n# TYPE consentd_%.*s %s\nconsentd_%s %llu\n",
+                        family_len, TABLE[i].name, TABLE[i].help, family_len, TABLE[i].name,
+                        is_gauge(i) ? "gauge" : "counter", TABLE[i].name,
+                        (unsigned long long)metric_sum((enum metric)i)))
+            return false;
+    }
+    return true;
+}
