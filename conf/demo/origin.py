@@ -86,6 +86,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _handle(self):
         self.new_cookies = []
+        self.session = None
         self.cookies = self._read_cookies()
         body = self._read_body()
         if body is None:
@@ -137,11 +138,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             print(f"origin: {where} cookies: {names} x-consent: {consent}", flush=True)
 
     def _session(self):
-        session = self.server.sessions.get(self.cookies.get("PHPSESSID", ""))
-        if session is None:
-            session_id, session = self.server.sessions.make()
+        """The visitor's session, made when there is none."""
+        if self.session is None:
+            self.session = self.server.sessions.get(self.cookies.get("PHPSESSID", ""))
+        if self.session is None:
+            session_id, self.session = self.server.sessions.make()
             self.new_cookies.append(f"PHPSESSID={session_id}; Path=/; HttpOnly; SameSite=Lax")
-        return session
+        return self.session
 
     # --- pages ---
 
@@ -153,7 +156,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         form = parse_qs(body.decode("utf-8", "replace"))
         name = form.get("name", [""])[0].strip()[:40]
         if not self._csrf_holds(form, session):
-            self._send_page("login.html", status=403, note="The form was too old. Please try again.")
+            note = "The form was too old. Please try again."
+            self._send_page("login.html", status=403, note=note)
         elif not name:
             self._send_page("login.html", status=400, note="Please give a name.")
         else:
