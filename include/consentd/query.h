@@ -68,7 +68,7 @@ struct query_row {
     uint8_t cmt[32];         /* computed from r and J; with QUERY_ROW_OK */
 };
 
-/* Rows that can't be opened match every filter but those by time: hiding them would hide tampering. */
+/* A row that can't be opened matches every filter but time: hiding it would hide tampering. */
 struct query_end {
     bool ok;                           /* false: see fault */
     bool more;                         /* the limit was reached; cursor continues */

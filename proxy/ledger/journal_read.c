@@ -102,6 +102,7 @@ static void rewind_to(struct journal_reader *rd, unsigned segment)
     rd->at = segment;
     rd->expected = rd->list.cnt > 0 ? rd->list.items[segment].first_leaf : 0;
     rd->gap_from = rd->gap_to = 0;
+    rd->rec_at = 0;
 }
 
 bool journal_reader_seek(struct journal_reader *rd, uint64_t leaf, struct fault *f)
