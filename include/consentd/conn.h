@@ -47,6 +47,9 @@ enum conn_why {
     CONN_WHY_TLS,       /* the handshake or a record failed; certificate refused */
 };
 
+/* "refused or unreachable", …: for logs. */
+const char *conn_strerror(enum conn_why why);
+
 struct conn_ops {
     /*
      * Bytes came. Returns how many were taken; the rest is shown again together with more, or

@@ -1,0 +1,257 @@
+/*
+ * dial.c - conn_dial: finds addresses and connects to the first that answers.
+ *
+ *   unix, numeric -> one address        name -> resolver -> a list
+ *   for each address: connect(2) -> wait for EV_WRITE -> SO_ERROR: 0 connected, else the next
+ *
+ * Everything that can fail does so later, through on_closed.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/dns.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "conn_priv.h"
+#include "consentd/endpoint.h"
+#include "consentd/mem.h"
+
+#define ADDRESSES_MAX      8    /* tried for one name */
+#define CONNECT_TIMEOUT_MS 5000 /* when the caller gives none */
+
+union address {
+    struct sockaddr sa;
+    struct sockaddr_in in;
+    struct sockaddr_in6 in6;
+    struct sockaddr_un un;
+};
+
+struct resolve; /* outlives the dial: the resolver calls back even after a cancel */
+
+struct dial {
+    struct conn *conn; /* borrowed */
+    struct endpoint ep;
+    struct tls_client *tls; /* borrowed */
+    char name[ENDPOINT_HOST_MAX];
+    union address addresses[ADDRESSES_MAX];
+    socklen_t lens[ADDRESSES_MAX];
+    unsigned cnt, next;
+    int fd; /* owned while connecting */
+    struct event event;
+    bool event_on;
+    enum conn_why why;
+    struct resolve *resolve; /* owned by the resolver */
+};
+
+struct resolve {
+    struct dial *dial; /* NULL: nobody waits any more */
+    struct evdns_getaddrinfo_request *request;
+};
+
+static void try_next(struct dial *dial);
+
+static void attempt_end(struct dial *dial)
+{
+    if (dial->event_on)
+        event_del(&dial->event);
+    dial->event_on = false;
+    if (dial->fd >= 0)
+        close(dial->fd);
+    dial->fd = -1;
+}
+
+void dial_free(struct dial *dial)
+{
+    if (dial == NULL)
+        return;
+    attempt_end(dial);
+    if (dial->resolve != NULL) {
+        dial->resolve->dial = NULL;
+        if (dial->resolve->request != NULL)
+            evdns_getaddrinfo_cancel(dial->resolve->request);
+    }
+    free(dial);
+}
+
+/* Hands the socket over; the dial is done. */
+static void connected(struct dial *dial)
+{
+    struct conn *c = dial->conn;
+    const union address *address = &dial->addresses[dial->next - 1];
+    int fd = dial->fd;
+
+    event_del(&dial->event);
+    dial->event_on = false;
+    dial->fd = -1;
+    if (address->sa.sa_family == AF_INET)
+        c->peer.in = address->in;
+    else if (address->sa.sa_family == AF_INET6)
+        c->peer.in6 = address->in6;
+    else
+        c->peer.sa.sa_family = AF_UNIX;
+    if (dial->tls != NULL) {
+        c->tls = conn_tls_client(dial->tls, fd, dial->name);
+        if (c->tls == NULL) {
+            c->fd = fd; /* closed with the connection */
+            conn_fail(c, CONN_WHY_TLS);
+            return;
+        }
+    }
+    c->dial = NULL;
+    conn_connected(c, fd);
+    dial_free(dial);
+}
+
+static void on_connect(evutil_socket_t fd, short what, void *arg)
+{
+    struct dial *dial = arg;
+    int error = 0;
+    socklen_t len = sizeof(error);
+
+    (void)what;
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error == 0) {
+        connected(dial);
+        return;
+    }
+    attempt_end(dial);
+    try_next(dial);
+}
+
+static bool attempt(struct dial *dial, const union address *address, socklen_t len)
+{
+    const int on = 1;
+
+    dial->fd = socket(address->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (dial->fd < 0)
+        return false;
+    if (address->sa.sa_family != AF_UNIX)
+        setsockopt(dial->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    if (connect(dial->fd, &address->sa, len) != 0 && errno != EINPROGRESS)
+        return false;
+    if (event_assign(&dial->event, loop_base(dial->conn->loop), dial->fd, EV_WRITE, on_connect,
+                     dial) != 0)
+        return false;
+    dial->event_on = event_add(&dial->event, NULL) == 0;
+    return dial->event_on;
+}
+
+static void try_next(struct dial *dial)
+{
+    while (dial->next < dial->cnt) {
+        unsigned i = dial->next++;
+
+        if (attempt(dial, &dial->addresses[i], dial->lens[i]))
+            return;
+        attempt_end(dial);
+    }
+    conn_fail(dial->conn, dial->why);
+}
+
+static void address_add(struct dial *dial, const void *address, socklen_t len)
+{
+    if (dial->cnt == ADDRESSES_MAX || len > sizeof(union address))
+        return;
+    memcpy(&dial->addresses[dial->cnt], address, len);
+    dial->lens[dial->cnt++] = len;
+}
+
+static void on_resolved(int error, struct evutil_addrinfo *list, void *arg)
+{
+    struct resolve *resolve = arg;
+    struct dial *dial = resolve->dial;
+
+    free(resolve);
+    if (dial != NULL) {
+        dial->resolve = NULL;
+        for (struct evutil_addrinfo *ai = error == 0 ? list : NULL; ai != NULL; ai = ai->ai_next)
+            address_add(dial, ai->ai_addr, ai->ai_addrlen);
+        if (dial->cnt == 0)
+            dial->why = CONN_WHY_RESOLVE;
+        try_next(dial);
+    }
+    if (list != NULL)
+        evutil_freeaddrinfo(list);
+}
+
+static void resolve_start(struct dial *dial)
+{
+    const struct evutil_addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP};
+    struct evdns_base *dns = loop_dns(dial->conn->loop);
+    struct evdns_getaddrinfo_request *request;
+    struct resolve *resolve;
+    char port[8];
+
+    if (dns == NULL) {
+        conn_fail(dial->conn, CONN_WHY_RESOLVE);
+        return;
+    }
+    snprintf(port, sizeof(port), "%u", dial->ep.port);
+    resolve = mem_new(struct resolve);
+    resolve->dial = dial;
+    dial->resolve = resolve;
+    /* May call back at once (a name of /etc/hosts): then resolve is freed and NULL is returned. */
+    request = evdns_getaddrinfo(dns, dial->ep.host, port, &hints, on_resolved, resolve);
+    if (request != NULL)
+        resolve->request = request;
+}
+
+static bool numeric(struct dial *dial)
+{
+    union address address;
+
+    memset(&address, 0, sizeof(address));
+    if (inet_pton(AF_INET, dial->ep.host, &address.in.sin_addr) == 1) {
+        address.in.sin_family = AF_INET;
+        address.in.sin_port = htons(dial->ep.port);
+        address_add(dial, &address, sizeof(address.in));
+        return true;
+    }
+    if (inet_pton(AF_INET6, dial->ep.host, &address.in6.sin6_addr) == 1) {
+        address.in6.sin6_family = AF_INET6;
+        address.in6.sin6_port = htons(dial->ep.port);
+        address_add(dial, &address, sizeof(address.in6));
+        return true;
+    }
+    return false;
+}
+
+static void dial_start(struct dial *dial)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+
+    if (dial->ep.is_unix) {
+        memcpy(un.sun_path, dial->ep.path, sizeof(dial->ep.path));
+        address_add(dial, &un, sizeof(un));
+        try_next(dial);
+    } else if (numeric(dial)) {
+        try_next(dial);
+    } else {
+        resolve_start(dial);
+    }
+}
+
+struct conn *conn_dial(struct loop *loop, const struct endpoint *ep,
+                       const struct conn_dial_opts *opts, const struct conn_ops *ops, void *owner)
+{
+    struct conn *c = conn_new(loop, ops, owner);
+    struct dial *dial = mem_new(struct dial);
+    const char *name = opts->sni != NULL ? opts->sni : ep->host;
+
+    c->dial = dial;
+    c->peer.sa.sa_family = AF_UNSPEC;
+    dial->conn = c;
+    dial->ep = *ep;
+    dial->tls = opts->tls;
+    dial->fd = -1;
+    dial->why = CONN_WHY_CONNECT;
+    snprintf(dial->name, sizeof(dial->name), "%s", name);
+    timer_set(&c->timer,
+              opts->connect_timeout_ms != 0 ? opts->connect_timeout_ms : CONNECT_TIMEOUT_MS);
+    dial_start(dial);
+    return c;
+}

@@ -1,0 +1,271 @@
+/*
+ * tls_ctx.c - contract in consentd/tls_ctx.h.
+ *
+ * One SSL_CTX per certificate. The first is the one that listens; its SNI callback moves a
+ * connection to the context of the certificate that names the host. Which names a certificate is
+ * good for is OpenSSL's to say (X509_check_host): exact names first, then wildcards.
+ */
+#include "consentd/tls_ctx.h"
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "consentd/crypto.h"
+#include "consentd/mem.h"
+#include "tls_ctx_priv.h"
+
+#define ALPN_MAX 64 /* bytes of the protocol list in wire form */
+
+struct tls_server {
+    SSL_CTX **ctxs; /* owned, one per certificate */
+    size_t cnt;
+    uint8_t alpn[ALPN_MAX];
+    size_t alpn_len;
+};
+
+struct tls_client {
+    SSL_CTX *ctx; /* owned */
+};
+
+static const char *ssl_reason(void)
+{
+    unsigned long code = ERR_get_error();
+    const char *reason = code == 0 ? NULL : ERR_reason_error_string(code);
+
+    ERR_clear_error();
+    return reason != NULL ? reason : "unknown reason";
+}
+
+static BIO *pem_bio(struct str pem)
+{
+    return BIO_new_mem_buf(pem.ptr, (int)pem.len);
+}
+
+static bool chain_load(SSL_CTX *ctx, const struct tls_cert *cert, struct fault *f)
+{
+    BIO *bio = pem_bio(cert->chain_pem);
+    X509 *x509 = bio == NULL ? NULL : PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    bool ok = x509 != NULL && SSL_CTX_use_certificate(ctx, x509) == 1;
+
+    X509_free(x509);
+    while (ok && (x509 = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL)
+        ok = SSL_CTX_add0_chain_cert(ctx, x509) == 1;
+    BIO_free(bio);
+    if (!ok)
+        fault_set(f, "%s: not a certificate chain in PEM, leaf first: %s", cert->name,
+                  ssl_reason());
+    ERR_clear_error(); /* the end of the file is an error to the PEM reader */
+    return ok;
+}
+
+static bool key_load(SSL_CTX *ctx, const struct tls_cert *cert, struct fault *f)
+{
+    BIO *bio = pem_bio(cert->key_pem);
+    EVP_PKEY *key = bio == NULL ? NULL : PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
+    bool ok =
+        key != NULL && SSL_CTX_use_PrivateKey(ctx, key) == 1 && SSL_CTX_check_private_key(ctx) == 1;
+
+    EVP_PKEY_free(key);
+    BIO_free(bio);
+    if (!ok)
+        fault_set(f, "%s: the private key is not PEM or does not belong to the certificate: %s",
+                  cert->name, ssl_reason());
+    return ok;
+}
+
+/* RFC 7301: the first of ours that the client offers; none in common: no protocol is chosen. */
+static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
+                   const unsigned char *in, unsigned in_len, void *arg)
+{
+    const struct tls_server *tls = arg;
+    unsigned char *chosen;
+
+    (void)ssl;
+    if (SSL_select_next_proto(&chosen, out_len, tls->alpn, (unsigned)tls->alpn_len, in, in_len) !=
+        OPENSSL_NPN_NEGOTIATED)
+        return SSL_TLSEXT_ERR_ALERT_FATAL;
+    *out = chosen;
+    return SSL_TLSEXT_ERR_OK;
+}
+
+static SSL_CTX *ctx_for(const struct tls_server *tls, const char *name, unsigned flags)
+{
+    for (size_t i = 0; i < tls->cnt; i++) {
+        X509 *x509 = SSL_CTX_get0_certificate(tls->ctxs[i]);
+
+        if (x509 != NULL && X509_check_host(x509, name, 0, flags, NULL) == 1)
+            return tls->ctxs[i];
+    }
+    return NULL;
+}
+
+static int on_sni(SSL *ssl, int *alert, void *arg)
+{
+    const struct tls_server *tls = arg;
+    const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+    SSL_CTX *ctx;
+
+    (void)alert;
+    if (name == NULL || tls->cnt < 2)
+        return SSL_TLSEXT_ERR_OK;
+    ctx = ctx_for(tls, name, X509_CHECK_FLAG_NO_WILDCARDS);
+    if (ctx == NULL)
+        ctx = ctx_for(tls, name, 0);
+    if (ctx != NULL)
+        SSL_set_SSL_CTX(ssl, ctx);
+    return SSL_TLSEXT_ERR_OK;
+}
+
+static void ctx_common(SSL_CTX *ctx)
+{
+    SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
+                                 SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA |
+                                 SSL_OP_IGNORE_UNEXPECTED_EOF);
+    SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                              SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_read_ahead(ctx, 1);
+    SSL_CTX_set_max_early_data(ctx, 0);
+    /* Only for TLS 1.2, where it is allowed: forward secrecy and AEAD. */
+    SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20");
+}
+
+static SSL_CTX *server_ctx(struct tls_server *tls, const struct tls_server_opts *opts,
+                           const struct tls_cert *cert, struct fault *f)
+{
+    static const unsigned char context[] = "consentd";
+    SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+    uint8_t ticket_key[TLS_TICKET_KEY_LEN];
+
+    ASSERT(ctx != NULL);
+    ctx_common(ctx);
+    SSL_CTX_set_min_proto_version(ctx, opts->allow_1_2 ? TLS1_2_VERSION : TLS1_3_VERSION);
+    SSL_CTX_set_session_id_context(ctx, context, sizeof(context) - 1);
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets: no state here */
+    SSL_CTX_set_alpn_select_cb(ctx, on_alpn, tls);
+    SSL_CTX_set_tlsext_servername_callback(ctx, on_sni);
+    SSL_CTX_set_tlsext_servername_arg(ctx, tls);
+    if (opts->ticket_key != NULL) {
+        memcpy(ticket_key, opts->ticket_key, sizeof(ticket_key));
+        SSL_CTX_set_tlsext_ticket_keys(ctx, ticket_key, sizeof(ticket_key));
+        crypto_wipe(ticket_key, sizeof(ticket_key));
+    }
+    if (!chain_load(ctx, cert, f) || !key_load(ctx, cert, f)) {
+        SSL_CTX_free(ctx);
+        return NULL;
+    }
+    return ctx;
+}
+
+static bool alpn_encode(struct tls_server *tls, const struct tls_server_opts *opts, struct fault *f)
+{
+    static const char *const only[] = {"http/1.1"};
+    const char *const *names = opts->alpn != NULL ? opts->alpn : only;
+    size_t cnt = opts->alpn != NULL ? opts->alpn_cnt : 1;
+
+    for (size_t i = 0; i < cnt; i++) {
+        size_t len = strlen(names[i]);
+
+        if (len == 0 || len > 255 || tls->alpn_len + len + 1 > sizeof(tls->alpn)) {
+            fault_set(f, "ALPN: \"%s\" does not fit", names[i]);
+            return false;
+        }
+        tls->alpn[tls->alpn_len++] = (uint8_t)len;
+        memcpy(tls->alpn + tls->alpn_len, names[i], len);
+        tls->alpn_len += len;
+    }
+    return true;
+}
+
+struct tls_server *tls_server_new(const struct tls_server_opts *opts, struct fault *f)
+{
+    struct tls_server *tls = mem_new(struct tls_server);
+
+    if (opts->cert_cnt == 0 || opts->cert_cnt > TLS_CERTS_MAX) {
+        fault_set(f, "a TLS listener needs 1 to %d certificates, it has %zu", TLS_CERTS_MAX,
+                  opts->cert_cnt);
+        free(tls);
+        return NULL;
+    }
+    tls->ctxs = mem_calloc(opts->cert_cnt, sizeof(SSL_CTX *));
+    if (!alpn_encode(tls, opts, f)) {
+        tls_server_free(tls);
+        return NULL;
+    }
+    for (size_t i = 0; i < opts->cert_cnt; i++) {
+        tls->ctxs[i] = server_ctx(tls, opts, &opts->certs[i], f);
+        if (tls->ctxs[i] == NULL) {
+            tls_server_free(tls);
+            return NULL;
+        }
+        tls->cnt++;
+    }
+    return tls;
+}
+
+void tls_server_free(struct tls_server *tls)
+{
+    if (tls == NULL)
+        return;
+    for (size_t i = 0; i < tls->cnt; i++)
+        SSL_CTX_free(tls->ctxs[i]);
+    free(tls->ctxs);
+    free(tls);
+}
+
+static bool ca_load(SSL_CTX *ctx, struct str pem, struct fault *f)
+{
+    X509_STORE *store = SSL_CTX_get_cert_store(ctx);
+    BIO *bio = pem_bio(pem);
+    X509 *x509;
+    unsigned cnt = 0;
+
+    while (bio != NULL && (x509 = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
+        cnt += X509_STORE_add_cert(store, x509) == 1;
+        X509_free(x509);
+    }
+    BIO_free(bio);
+    ERR_clear_error();
+    if (cnt == 0)
+        fault_set(f, "the CA file holds no certificate in PEM");
+    return cnt > 0;
+}
+
+struct tls_client *tls_client_new(struct str ca_pem, struct fault *f)
+{
+    struct tls_client *tls = mem_new(struct tls_client);
+
+    tls->ctx = SSL_CTX_new(TLS_client_method());
+    ASSERT(tls->ctx != NULL);
+    ctx_common(tls->ctx);
+    SSL_CTX_set_min_proto_version(tls->ctx, TLS1_2_VERSION);
+    SSL_CTX_set_verify(tls->ctx, SSL_VERIFY_PEER, NULL);
+    if (ca_pem.len == 0 ? SSL_CTX_set_default_verify_paths(tls->ctx) == 1
+                        : ca_load(tls->ctx, ca_pem, f))
+        return tls;
+    if (ca_pem.len == 0)
+        fault_set(f, "the system's certificate store cannot be used: %s", ssl_reason());
+    tls_client_free(tls);
+    return NULL;
+}
+
+void tls_client_free(struct tls_client *tls)
+{
+    if (tls == NULL)
+        return;
+    SSL_CTX_free(tls->ctx);
+    free(tls);
+}
+
+SSL_CTX *tls_server_ctx(struct tls_server *tls)
+{
+    return tls->ctxs[0];
+}
+
+SSL_CTX *tls_client_ctx(struct tls_client *tls)
+{
+    return tls->ctx;
+}
