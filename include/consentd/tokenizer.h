@@ -97,6 +97,9 @@ bool tokenizer_in_tag(const struct tokenizer *tok);
 /* Something other than plain text is unfinished: also comments and half matched words. */
 bool tokenizer_is_inside(const struct tokenizer *tok);
 
+/* A comment, bogus comment or doctype is unfinished: nothing of it needs to be kept. */
+bool tokenizer_is_streaming(const struct tokenizer *tok);
+
 /* The unfinished tag is inside a quoted attribute value. */
 bool tokenizer_in_quotes(const struct tokenizer *tok);
 

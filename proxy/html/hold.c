@@ -1,0 +1,186 @@
+/*
+ * hold.c - elements whose text is held until it is judged, and what other readings hide.
+ */
+#include <string.h>
+
+#include "rewriter_priv.h"
+
+bool hidden_active(const struct rewriter *rw)
+{
+    return rw->hidden[HIDDEN_BLIND].len > 0 || rw->hidden[HIDDEN_SCRIPTING].len > 0;
+}
+
+static bool holds_end_tag(struct str text, const struct hidden *hidden)
+{
+    char needle[TOK_RAW_NAME_MAX + 2] = "</";
+
+    if (hidden->len == 0)
+        return false;
+    memcpy(needle + 2, hidden->name, hidden->len);
+    return value_contains(text, str_make(needle, hidden->len + 2u));
+}
+
+bool hidden_in(const struct rewriter *rw, struct str text)
+{
+    return holds_end_tag(text, &rw->hidden[HIDDEN_BLIND]) ||
+           holds_end_tag(text, &rw->hidden[HIDDEN_SCRIPTING]);
+}
+
+/* Some "<" in it would begin a tag, a comment or the like where it is data. */
+static bool has_markup(struct str text)
+{
+    for (size_t i = 0; i + 1 < text.len; i++) {
+        const char *lt = memchr(text.ptr + i, '<', text.len - i - 1);
+
+        if (lt == NULL)
+            return false;
+        i = (size_t)(lt - text.ptr);
+        if (ascii_is_alpha(lt[1]) || lt[1] == '/' || lt[1] == '!' || lt[1] == '?')
+            return true;
+    }
+    return false;
+}
+
+static struct str window_str(const struct rewriter *rw, size_t from, size_t to)
+{
+    return str_make(rw->win + from, to - from);
+}
+
+/* The text of a script or style in foreign content: sections unwrapped, references decoded. */
+static bool foreign_text(struct str raw, struct buf *out)
+{
+    bool ok = true;
+
+    while (raw.len > 0 && ok) {
+        ptrdiff_t open = str_find(raw, STR("<![CDATA["));
+        ptrdiff_t close;
+
+        if (open < 0)
+            return tag_text_decode(raw, out);
+        ok = tag_text_decode(str_slice(raw, 0, (size_t)open), out);
+        raw = str_slice(raw, (size_t)open + 9, raw.len);
+        close = str_find(raw, STR("]]>"));
+        ok = ok && buf_append_str(out, str_slice(raw, 0, close < 0 ? raw.len : (size_t)close));
+        raw = str_slice(raw, close < 0 ? raw.len : (size_t)close + 3, raw.len);
+    }
+    return ok;
+}
+
+static bool drops_script(struct rewriter *rw, struct str text)
+{
+    return judge_inline(rw, text, rw->hold.type, "script", "") == HTML_DROP;
+}
+
+static bool drops_foreign_script(struct rewriter *rw, struct str raw)
+{
+    struct buf text;
+    bool drop;
+
+    buf_init(&text, rw->limits.inline_max * 2);
+    drop = !foreign_text(raw, &text) || drops_script(rw, buf_str(&text)) ||
+           (!str_eq(raw, buf_str(&text)) && drops_script(rw, raw));
+    buf_free(&text);
+    return drop;
+}
+
+/* Blanks URLs in place; true when the element has to go instead. */
+static bool drops_style(struct rewriter *rw, size_t from, size_t to)
+{
+    struct str raw = window_str(rw, from, to);
+    struct buf out, text;
+    bool drop = false;
+
+    buf_init(&out, rw->limits.inline_max * 2);
+    buf_init(&text, rw->limits.inline_max * 2);
+    if (value_css(rw, ELEM_STYLE, ATTR_OTHER, raw, &out)) {
+        out_flush(rw, from);
+        out_send(rw, buf_str(&out));
+        rw->sent = to;
+    }
+    if (rw->hold.kind == HOLD_SVG_STYLE && rw->sent != to) {
+        buf_clear(&out);
+        drop = !foreign_text(raw, &text) ||
+               (!str_eq(raw, buf_str(&text)) &&
+                value_css(rw, ELEM_STYLE, ATTR_OTHER, buf_str(&text), &out));
+    }
+    buf_free(&out);
+    buf_free(&text);
+    return drop;
+}
+
+/* A section in which the tree-blind reading would find markup: its "<" are escaped. */
+static void finish_cdata(struct rewriter *rw, size_t text, size_t end)
+{
+    struct str raw = window_str(rw, text, end);
+
+    if (!has_markup(raw))
+        return;
+    out_flush(rw, text);
+    for (size_t i = 0; i < raw.len; i++)
+        out_send(rw, raw.ptr[i] == '<' ? STR("&lt;") : str_slice(raw, i, 1));
+    rw->sent = end;
+}
+
+static bool must_drop(struct rewriter *rw, size_t text_from, size_t text_end)
+{
+    struct str text = window_str(rw, text_from, text_end);
+    bool selected = rw->sim.in_select && rw->hold.elem != ELEM_SCRIPT;
+
+    if (hidden_in(rw, text) || ((selected || rw->sim.in_frameset) && has_markup(text)))
+        return true;
+    switch (rw->hold.kind) {
+    case HOLD_SCRIPT:
+        return drops_script(rw, text);
+    case HOLD_SVG_SCRIPT:
+        return drops_foreign_script(rw, text);
+    case HOLD_STYLE:
+    case HOLD_SVG_STYLE:
+        return drops_style(rw, text_from, text_end);
+    case HOLD_RAW:
+    case HOLD_CDATA:
+    case HOLD_NONE:
+        break;
+    }
+    return false;
+}
+
+/* The start tag of a foreign element leaves nothing behind: not on the stack, not hidden. */
+static void forget_start(struct rewriter *rw)
+{
+    if (rw->hold.kind != HOLD_SVG_SCRIPT && rw->hold.kind != HOLD_SVG_STYLE)
+        return;
+    if (rw->sim.depth > rw->hold.depth)
+        rw->sim.depth = rw->hold.depth;
+    if (rw->hold.sets_blind)
+        rw->hidden[HIDDEN_BLIND].len = 0;
+}
+
+/* The held text ends at text_end; end is behind its end tag, or text_end without one. */
+void hold_finish(struct rewriter *rw, size_t text_end, size_t end)
+{
+    size_t text = out_index(rw, rw->hold.text);
+
+    rw->note = (struct html_note){0};
+    if (rw->hold.kind == HOLD_CDATA) {
+        finish_cdata(rw, text, end);
+    } else if (must_drop(rw, text, text_end)) {
+        out_flush(rw, out_index(rw, rw->hold.start));
+        rw->sent = end;
+        rw->counts.removed++;
+        out_comment(rw);
+        forget_start(rw);
+    }
+    rw->hold.kind = HOLD_NONE;
+}
+
+void hold_over(struct rewriter *rw, size_t len)
+{
+    rw->note = (struct html_note){0};
+    out_flush(rw, out_index(rw, rw->hold.start));
+    rw->sent = len;
+    rw->counts.over_inline++;
+    rw->counts.removed++;
+    forget_start(rw);
+    rw->skip = rw->hold.kind != HOLD_SVG_SCRIPT && rw->hold.kind != HOLD_SVG_STYLE;
+    rw->hold.kind = HOLD_NONE;
+}

@@ -1,0 +1,241 @@
+/*
+ * names_priv.h - the element and attribute names that the HTML engine knows.
+ *
+ * Everything else is ELEM_OTHER / ATTR_OTHER: it passes untouched. Names are
+ * compared ASCII-case-insensitively, as HTML does; the table holds them in
+ * lower case (foreignObject is "foreignobject" here). Order means nothing.
+ */
+#ifndef CONSENTD_HTML_NAMES_PRIV_H
+#define CONSENTD_HTML_NAMES_PRIV_H
+
+#include <stdint.h>
+
+#include "consentd/str.h"
+
+/* What a row of the element table says; the flags of struct html_element_info. */
+enum elem_flag {
+    ELEM_F_JUDGE = 1 << 0,    /* has attributes that can fetch or run something */
+    ELEM_F_RAW = 1 << 1,      /* its start tag changes how the text behind it is read */
+    ELEM_F_ROOT = 1 << 2,     /* svg, math: opens foreign content */
+    ELEM_F_TREE = 1 << 3,     /* the simulator counts it: select, template, frameset, ... */
+    ELEM_F_BREAKOUT = 1 << 4, /* HTML 13.2.6.5: its start tag leaves foreign content */
+    ELEM_F_VOID = 1 << 5,     /* has no end tag */
+    ELEM_F_HEAD = 1 << 6,     /* may stand in the head without implying a body */
+    ELEM_F_CLOSE_P = 1 << 7,  /* its start tag closes an open p */
+    ELEM_F_SPECIAL = 1 << 8,  /* HTML 13.2.4.2 "special": stops the search of an end tag */
+};
+
+/* X(id, "name", flags): one row per element. The lookup table is generated from it. */
+#define HTML_ELEMENTS(X)                                                                           \
+    X(A, "a", JUDGE)                                                                               \
+    X(ADDRESS, "address", CLOSE_P | ELEM_F_SPECIAL)                                                \
+    X(AMP_ANALYTICS, "amp-analytics", JUDGE)                                                       \
+    X(AMP_PIXEL, "amp-pixel", JUDGE)                                                               \
+    X(ANIMATE, "animate", JUDGE)                                                                   \
+    X(ANNOTATION_XML, "annotation-xml", TREE)                                                      \
+    X(AREA, "area", JUDGE | ELEM_F_VOID | ELEM_F_SPECIAL)                                          \
+    X(ARTICLE, "article", CLOSE_P | ELEM_F_SPECIAL)                                                \
+    X(ASIDE, "aside", CLOSE_P | ELEM_F_SPECIAL)                                                    \
+    X(AUDIO, "audio", JUDGE)                                                                       \
+    X(B, "b", BREAKOUT)                                                                            \
+    X(BASE, "base", JUDGE | ELEM_F_VOID | ELEM_F_HEAD | ELEM_F_SPECIAL)                            \
+    X(BASEFONT, "basefont", VOID | ELEM_F_HEAD | ELEM_F_SPECIAL)                                   \
+    X(BGSOUND, "bgsound", JUDGE | ELEM_F_VOID | ELEM_F_HEAD | ELEM_F_SPECIAL)                      \
+    X(BIG, "big", BREAKOUT)                                                                        \
+    X(BLOCKQUOTE, "blockquote", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                        \
+    X(BODY, "body", JUDGE | ELEM_F_TREE | ELEM_F_BREAKOUT | ELEM_F_SPECIAL)                        \
+    X(BR, "br", BREAKOUT | ELEM_F_VOID | ELEM_F_SPECIAL)                                           \
+    X(BUTTON, "button", JUDGE | ELEM_F_SPECIAL)                                                    \
+    X(CENTER, "center", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                \
+    X(CODE, "code", BREAKOUT)                                                                      \
+    X(COL, "col", VOID | ELEM_F_SPECIAL)                                                           \
+    X(DD, "dd", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                        \
+    X(DESC, "desc", TREE)                                                                          \
+    X(DIV, "div", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                      \
+    X(DL, "dl", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                        \
+    X(DT, "dt", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                        \
+    X(EM, "em", BREAKOUT)                                                                          \
+    X(EMBED, "embed", JUDGE | ELEM_F_BREAKOUT | ELEM_F_VOID | ELEM_F_SPECIAL)                      \
+    X(FEIMAGE, "feimage", JUDGE)                                                                   \
+    X(FENCEDFRAME, "fencedframe", JUDGE)                                                           \
+    X(FONT, "font", TREE)                                                                          \
+    X(FOOTER, "footer", CLOSE_P | ELEM_F_SPECIAL)                                                  \
+    X(FOREIGNOBJECT, "foreignobject", TREE)                                                        \
+    X(FORM, "form", JUDGE | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                       \
+    X(FRAME, "frame", JUDGE | ELEM_F_VOID | ELEM_F_SPECIAL)                                        \
+    X(FRAMESET, "frameset", TREE | ELEM_F_SPECIAL)                                                 \
+    X(H1, "h1", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                        \
+    X(H2, "h2", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                        \
+    X(H3, "h3", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                        \
+    X(H4, "h4", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                        \
+    X(H5, "h5", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                        \
+    X(H6, "h6", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                        \
+    X(HEAD, "head", TREE | ELEM_F_BREAKOUT | ELEM_F_HEAD | ELEM_F_SPECIAL)                         \
+    X(HEADER, "header", CLOSE_P | ELEM_F_SPECIAL)                                                  \
+    X(HR, "hr", BREAKOUT | ELEM_F_VOID | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                          \
+    X(HTML, "html", HEAD | ELEM_F_SPECIAL)                                                         \
+    X(I, "i", BREAKOUT)                                                                            \
+    X(IFRAME, "iframe", JUDGE | ELEM_F_RAW | ELEM_F_SPECIAL)                                       \
+    X(IMAGE, "image", JUDGE)                                                                       \
+    X(IMG, "img", JUDGE | ELEM_F_BREAKOUT | ELEM_F_VOID | ELEM_F_SPECIAL)                          \
+    X(INPUT, "input", JUDGE | ELEM_F_TREE | ELEM_F_VOID | ELEM_F_SPECIAL)                          \
+    X(KEYGEN, "keygen", TREE | ELEM_F_VOID | ELEM_F_SPECIAL)                                       \
+    X(LI, "li", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                        \
+    X(LINK, "link", JUDGE | ELEM_F_VOID | ELEM_F_HEAD | ELEM_F_SPECIAL)                            \
+    X(LISTING, "listing", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                              \
+    X(MAIN, "main", CLOSE_P | ELEM_F_SPECIAL)                                                      \
+    X(MALIGNMARK, "malignmark", TREE)                                                              \
+    X(MATH, "math", ROOT | ELEM_F_TREE)                                                            \
+    X(MENU, "menu", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                    \
+    X(META, "meta", JUDGE | ELEM_F_BREAKOUT | ELEM_F_VOID | ELEM_F_HEAD | ELEM_F_SPECIAL)          \
+    X(MGLYPH, "mglyph", TREE)                                                                      \
+    X(MI, "mi", TREE)                                                                              \
+    X(MN, "mn", TREE)                                                                              \
+    X(MO, "mo", TREE)                                                                              \
+    X(MS, "ms", TREE)                                                                              \
+    X(MTEXT, "mtext", TREE)                                                                        \
+    X(NAV, "nav", CLOSE_P | ELEM_F_SPECIAL)                                                        \
+    X(NOBR, "nobr", BREAKOUT)                                                                      \
+    X(NOEMBED, "noembed", RAW | ELEM_F_SPECIAL)                                                    \
+    X(NOFRAMES, "noframes", RAW | ELEM_F_HEAD | ELEM_F_SPECIAL)                                    \
+    X(NOSCRIPT, "noscript", RAW | ELEM_F_HEAD | ELEM_F_SPECIAL)                                    \
+    X(OBJECT, "object", JUDGE | ELEM_F_SPECIAL)                                                    \
+    X(OL, "ol", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                        \
+    X(OPTION, "option", TREE)                                                                      \
+    X(P, "p", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                          \
+    X(PARAM, "param", VOID | ELEM_F_SPECIAL)                                                       \
+    X(PLAINTEXT, "plaintext", RAW | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                               \
+    X(PORTAL, "portal", JUDGE)                                                                     \
+    X(PRE, "pre", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                      \
+    X(RUBY, "ruby", BREAKOUT)                                                                      \
+    X(S, "s", BREAKOUT)                                                                            \
+    X(SCRIPT, "script", JUDGE | ELEM_F_RAW | ELEM_F_HEAD | ELEM_F_SPECIAL)                         \
+    X(SECTION, "section", CLOSE_P | ELEM_F_SPECIAL)                                                \
+    X(SELECT, "select", TREE | ELEM_F_SPECIAL)                                                     \
+    X(SET, "set", JUDGE)                                                                           \
+    X(SMALL, "small", BREAKOUT)                                                                    \
+    X(SOURCE, "source", JUDGE | ELEM_F_VOID | ELEM_F_SPECIAL)                                      \
+    X(SPAN, "span", BREAKOUT)                                                                      \
+    X(STRIKE, "strike", BREAKOUT)                                                                  \
+    X(STRONG, "strong", BREAKOUT)                                                                  \
+    X(STYLE, "style", JUDGE | ELEM_F_RAW | ELEM_F_HEAD | ELEM_F_SPECIAL)                           \
+    X(SUB, "sub", BREAKOUT)                                                                        \
+    X(SUP, "sup", BREAKOUT)                                                                        \
+    X(SVG, "svg", ROOT | ELEM_F_TREE)                                                              \
+    X(TABLE, "table", JUDGE | ELEM_F_BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                   \
+    X(TBODY, "tbody", JUDGE | ELEM_F_SPECIAL)                                                      \
+    X(TD, "td", JUDGE | ELEM_F_SPECIAL)                                                            \
+    X(TEMPLATE, "template", TREE | ELEM_F_HEAD | ELEM_F_SPECIAL)                                   \
+    X(TEXTAREA, "textarea", RAW | ELEM_F_SPECIAL)                                                  \
+    X(TFOOT, "tfoot", JUDGE | ELEM_F_SPECIAL)                                                      \
+    X(TH, "th", JUDGE | ELEM_F_SPECIAL)                                                            \
+    X(THEAD, "thead", JUDGE | ELEM_F_SPECIAL)                                                      \
+    X(TITLE, "title", RAW | ELEM_F_HEAD | ELEM_F_SPECIAL)                                          \
+    X(TR, "tr", JUDGE | ELEM_F_SPECIAL)                                                            \
+    X(TRACK, "track", JUDGE | ELEM_F_VOID | ELEM_F_SPECIAL)                                        \
+    X(TT, "tt", BREAKOUT)                                                                          \
+    X(U, "u", BREAKOUT)                                                                            \
+    X(UL, "ul", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                        \
+    X(USE, "use", JUDGE)                                                                           \
+    X(VAR, "var", BREAKOUT)                                                                        \
+    X(VIDEO, "video", JUDGE)                                                                       \
+    X(WBR, "wbr", VOID | ELEM_F_SPECIAL)                                                           \
+    X(XMP, "xmp", RAW | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)
+
+/* ELEM_OTHER is every name that is not in the list. */
+enum html_element {
+    ELEM_OTHER = 0,
+#define X(id, name, flags) ELEM_##id,
+    HTML_ELEMENTS(X)
+#undef X
+        ELEM_COUNT
+};
+
+/* X(id, "name"): attributes that can fetch, run, or decide how others are read. */
+#define HTML_ATTRS(X)                                                                              \
+    X(ACTION, "action")                                                                            \
+    X(ATTRIBUTENAME, "attributename")                                                              \
+    X(ATTRIBUTIONSRC, "attributionsrc")                                                            \
+    X(BACKGROUND, "background")                                                                    \
+    X(BY, "by")                                                                                    \
+    X(CLIP_PATH, "clip-path")                                                                      \
+    X(COLOR, "color")                                                                              \
+    X(CONFIG, "config")                                                                            \
+    X(CONTENT, "content")                                                                          \
+    X(CURSOR, "cursor")                                                                            \
+    X(DATA, "data")                                                                                \
+    X(ENCODING, "encoding")                                                                        \
+    X(FACE, "face")                                                                                \
+    X(FILL, "fill")                                                                                \
+    X(FILTER, "filter")                                                                            \
+    X(FORMACTION, "formaction")                                                                    \
+    X(FROM, "from")                                                                                \
+    X(HREF, "href")                                                                                \
+    X(HTTP_EQUIV, "http-equiv")                                                                    \
+    X(IMAGESRCSET, "imagesrcset")                                                                  \
+    X(LANGUAGE, "language")                                                                        \
+    X(MARKER_END, "marker-end")                                                                    \
+    X(MARKER_MID, "marker-mid")                                                                    \
+    X(MARKER_START, "marker-start")                                                                \
+    X(MASK, "mask")                                                                                \
+    X(PING, "ping")                                                                                \
+    X(POSTER, "poster")                                                                            \
+    X(REL, "rel")                                                                                  \
+    X(SIZE, "size")                                                                                \
+    X(SRC, "src")                                                                                  \
+    X(SRCDOC, "srcdoc")                                                                            \
+    X(SRCSET, "srcset")                                                                            \
+    X(STROKE, "stroke")                                                                            \
+    X(STYLE, "style")                                                                              \
+    X(TO, "to")                                                                                    \
+    X(TYPE, "type")                                                                                \
+    X(VALUES, "values")                                                                            \
+    X(XLINK_HREF, "xlink:href")
+
+/* ATTR_HANDLER stands for every name that starts with "on" and goes on. */
+enum html_attr {
+    ATTR_OTHER = 0,
+#define X(id, name) ATTR_##id,
+    HTML_ATTRS(X)
+#undef X
+        ATTR_HANDLER,
+    ATTR_COUNT
+};
+
+/* One row of the element table. */
+struct html_element_info {
+    const char *name; /* lower case; "" for ELEM_OTHER */
+    uint16_t flags;   /* enum elem_flag */
+    uint8_t len;      /* bytes of name */
+};
+
+/* Generated; see names_table.c. */
+extern const struct html_element_info element_rows[ELEM_COUNT];
+extern const char *const attr_rows[ATTR_COUNT];
+extern const uint32_t element_multiplier, attr_multiplier;
+extern const unsigned element_shift, attr_shift;
+extern const uint8_t element_slots[], attr_slots[];
+
+/*
+ * The running hash of a name, one byte at a time, case folded: start with 0. Keep it
+ * while a name is scanned, then look up without reading the name twice.
+ */
+static inline uint32_t element_hash(uint32_t hash, uint8_t byte)
+{
+    return hash * 31 + (byte | 0x20u);
+}
+
+/* The element of this name; hash is element_hash over its bytes. */
+static inline enum html_element element_lookup(struct str name, uint32_t hash)
+{
+    enum html_element id = element_slots[(uint32_t)(hash * element_multiplier) >> element_shift];
+
+    if (id == ELEM_OTHER || element_rows[id].len != name.len)
+        return ELEM_OTHER;
+    return str_eq_fold(name, str_make(element_rows[id].name, name.len)) ? id : ELEM_OTHER;
+}
+
+/* The attribute of this name. */
+enum html_attr attr_lookup(struct str name);
+
+#endif

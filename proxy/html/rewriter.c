@@ -1,0 +1,580 @@
+/*
+ * rewriter.c - contract in consentd/rewriter.h, inside in rewriter_priv.h.
+ *
+ *   window: | sent (left or gone) | kept: an unfinished tag or held element | scanned |
+ *                                 ^ rw->sent                                          ^ len
+ *
+ * The window is the caller's chunk itself when nothing was kept before, else the carry
+ * buffer, filled in small pieces until what was kept is finished and the chunk can be
+ * used directly again. Bytes leave as slices of the window, cut at what is dropped.
+ */
+#include "consentd/rewriter.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "consentd/mem.h"
+#include "rewriter_priv.h"
+#include "tokenizer_priv.h"
+
+#define PIECE_MAX ((size_t)16 << 10)
+
+/* --- output ----------------------------------------------------------------------- */
+
+void out_send(struct rewriter *rw, struct str text)
+{
+    if (!rw->failed && text.len > 0 &&
+        !rw->ops.on_output(rw->owner, (const uint8_t *)text.ptr, text.len))
+        rw->failed = true;
+}
+
+void out_flush(struct rewriter *rw, size_t upto)
+{
+    if (upto > rw->sent) {
+        out_send(rw, str_make(rw->win + rw->sent, upto - rw->sent));
+        rw->sent = upto;
+    }
+}
+
+size_t out_index(const struct rewriter *rw, uint64_t position)
+{
+    return position > rw->origin ? (size_t)(position - rw->origin) : 0;
+}
+
+/* Only bytes that cannot end a comment, whatever a rule set is called. */
+static bool append_label(struct buf *out, const char *label)
+{
+    bool ok = true;
+
+    for (size_t i = 0; label[i] != '\0' && i < 64 && ok; i++) {
+        char c = label[i];
+        bool good = ascii_is_alnum(c) || c == '_' || c == '.' || c == ' ' ||
+                    (c == '-' && i > 0 && ascii_is_alnum(label[i - 1]));
+
+        ok = buf_append_char(out, good ? c : '_');
+    }
+    return ok;
+}
+
+void out_comment(struct rewriter *rw)
+{
+    struct buf text;
+    bool ok;
+
+    buf_init(&text, COMMENT_MAX);
+    ok = buf_append_c(&text, "<!--consentd: removed");
+    if (rw->note.set != NULL)
+        ok = ok && buf_append_char(&text, ' ') && append_label(&text, rw->note.set);
+    if (rw->note.category != NULL)
+        ok = ok && buf_append_c(&text, " (") && append_label(&text, rw->note.category) &&
+             buf_append_char(&text, ')');
+    if (ok && buf_append_c(&text, "-->"))
+        out_send(rw, buf_str(&text));
+    buf_free(&text);
+}
+
+/* The tag with its cuts taken out. */
+static void send_edited(struct rewriter *rw, size_t start)
+{
+    for (size_t i = 0; i < rw->cut_cnt; i++) {
+        const struct cut *cut = &rw->cuts[i];
+
+        out_flush(rw, start + cut->start);
+        out_send(rw, str_slice(buf_str(&rw->patch), cut->with, cut->with_len));
+        rw->sent = start + cut->end;
+    }
+}
+
+/* --- where the body begins ---------------------------------------------------------- */
+
+static bool in_plain_html(const struct rewriter *rw)
+{
+    return rw->sim.depth == 0 && rw->sim.templates == 0 && !rw->sim.in_frameset && !rw->skip &&
+           rw->hold.kind == HOLD_NONE && !hidden_active(rw);
+}
+
+static void inject(struct rewriter *rw, size_t at)
+{
+    struct buf text;
+
+    rw->waits = false;
+    out_flush(rw, at);
+    buf_init(&text, VALUE_MAX);
+    if (rw->ops.on_body_start(rw->owner, &text) && text.len > 0) {
+        out_send(rw, buf_str(&text));
+        rw->counts.injected = true;
+    }
+    buf_free(&text);
+}
+
+/* Text other than white space implies a body (HTML 13.2.6.4.1-6). A BOM is none. */
+static void watch_text(struct rewriter *rw, size_t upto)
+{
+    size_t i = out_index(rw, rw->text_from);
+
+    if (!rw->waits || !in_plain_html(rw) || rw->tok.text != TOK_DATA)
+        return;
+    for (; i < upto; i++) {
+        bool bom = rw->origin + i < 3 && rw->win[i] == (uint8_t) "\xEF\xBB\xBF"[rw->origin + i];
+
+        if (!tok_is_space(rw->win[i]) && !bom) {
+            rw->sim.body_begun = true;
+            inject(rw, i);
+            return;
+        }
+    }
+}
+
+static void watch_tag(struct rewriter *rw, size_t start)
+{
+    uint8_t elem = rw->tok.elem;
+
+    if (!rw->waits || !in_plain_html(rw) || (!rw->tok.is_end && elem == ELEM_BODY))
+        return;
+    if (rw->tok.is_end) {
+        if (elem == ELEM_BODY || elem == ELEM_HTML || elem == ELEM_BR)
+            inject(rw, start);
+    } else if (elem == ELEM_FRAMESET && !rw->sim.body_begun) {
+        rw->waits = false;
+    } else if ((element_rows[elem].flags & ELEM_F_HEAD) == 0) {
+        inject(rw, start);
+    }
+}
+
+/* --- tags ------------------------------------------------------------------------- */
+
+static void drop_tag(struct rewriter *rw, const struct judged *j, size_t start, size_t end)
+{
+    bool raw = (element_rows[j->elem].flags & ELEM_F_RAW) != 0 && j->space == SIM_HTML &&
+               !rw->sim.xml && j->elem != ELEM_NOSCRIPT;
+
+    out_flush(rw, start);
+    rw->sent = end;
+    rw->counts.removed++;
+    if (!raw) {
+        out_comment(rw);
+        return;
+    }
+    tokenizer_set_text(&rw->tok, treesim_text_of(j->elem), str_c(element_rows[j->elem].name));
+    rw->skip = true; /* the comment comes with the end tag */
+}
+
+static void hide(struct hidden *hidden, uint8_t elem)
+{
+    if (hidden->len > 0)
+        return;
+    hidden->len = element_rows[elem].len;
+    memcpy(hidden->name, element_rows[elem].name, hidden->len);
+}
+
+static enum hold_kind hold_for(struct rewriter *rw, const struct judged *j, bool foreign)
+{
+    struct str src;
+    bool mixed = hidden_active(rw) || rw->sim.in_select || rw->sim.in_frameset;
+
+    if (j->elem == ELEM_STYLE)
+        return foreign ? HOLD_SVG_STYLE : HOLD_STYLE;
+    if (j->elem == ELEM_SCRIPT && judge_script_type(rw, j, &rw->hold.type) &&
+        (foreign || !judge_find(rw, j, ATTR_SRC, &src)))
+        return foreign ? HOLD_SVG_SCRIPT : HOLD_SCRIPT;
+    return mixed && !foreign ? HOLD_RAW : HOLD_NONE;
+}
+
+/* Behind a start tag that stays and whose element's text is not plain data everywhere. */
+static void enter_raw(struct rewriter *rw, const struct judged *j, bool foreign, unsigned depth)
+{
+    bool was_blind = rw->hidden[HIDDEN_BLIND].len > 0;
+    enum hold_kind kind;
+
+    if (!foreign && j->elem == ELEM_NOSCRIPT) {
+        hide(&rw->hidden[HIDDEN_SCRIPTING], ELEM_NOSCRIPT);
+        return;
+    }
+    kind = rw->hold.kind == HOLD_NONE ? hold_for(rw, j, foreign) : HOLD_NONE;
+    if (foreign && j->elem != ELEM_PLAINTEXT)
+        hide(&rw->hidden[HIDDEN_BLIND], j->elem);
+    if (!foreign)
+        tokenizer_set_text(&rw->tok, treesim_text_of(j->elem), str_c(element_rows[j->elem].name));
+    if (kind == HOLD_NONE || (foreign && rw->tok.self_closing))
+        return;
+    rw->hold.kind = kind;
+    rw->hold.elem = (uint8_t)j->elem;
+    rw->hold.start = rw->tok.start;
+    rw->hold.text = rw->tok.pos;
+    rw->hold.depth = depth;
+    rw->hold.sets_blind = foreign && !was_blind;
+}
+
+/* font and annotation-xml decide by their attributes. */
+static void read_deciding(struct rewriter *rw, const struct judged *j, struct sim_tag *st)
+{
+    struct str text;
+
+    if (j->elem != ELEM_FONT && j->elem != ELEM_ANNOTATION_XML)
+        return;
+    rw->attr_cnt = tag_parse(j->tag, j->name_end, rw->attrs, rw->limits.attrs_max);
+    if (rw->attr_cnt > rw->limits.attrs_max)
+        rw->attr_cnt = rw->limits.attrs_max;
+    st->font_breaks = judge_find(rw, j, ATTR_COLOR, &text) || judge_find(rw, j, ATTR_FACE, &text) ||
+                      judge_find(rw, j, ATTR_SIZE, &text);
+    st->html_content =
+        judge_find(rw, j, ATTR_ENCODING, &text) &&
+        (str_eq_fold_c(text, "text/html") || str_eq_fold_c(text, "application/xhtml+xml"));
+}
+
+static bool needs_judgement(const struct rewriter *rw, struct judged *j)
+{
+    j->hiding = hidden_active(rw) && hidden_in(rw, str_slice(j->tag, 2, j->tag.len));
+    if (j->hiding || rw->tok.suspect || (element_rows[j->elem].flags & ELEM_F_JUDGE) != 0)
+        return true;
+    return j->space != SIM_HTML && (memchr(j->tag.ptr, '(', j->tag.len) != NULL ||
+                                    memchr(j->tag.ptr, '&', j->tag.len) != NULL);
+}
+
+/* An end tag that another reading waits for and that no cut takes away. */
+static bool still_hides(const struct rewriter *rw, const struct judged *j)
+{
+    size_t from = 2;
+
+    for (size_t i = 0; i < rw->cut_cnt; i++) {
+        if (hidden_in(rw, str_slice(j->tag, from, rw->cuts[i].start - from)))
+            return true;
+        from = rw->cuts[i].end;
+    }
+    return hidden_in(rw, str_slice(j->tag, from, j->tag.len));
+}
+
+static void on_start(struct rewriter *rw, size_t start, size_t end)
+{
+    struct sim_tag st = {
+        .hash = rw->tok.hash, .elem = rw->tok.elem, .self_closing = rw->tok.self_closing};
+    struct judged j = {.tag = str_make(rw->win + start, end - start),
+                       .name_end = (uint32_t)(rw->tok.name_end - rw->tok.start),
+                       .elem = rw->tok.elem};
+    enum verdict_kind verdict = TAG_KEEP;
+    unsigned depth = rw->sim.depth;
+    enum sim_result result;
+
+    rw->note = (struct html_note){0};
+    rw->cut_cnt = 0;
+    read_deciding(rw, &j, &st);
+    j.space = rw->sim.xml ? SIM_SVG : treesim_space(&rw->sim, &st);
+    if (needs_judgement(rw, &j))
+        verdict = judge_tag(rw, &j);
+    if (j.hiding && (verdict == TAG_KEEP || verdict == TAG_EDIT) && still_hides(rw, &j))
+        verdict = TAG_DROP_RAW;
+    if (verdict == TAG_DROP || verdict == TAG_DROP_RAW) {
+        drop_tag(rw, &j, start, end);
+        return;
+    }
+    result = treesim_start(&rw->sim, &st);
+    if (result == SIM_DROP) {
+        rw->counts.over_depth++;
+        drop_tag(rw, &j, start, end);
+        return;
+    }
+    if (verdict == TAG_EDIT)
+        send_edited(rw, start);
+    if ((element_rows[j.elem].flags & ELEM_F_RAW) != 0)
+        enter_raw(rw, &j, result == SIM_DATA, depth);
+    if (j.elem == ELEM_BODY && rw->waits && in_plain_html(rw))
+        inject(rw, end);
+}
+
+static void reveal(struct rewriter *rw, struct str name)
+{
+    for (size_t i = 0; i < HIDDEN_CNT; i++) {
+        struct hidden *hidden = &rw->hidden[i];
+
+        if (hidden->len > 0 && str_eq_fold(name, str_make(hidden->name, hidden->len)))
+            hidden->len = 0;
+    }
+}
+
+static void on_end(struct rewriter *rw, size_t start, size_t end)
+{
+    const struct sim_tag st = {.hash = rw->tok.hash, .elem = rw->tok.elem};
+    size_t name_end = out_index(rw, rw->tok.name_end);
+    struct str name = str_make(rw->win + start + 2, name_end - start - 2);
+
+    if (rw->hold.kind != HOLD_NONE) {
+        bool own = rw->tok.elem == rw->hold.elem;
+
+        hold_finish(rw, start, own ? end : start);
+        if (own) {
+            reveal(rw, name);
+            treesim_end(&rw->sim, &st);
+            return;
+        }
+    }
+    reveal(rw, name);
+    if (hidden_active(rw) && hidden_in(rw, str_make(rw->win + name_end, end - name_end))) {
+        out_flush(rw, start);
+        rw->sent = end;
+        return;
+    }
+    treesim_end(&rw->sim, &st);
+}
+
+/* The end of what is being dropped: a raw text element or a tag that is too long. */
+static void end_skip(struct rewriter *rw, size_t end)
+{
+    bool was_tag = rw->skip_tag;
+    struct judged j = {.elem = rw->tok.elem};
+
+    rw->sent = end;
+    rw->skip = rw->skip_tag = false;
+    if (was_tag && rw->tok.event == TOK_TAG && rw->tok.is_end) {
+        out_send(rw, STR("</")); /* it may end a raw text: the short form stays */
+        out_send(rw, str_c(element_rows[j.elem].name));
+        out_send(rw, j.elem != ELEM_OTHER ? STR(">") : STR(" >"));
+        return;
+    }
+    if (was_tag && rw->tok.event == TOK_TAG) {
+        drop_tag(rw, &j, end, end);
+        return;
+    }
+    if (rw->tok.event != TOK_CDATA_END)
+        out_comment(rw);
+}
+
+static void on_tag(struct rewriter *rw, size_t end)
+{
+    size_t start = out_index(rw, rw->tok.start);
+
+    if (rw->tail) {
+        oversize_tail(rw, end);
+        return;
+    }
+    watch_tag(rw, start);
+    if (rw->tok.is_end) {
+        on_end(rw, start, end);
+        return;
+    }
+    if (rw->hold.kind != HOLD_NONE)
+        hold_finish(rw, start, start); /* a tag inside a foreign script or style */
+    on_start(rw, start, end);
+}
+
+/* --- the other pieces ---------------------------------------------------------------- */
+
+static void on_cdata_open(struct rewriter *rw)
+{
+    bool allowed = treesim_allows_cdata(&rw->sim);
+
+    tokenizer_cdata(&rw->tok, allowed);
+    if (!allowed || rw->hold.kind != HOLD_NONE || rw->skip)
+        return;
+    rw->counts.partings++;
+    rw->hold.kind = HOLD_CDATA;
+    rw->hold.elem = ELEM_OTHER;
+    rw->hold.start = rw->tok.start;
+    rw->hold.text = rw->tok.pos;
+}
+
+static void on_event(struct rewriter *rw, size_t end)
+{
+    size_t start = out_index(rw, rw->tok.start);
+
+    if (rw->tok.event == TOK_CDATA_OPEN) {
+        on_cdata_open(rw);
+        return;
+    }
+    if (rw->skip || rw->skip_tag) {
+        end_skip(rw, end);
+    } else {
+        if (rw->tok.event != TOK_CDATA_END && !rw->tail)
+            watch_text(rw, start);
+        if (rw->tok.event == TOK_TAG) {
+            on_tag(rw, end);
+        } else if (rw->tok.event == TOK_CDATA_END) {
+            if (rw->hold.kind == HOLD_CDATA)
+                hold_finish(rw, end, end);
+        } else if (rw->hold.kind == HOLD_NONE && hidden_active(rw) &&
+                   hidden_in(rw, str_make(rw->win + start, end - start))) {
+            out_flush(rw, start);
+            rw->sent = end;
+        }
+    }
+    rw->text_from = rw->tok.pos;
+}
+
+/* --- driving ---------------------------------------------------------------------- */
+
+/* Index from which the window must be kept. */
+static size_t keep_from(const struct rewriter *rw, size_t len)
+{
+    if (rw->skip || rw->skip_tag || rw->tail_value)
+        return len;
+    if (rw->hold.kind != HOLD_NONE)
+        return out_index(rw, rw->hold.start);
+    if (rw->tail)
+        return out_index(rw, rw->tail_from);
+    if (tokenizer_is_inside(&rw->tok) && (hidden_active(rw) || !tokenizer_is_streaming(&rw->tok)))
+        return out_index(rw, rw->tok.start);
+    return len;
+}
+
+static void check_limits(struct rewriter *rw, size_t keep, size_t len)
+{
+    if (rw->hold.kind != HOLD_NONE) {
+        if (len - keep > rw->limits.inline_max)
+            hold_over(rw, len);
+    } else if (len - keep > rw->limits.tag_max) {
+        oversize_begin(rw, len);
+    }
+}
+
+/* Runs window[from, len); returns the index from which it must be kept. */
+static size_t run(struct rewriter *rw, const uint8_t *window, size_t from, size_t len)
+{
+    size_t i = from;
+    size_t keep;
+
+    rw->win = window;
+    rw->sent = 0;
+    rw->origin = rw->tok.pos - from;
+    while (i < len && !rw->failed) {
+        if (rw->tail_value) {
+            i = oversize_value(rw, i, len);
+            continue;
+        }
+        rw->tok.quiet = !rw->waits && rw->sim.depth == 0 && rw->hold.kind == HOLD_NONE &&
+                        !rw->skip && !rw->skip_tag && !rw->tail && !hidden_active(rw);
+        i = tokenizer_run(&rw->tok, window, i, len);
+        if (rw->tok.event != TOK_MORE)
+            on_event(rw, i);
+    }
+    check_limits(rw, keep_from(rw, len), len);
+    keep = keep_from(rw, len);
+    if (rw->skip || rw->skip_tag)
+        rw->sent = len;
+    if (!rw->tail && !tokenizer_is_inside(&rw->tok)) {
+        watch_text(rw, keep);
+        rw->text_from = rw->tok.pos;
+    } else if (!rw->tail) {
+        watch_text(rw, keep < len ? keep : out_index(rw, rw->tok.start));
+    }
+    out_flush(rw, keep);
+    return keep;
+}
+
+bool rewriter_push(struct rewriter *rw, const uint8_t *data, size_t len)
+{
+    while (len > 0 && !rw->failed) {
+        size_t piece = len < PIECE_MAX ? len : PIECE_MAX;
+        size_t had = rw->carry.len;
+        const uint8_t *gt;
+
+        if (had == 0) {
+            size_t keep = run(rw, data, 0, len);
+
+            return !rw->failed && buf_append(&rw->carry, data + keep, len - keep);
+        }
+        gt = memchr(data, '>', piece);
+        if (gt != NULL)
+            piece = (size_t)(gt - data) + 1;
+        if (!buf_append(&rw->carry, data, piece)) {
+            rw->failed = true;
+            break;
+        }
+        buf_consume(&rw->carry, run(rw, rw->carry.data, had, rw->carry.len));
+        data += piece;
+        len -= piece;
+    }
+    return !rw->failed;
+}
+
+/* What was begun and never ended. */
+static void end_unfinished(struct rewriter *rw, size_t len)
+{
+    size_t start = keep_from(rw, len);
+
+    if (rw->hold.kind != HOLD_NONE)
+        hold_finish(rw, len, len);
+    else if (hidden_active(rw) && hidden_in(rw, str_make(rw->win + start, len - start)))
+        rw->sent = len;
+    if (rw->skip)
+        out_comment(rw);
+}
+
+bool rewriter_end(struct rewriter *rw)
+{
+    size_t len = rw->carry.len;
+
+    rw->win = rw->carry.len > 0 ? rw->carry.data : (const uint8_t *)"";
+    rw->sent = 0;
+    rw->origin = rw->tok.pos - len;
+    end_unfinished(rw, len);
+    if (rw->waits && !rw->sim.in_select && in_plain_html(rw) && rw->tok.text == TOK_DATA &&
+        !rw->tail && !rw->skip_tag && !tokenizer_is_streaming(&rw->tok))
+        inject(rw, rw->sent);
+    out_flush(rw, len);
+    return !rw->failed;
+}
+
+static void set_defaults(struct html_limits *limits)
+{
+    if (limits->tag_max == 0)
+        limits->tag_max = (size_t)64 << 10;
+    if (limits->inline_max == 0)
+        limits->inline_max = (size_t)2 << 20;
+    if (limits->depth_max == 0)
+        limits->depth_max = 128;
+    if (limits->depth_max > SIM_DEPTH_MAX)
+        limits->depth_max = SIM_DEPTH_MAX;
+    if (limits->attrs_max == 0)
+        limits->attrs_max = 512;
+    if (limits->srcdoc_max == 0)
+        limits->srcdoc_max = 3;
+}
+
+struct rewriter *rewriter_new(const struct html_limits *limits, const struct html_ops *ops,
+                              void *owner)
+{
+    struct rewriter *rw = mem_new(struct rewriter);
+
+    if (limits != NULL)
+        rw->limits = *limits;
+    set_defaults(&rw->limits);
+    rw->ops = *ops;
+    rw->owner = owner;
+    rw->waits = ops->on_body_start != NULL;
+    rw->sim.depth_max = rw->limits.depth_max;
+    rw->sim.xml = rw->limits.xml;
+    rw->attrs = mem_calloc(rw->limits.attrs_max, sizeof(*rw->attrs));
+    rw->cuts = mem_calloc(rw->limits.attrs_max, sizeof(*rw->cuts));
+    tokenizer_init(&rw->tok);
+    buf_init(&rw->carry, rw->limits.inline_max + rw->limits.tag_max + ((size_t)16 << 20));
+    buf_init(&rw->patch, VALUE_MAX * 2);
+    buf_init(&rw->value, VALUE_MAX);
+    buf_init(&rw->other, VALUE_MAX);
+    buf_init(&rw->base, BASE_MAX);
+    buf_init(&rw->base_alt, BASE_MAX);
+    return rw;
+}
+
+void rewriter_free(struct rewriter *rw)
+{
+    if (rw == NULL)
+        return;
+    buf_free(&rw->carry);
+    buf_free(&rw->patch);
+    buf_free(&rw->value);
+    buf_free(&rw->other);
+    buf_free(&rw->base);
+    buf_free(&rw->base_alt);
+    free(rw->attrs);
+    free(rw->cuts);
+    free(rw);
+}
+
+const struct html_counts *rewriter_counts(const struct rewriter *rw)
+{
+    return &rw->counts;
+}
+
+size_t rewriter_held(const struct rewriter *rw)
+{
+    return rw->carry.len;
+}

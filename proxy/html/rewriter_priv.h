@@ -1,0 +1,152 @@
+/*
+ * rewriter_priv.h - the inside of the rewriter, shared by rewriter.c, judge.c, values.c.
+ *
+ * One tokenizer follows the tree rules with scripting off (noscript is markup). Beside it,
+ * `hidden` remembers where another reading takes everything for text until the end tag of
+ * a name: scripting on inside noscript; the tree-blind reading inside a title, style, …
+ * in svg. As long as that end tag is hidden nowhere (in an attribute value, a comment, a
+ * script) the other reading finds its markup only where the first one does. So what would
+ * hide it is escaped or dropped, and one machine answers for all readings.
+ */
+#ifndef CONSENTD_HTML_REWRITER_PRIV_H
+#define CONSENTD_HTML_REWRITER_PRIV_H
+
+#include "consentd/rewriter.h"
+#include "consentd/tag.h"
+#include "consentd/tokenizer.h"
+#include "names_priv.h"
+#include "treesim_priv.h"
+
+#define VALUE_MAX   ((size_t)4 << 20) /* one decoded value; the tag limit is reached first */
+#define BASE_MAX    ((size_t)16 << 10)
+#define COMMENT_MAX 256
+
+/* What is held until its end is seen. */
+enum hold_kind {
+    HOLD_NONE = 0,
+    HOLD_SCRIPT,     /* HTML script with executable type */
+    HOLD_STYLE,      /* HTML style */
+    HOLD_SVG_SCRIPT, /* script in foreign content: its text is markup */
+    HOLD_SVG_STYLE,
+    HOLD_RAW,   /* a raw text that another reading could take for markup */
+    HOLD_CDATA, /* a CDATA section: the tree-blind reading takes it for markup */
+};
+
+struct hold {
+    enum hold_kind kind;
+    enum html_script_type type;
+    uint8_t elem;    /* enum html_element */
+    bool sets_blind; /* its start tag opened hidden[HIDDEN_BLIND] */
+    unsigned depth;  /* simulator depth before its start tag */
+    uint64_t start;  /* position of the start tag's '<' */
+    uint64_t text;   /* position behind the start tag */
+};
+
+struct hidden {
+    char name[TOK_RAW_NAME_MAX];
+    uint8_t len; /* 0: nothing is hidden from this reading */
+};
+
+enum { HIDDEN_BLIND = 0, HIDDEN_SCRIPTING, HIDDEN_CNT };
+
+/* What to do with one tag. */
+enum verdict_kind { TAG_DROP = 0, TAG_DROP_RAW, TAG_EDIT, TAG_KEEP };
+
+struct cut {
+    uint32_t start, end; /* bytes of the tag that go */
+    uint32_t with;       /* what comes instead: offset into rewriter.patch */
+    uint32_t with_len;
+};
+
+struct rewriter {
+    struct html_ops ops;
+    void *owner; /* not owned */
+    struct html_limits limits;
+    struct html_counts counts;
+    bool failed;
+
+    struct tokenizer tok;
+    struct treesim sim;
+    struct hidden hidden[HIDDEN_CNT];
+    struct hold hold;
+    struct html_note note; /* of the verdict that drops */
+
+    struct buf carry;   /* bytes from the last position not yet sent */
+    const uint8_t *win; /* the window being run */
+    uint64_t origin;    /* stream position of win[0] */
+    size_t sent;        /* index in win: before it everything left or is gone */
+    uint64_t text_from; /* position behind the last event */
+    bool skip;          /* dropping a raw text element until its end tag */
+    bool skip_tag;      /* dropping an oversize tag until its end */
+    bool tail;          /* the head of the tag at hand has left: see oversize.c */
+    bool tail_value;    /* its value is passing */
+    bool waits;         /* on_body_start not called yet */
+    uint64_t tail_from; /* position where the rest of the tag begins (its closing quote) */
+
+    struct tag_attr *attrs; /* limits.attrs_max entries, owned */
+    size_t attr_cnt;
+    struct cut *cuts; /* limits.attrs_max entries, owned */
+    size_t cut_cnt;
+    struct buf patch; /* replacement texts of the cuts */
+    struct buf value; /* decoded value at hand */
+    struct buf other; /* second scratch: a CSS URL, a srcset candidate's text */
+    struct buf base, base_alt;
+    unsigned nest; /* srcdoc depth of this rewriter */
+};
+
+/* One tag under judgement. */
+struct judged {
+    struct str tag;
+    uint32_t name_end;
+    enum html_element elem;
+    enum sim_space space;
+    bool hiding;  /* the tag holds an end tag that another reading waits for */
+    bool partial; /* a part of an oversize tag: attributes that decide may be elsewhere */
+    enum verdict_kind verdict;
+};
+
+/* judge.c: fills rw->cuts; the verdict says whether they count. */
+enum verdict_kind judge_tag(struct rewriter *rw, struct judged *j);
+/* The value of the first attribute with this id, decoded into rw->other; false: none. */
+bool judge_find(struct rewriter *rw, const struct judged *j, enum html_attr id, struct str *out);
+bool judge_is_judged(enum html_element elem, enum html_attr attr, enum sim_space space);
+enum html_action judge_inline(struct rewriter *rw, struct str text, enum html_script_type type,
+                              const char *element, const char *attr);
+bool judge_script_type(struct rewriter *rw, const struct judged *j, enum html_script_type *out);
+
+/* values.c: DROP when any URL of the value is dropped. text is in rw->value. */
+enum html_action value_url(struct rewriter *rw, const struct judged *j, struct str text,
+                           enum html_attr attr, enum html_use use);
+enum html_action value_list(struct rewriter *rw, const struct judged *j, struct str text,
+                            enum html_attr attr, enum html_use use, const char *separators);
+enum html_action value_srcset(struct rewriter *rw, const struct judged *j, struct str text,
+                              enum html_attr attr);
+enum html_action value_refresh(struct rewriter *rw, const struct judged *j, struct str text);
+/* CSS: appends the text with dropped URLs as "none" to out; true when something was. */
+bool value_css(struct rewriter *rw, enum html_element elem, enum html_attr attr, struct str text,
+               struct buf *out);
+/* An inner document: appends its filtered form; true when something changed. */
+bool value_document(struct rewriter *rw, struct str text, struct buf *out);
+enum html_action value_ref(struct rewriter *rw, const struct html_ref *ref);
+
+/* hold.c */
+bool hidden_active(const struct rewriter *rw);
+bool hidden_in(const struct rewriter *rw, struct str text); /* holds such an end tag */
+void hold_finish(struct rewriter *rw, size_t text_end, size_t end);
+void hold_over(struct rewriter *rw, size_t len);
+
+/* rewriter.c */
+void out_send(struct rewriter *rw, struct str text);
+void out_flush(struct rewriter *rw, size_t upto); /* window bytes up to this index leave */
+void out_comment(struct rewriter *rw);
+size_t out_index(const struct rewriter *rw, uint64_t position);
+
+/* oversize.c */
+void oversize_begin(struct rewriter *rw, size_t len);
+size_t oversize_value(struct rewriter *rw, size_t from, size_t len);
+void oversize_tail(struct rewriter *rw, size_t end);
+
+/* ASCII-case-insensitive search. */
+bool value_contains(struct str text, struct str lower_needle);
+
+#endif

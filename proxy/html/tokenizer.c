@@ -1,0 +1,456 @@
+/*
+ * tokenizer.c - contract in consentd/tokenizer.h; the states are in tokenizer_priv.h.
+ *
+ * One function per state (or family of states): it consumes from w[i] as long as it
+ * stays, then sets the next state and returns the index. The driver calls on. Numbers
+ * in comments are sections of HTML 13.2.5.
+ */
+#include "consentd/tokenizer.h"
+
+#include <string.h>
+
+#include "names_priv.h"
+#include "tokenizer_priv.h"
+
+typedef size_t (*state_fn)(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len);
+
+/* Stream position of window index i: pos is kept at the index the run began with. */
+static uint64_t position(const struct tokenizer *tok, size_t i)
+{
+    return tok->pos + i;
+}
+
+/* The piece ends before index i. */
+static size_t report(struct tokenizer *tok, enum tok_event event, size_t i)
+{
+    tok->event = (uint8_t)event;
+    tok->state = ST_TEXT;
+    return i;
+}
+
+/* ">" of a tag is at i - 1. Raw texts end with their end tag. */
+static size_t finish_tag(struct tokenizer *tok, size_t i)
+{
+    if (tok->text != TOK_DATA) {
+        tok->text = TOK_DATA;
+        tok->elem = tok->raw_elem;
+        tok->escape = 0;
+    }
+    tok->state = ST_TEXT;
+    if (tok->quiet && !tok->suspect && element_rows[tok->elem].flags == 0)
+        return i;
+    return report(tok, TOK_TAG, i);
+}
+
+/* Names that matter on every element: style, on…, ping, background, attributionsrc. */
+static bool is_suspect(uint8_t a, uint8_t b)
+{
+    switch (a | 0x20) {
+    case 's':
+        return (b | 0x20) == 't';
+    case 'o':
+        return (b | 0x20) == 'n';
+    case 'p':
+        return (b | 0x20) == 'i';
+    case 'b':
+        return (b | 0x20) == 'a';
+    case 'a':
+        return (b | 0x20) == 't';
+    default:
+        return false;
+    }
+}
+
+static size_t begin_attr(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
+{
+    tok->attr = position(tok, i);
+    if (i + 1 == len || is_suspect(w[i], w[i + 1]))
+        tok->suspect = true;
+    tok->state = ST_ATTR_NAME;
+    return i + 1; /* also "=": 13.2.5.32 takes it as the first byte of a name */
+}
+
+static size_t st_attr_before(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
+{
+    while (i < len && tok_is_space(w[i]))
+        i++;
+    if (i == len)
+        return i;
+    if (w[i] == '>')
+        return finish_tag(tok, i + 1);
+    if (w[i] == '/') {
+        tok->state = ST_SELF_CLOSING;
+        return i + 1;
+    }
+    return begin_attr(tok, w, i, len);
+}
+
+static size_t st_attr_name(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
+{
+    while (i < len && w[i] != '=' && w[i] != '>' && w[i] != '/' && !tok_is_space(w[i]))
+        i++;
+    if (i == len)
+        return i;
+    if (w[i] == '=') {
+        tok->state = ST_VALUE_BEFORE;
+        return i + 1;
+    }
+    tok->state = ST_ATTR_AFTER;
+    return i;
+}
+
+static size_t st_attr_after(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
+{
+    while (i < len && tok_is_space(w[i]))
+        i++;
+    if (i == len)
+        return i;
+    if (w[i] == '=') {
+        tok->state = ST_VALUE_BEFORE;
+        return i + 1;
+    }
+    tok->state = ST_ATTR_BEFORE;
+    return i;
+}
+
+static size_t st_value_before(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
+{
+    while (i < len && tok_is_space(w[i]))
+        i++;
+    if (i == len)
+        return i;
+    if (w[i] == '>')
+        return finish_tag(tok, i + 1);
+    tok->state = ST_VALUE_BARE;
+    if (w[i] == '"' || w[i] == '\'')
+        tok->state = w[i] == '"' ? ST_VALUE_DOUBLE : ST_VALUE_SINGLE;
+    else
+        return i;
+    return i + 1;
+}
+
+static size_t st_value_quoted(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
+{
+    const uint8_t *q = memchr(w + i, tok->state == ST_VALUE_DOUBLE ? '"' : '\'', len - i);
+
+    if (q == NULL)
+        return len;
+    tok->state = ST_VALUE_AFTER;
+    return (size_t)(q - w) + 1;
+}
+
+static size_t st_value_bare(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
+{
+    while (i < len && w[i] != '>' && !tok_is_space(w[i]))
+        i++;
+    if (i < len)
+        tok->state = ST_ATTR_BEFORE;
+    return i;
+}
+
+/* .39: white space, "/", ">" or a missing space: all as before an attribute name. */
+static size_t st_value_after(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
+{
+    (void)w;
+    (void)len;
+    tok->state = ST_ATTR_BEFORE;
+    return i;
+}
+
+static size_t st_self_closing(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
+{
+    (void)len;
+    if (w[i] == '>') {
+        tok->self_closing = true;
+        return finish_tag(tok, i + 1);
+    }
+    tok->state = ST_ATTR_BEFORE;
+    return i;
+}
+
+static size_t st_tag_name(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
+{
+    uint32_t hash = tok->hash;
+
+    while (i < len && w[i] != '>' && w[i] != '/' && !tok_is_space(w[i]))
+        hash = element_hash(hash, w[i++]);
+    tok->hash = hash;
+    if (i == len)
+        return i;
+    tok->name_end = position(tok, i);
+    tok->state = ST_ATTR_BEFORE;
+    return i;
+}
+
+static void begin_tag(struct tokenizer *tok, bool is_end)
+{
+    tok->is_end = is_end;
+    tok->hash = 0;
+    tok->suspect = false;
+    tok->self_closing = false;
+    tok->attr = 0;
+    tok->state = ST_TAG_NAME;
+}
+
+static size_t st_tag_open(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
+{
+    (void)len;
+    if (ascii_is_alpha((char)w[i])) {
+        begin_tag(tok, false);
+        return i;
+    }
+    if (w[i] == '/' || w[i] == '!') {
+        tok->state = w[i] == '/' ? ST_END_TAG_OPEN : ST_MARKUP;
+        tok->match = 0;
+        return i + 1;
+    }
+    tok->state = w[i] == '?' ? ST_BOGUS : ST_TEXT;
+    return i;
+}
+
+static size_t st_end_tag_open(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
+{
+    (void)len;
+    if (ascii_is_alpha((char)w[i])) {
+        begin_tag(tok, true);
+        return i;
+    }
+    if (w[i] == '>')
+        return report(tok, TOK_EMPTY_END, i + 1);
+    tok->state = ST_BOGUS;
+    return i;
+}
+
+static size_t st_bogus(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
+{
+    const uint8_t *gt = memchr(w + i, '>', len - i);
+
+    if (gt == NULL)
+        return len;
+    return report(tok, tok->state == ST_DOCTYPE ? TOK_DOCTYPE : TOK_BOGUS, (size_t)(gt - w) + 1);
+}
+
+/* .42: what was matched is kept in the upper bits: which word, how much of it. */
+static size_t st_markup(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
+{
+    static const char *const words[3] = {"--", "doctype", "[cdata["};
+    unsigned word = tok->match >> 4;
+    unsigned done = tok->match & 15;
+
+    (void)len;
+    if (done == 0)
+        word = w[i] == '-' ? 0 : w[i] == '[' ? 2 : 1;
+    if (word == 2 ? w[i] != (uint8_t) "[CDATA["[done]
+                  : (uint8_t)ascii_lower((char)w[i]) != (uint8_t)words[word][done]) {
+        tok->state = ST_BOGUS;
+        return i;
+    }
+    done++;
+    tok->match = (uint8_t)(word << 4 | done);
+    if (words[word][done] != '\0')
+        return i + 1;
+    if (word == 2) {
+        tok->event = TOK_CDATA_OPEN;
+        tok->state = ST_CDATA_WAIT;
+    } else {
+        tok->state = word == 0 ? ST_COMMENT_START : ST_DOCTYPE;
+    }
+    return i + 1;
+}
+
+static size_t st_comment_start(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
+{
+    bool dash = tok->state == ST_COMMENT_START_1;
+
+    (void)len;
+    if (w[i] == '>')
+        return report(tok, TOK_COMMENT, i + 1);
+    if (w[i] == '-') {
+        tok->state = dash ? ST_COMMENT_END : ST_COMMENT_START_1;
+        return i + 1;
+    }
+    tok->state = ST_COMMENT;
+    return i;
+}
+
+static size_t st_comment(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
+{
+    const uint8_t *dash = memchr(w + i, '-', len - i);
+
+    if (dash == NULL)
+        return len;
+    tok->state = ST_COMMENT_DASH;
+    return (size_t)(dash - w) + 1;
+}
+
+static size_t st_comment_end(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
+{
+    (void)len;
+    switch (tok->state) {
+    case ST_COMMENT_DASH:
+        tok->state = w[i] == '-' ? ST_COMMENT_END : ST_COMMENT;
+        return w[i] == '-' ? i + 1 : i;
+    case ST_COMMENT_END:
+        if (w[i] == '>')
+            return report(tok, TOK_COMMENT, i + 1);
+        if (w[i] == '!')
+            tok->state = ST_COMMENT_BANG;
+        else if (w[i] != '-')
+            tok->state = ST_COMMENT;
+        return w[i] == '!' || w[i] == '-' ? i + 1 : i;
+    default: /* ST_COMMENT_BANG: "--!" was seen */
+        if (w[i] == '>')
+            return report(tok, TOK_COMMENT, i + 1);
+        tok->state = w[i] == '-' ? ST_COMMENT_DASH : ST_COMMENT;
+        return w[i] == '-' ? i + 1 : i;
+    }
+}
+
+static size_t st_cdata_wait(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
+{
+    (void)w;
+    (void)len;
+    tok->state = ST_BOGUS; /* nobody answered: the strict reading of HTML content */
+    return i;
+}
+
+static size_t st_text(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
+{
+    const uint8_t *lt;
+
+    if (tok->text != TOK_DATA)
+        return rawtext_run(tok, w, i, len);
+    lt = memchr(w + i, '<', len - i);
+    if (lt == NULL)
+        return len;
+    i = (size_t)(lt - w);
+    tok->start = position(tok, i);
+    tok->state = ST_TAG_OPEN;
+    return i + 1;
+}
+
+static const state_fn states[ST_COUNT] = {
+    [ST_TEXT] = st_text,
+    [ST_TAG_OPEN] = st_tag_open,
+    [ST_END_TAG_OPEN] = st_end_tag_open,
+    [ST_TAG_NAME] = st_tag_name,
+    [ST_ATTR_BEFORE] = st_attr_before,
+    [ST_ATTR_NAME] = st_attr_name,
+    [ST_ATTR_AFTER] = st_attr_after,
+    [ST_VALUE_BEFORE] = st_value_before,
+    [ST_VALUE_DOUBLE] = st_value_quoted,
+    [ST_VALUE_SINGLE] = st_value_quoted,
+    [ST_VALUE_BARE] = st_value_bare,
+    [ST_VALUE_AFTER] = st_value_after,
+    [ST_SELF_CLOSING] = st_self_closing,
+    [ST_BOGUS] = st_bogus,
+    [ST_MARKUP] = st_markup,
+    [ST_COMMENT_START] = st_comment_start,
+    [ST_COMMENT_START_1] = st_comment_start,
+    [ST_COMMENT] = st_comment,
+    [ST_COMMENT_DASH] = st_comment_end,
+    [ST_COMMENT_END] = st_comment_end,
+    [ST_COMMENT_BANG] = st_comment_end,
+    [ST_DOCTYPE] = st_bogus,
+    [ST_RAW_LESS] = rawtext_run,
+    [ST_RAW_END_OPEN] = rawtext_run,
+    [ST_RAW_END_NAME] = rawtext_run,
+    [ST_SCRIPT_BANG] = rawtext_run,
+    [ST_SCRIPT_WORD] = rawtext_run,
+    [ST_CDATA_WAIT] = st_cdata_wait,
+};
+
+void tokenizer_init(struct tokenizer *tok)
+{
+    *tok = (struct tokenizer){0};
+}
+
+/* The name is complete in the window or in what the caller kept: look it up late. */
+static void resolve_name(struct tokenizer *tok, const uint8_t *w)
+{
+    size_t from = (size_t)(tok->start - tok->pos) + (tok->is_end ? 2 : 1);
+    size_t end = (size_t)(tok->name_end - tok->pos);
+
+    if (tok->start < tok->pos) { /* a name longer than what was kept: none that is known */
+        tok->elem = ELEM_OTHER;
+        return;
+    }
+    tok->elem = (uint8_t)element_lookup(str_make(w + from, end - from), tok->hash);
+}
+
+size_t tokenizer_run(struct tokenizer *tok, const uint8_t *window, size_t from, size_t len)
+{
+    size_t i = from;
+
+    tok->event = TOK_MORE;
+    tok->pos -= from; /* during the run: the position of window[0] */
+    while (i < len && tok->event == TOK_MORE) {
+        uint8_t was = tok->state;
+
+        i = states[was](tok, window, i, len);
+        if (was == ST_TAG_NAME && tok->state == ST_ATTR_BEFORE && tok->text == TOK_DATA)
+            resolve_name(tok, window);
+    }
+    tok->pos += i;
+    return i;
+}
+
+void tokenizer_cdata(struct tokenizer *tok, bool allowed)
+{
+    tok->state = allowed ? ST_TEXT : ST_BOGUS;
+    tok->text = allowed ? TOK_CDATA : tok->text;
+    tok->match = 0;
+}
+
+void tokenizer_set_text(struct tokenizer *tok, enum tok_text text, struct str name)
+{
+    uint32_t hash = 0;
+
+    tok->text = (uint8_t)text;
+    tok->raw_len = (uint8_t)(name.len < TOK_RAW_NAME_MAX ? name.len : TOK_RAW_NAME_MAX);
+    for (size_t i = 0; i < tok->raw_len; i++) {
+        tok->raw[i] = ascii_lower(name.ptr[i]);
+        hash = element_hash(hash, (uint8_t)tok->raw[i]);
+    }
+    tok->raw_elem = (uint8_t)element_lookup(str_make(tok->raw, tok->raw_len), hash);
+    tok->match = 0;
+    tok->escape = 0;
+}
+
+bool tokenizer_is_resting(const struct tokenizer *tok)
+{
+    return tok->state == ST_TEXT && tok->text == TOK_DATA;
+}
+
+bool tokenizer_in_tag(const struct tokenizer *tok)
+{
+    return tok->state >= ST_TAG_OPEN && tok->state <= ST_SELF_CLOSING;
+}
+
+bool tokenizer_is_inside(const struct tokenizer *tok)
+{
+    return tok->state != ST_TEXT;
+}
+
+bool tokenizer_is_streaming(const struct tokenizer *tok)
+{
+    return tok->state == ST_BOGUS || (tok->state >= ST_COMMENT_START && tok->state <= ST_DOCTYPE);
+}
+
+bool tokenizer_in_quotes(const struct tokenizer *tok)
+{
+    return tok->state == ST_VALUE_DOUBLE || tok->state == ST_VALUE_SINGLE;
+}
+
+enum tok_event tokenizer_end(const struct tokenizer *tok)
+{
+    if (tok->state == ST_DOCTYPE)
+        return TOK_DOCTYPE;
+    if (tok->state == ST_BOGUS || tok->state == ST_MARKUP || tok->state == ST_CDATA_WAIT)
+        return TOK_BOGUS;
+    if (tok->state >= ST_COMMENT_START && tok->state <= ST_COMMENT_BANG)
+        return TOK_COMMENT;
+    if (tok->state >= ST_TAG_NAME && tok->state <= ST_SELF_CLOSING)
+        return TOK_TAG; /* 13.2.5: eof-in-tag, nothing is emitted */
+    return TOK_MORE;
+}

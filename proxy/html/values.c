@@ -1,0 +1,339 @@
+/*
+ * values.c - attribute values that hold URLs: one, a list, srcset, refresh, CSS, a page.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "consentd/b64.h"
+#include "consentd/css.h"
+#include "consentd/mem.h"
+#include "rewriter_priv.h"
+#include "tokenizer_priv.h"
+
+bool value_contains(struct str text, struct str lower_needle)
+{
+    const char *p = text.ptr;
+    size_t left = text.len;
+
+    while (left >= lower_needle.len && lower_needle.len > 0) {
+        const char *hit = memchr(p, lower_needle.ptr[0], left - lower_needle.len + 1);
+
+        if (hit == NULL)
+            return false;
+        if (str_eq_fold(str_make(hit, lower_needle.len), lower_needle))
+            return true;
+        left -= (size_t)(hit - p) + 1;
+        p = hit + 1;
+    }
+    return false;
+}
+
+enum html_action value_ref(struct rewriter *rw, const struct html_ref *ref)
+{
+    struct html_note note = {0};
+    enum html_action action;
+
+    rw->counts.refs++;
+    action = rw->ops.on_ref(rw->owner, ref, &note);
+    if (action != HTML_KEEP) {
+        rw->note = note;
+        return HTML_DROP;
+    }
+    return HTML_KEEP;
+}
+
+/* Leading bytes that the URL parser strips: C0 controls and space. */
+static struct str trim_url(struct str s)
+{
+    while (s.len > 0 && (unsigned char)s.ptr[0] <= ' ')
+        s = str_slice(s, 1, s.len);
+    return s;
+}
+
+/* scheme ":" with TAB, LF and CR inside ignored, as the URL standard does. */
+static bool has_scheme(struct str url, const char *scheme, struct str *rest_out)
+{
+    size_t i = 0;
+
+    url = trim_url(url);
+    for (; i < url.len && *scheme != '\0'; i++) {
+        char c = url.ptr[i];
+
+        if (c == '\t' || c == '\n' || c == '\r')
+            continue;
+        if (ascii_lower(c) != *scheme)
+            return false;
+        scheme++;
+    }
+    *rest_out = str_slice(url, i, url.len);
+    return *scheme == '\0';
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = ascii_lower(c);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static bool percent_decode(struct str s, struct buf *out)
+{
+    bool ok = true;
+
+    for (size_t i = 0; i < s.len && ok; i++) {
+        char c = s.ptr[i];
+
+        if (c == '%' && i + 2 < s.len && hex_digit(s.ptr[i + 1]) >= 0 &&
+            hex_digit(s.ptr[i + 2]) >= 0) {
+            c = (char)(hex_digit(s.ptr[i + 1]) * 16 + hex_digit(s.ptr[i + 2]));
+            i += 2;
+        }
+        ok = buf_append_char(out, c);
+    }
+    return ok;
+}
+
+/* The body of a data: URL behind "data:". False: none that could be read. */
+static bool data_body(struct str rest, struct buf *out)
+{
+    ptrdiff_t comma = str_find_char(rest, ',');
+    struct buf text;
+    bool ok;
+
+    if (comma < 0)
+        return false;
+    if (!value_contains(str_slice(rest, 0, (size_t)comma), STR(";base64")))
+        return percent_decode(str_slice(rest, (size_t)comma + 1, rest.len), out);
+    buf_init(&text, VALUE_MAX);
+    ok = percent_decode(str_slice(rest, (size_t)comma + 1, rest.len), &text) &&
+         b64_decode(buf_str(&text), out);
+    buf_free(&text);
+    return ok;
+}
+
+static enum html_action judge_data(struct rewriter *rw, struct str rest, enum html_use use,
+                                   const char *element, const char *attr)
+{
+    enum html_action action = HTML_DROP;
+    struct buf body, out;
+
+    buf_init(&body, VALUE_MAX);
+    buf_init(&out, VALUE_MAX);
+    if (data_body(rest, &body)) {
+        if (use == HTML_USE_SCRIPT)
+            action = judge_inline(rw, buf_str(&body), HTML_SCRIPT_URL, element, attr);
+        else
+            action = value_document(rw, buf_str(&body), &out) ? HTML_DROP : HTML_KEEP;
+    }
+    buf_free(&body);
+    buf_free(&out);
+    return action;
+}
+
+enum html_action value_url(struct rewriter *rw, const struct judged *j, struct str text,
+                           enum html_attr attr, enum html_use use)
+{
+    const char *element = element_rows[j->elem].name;
+    struct str rest;
+    struct html_ref ref = {.element = element,
+                           .attr = attr_rows[attr],
+                           .value = text,
+                           .use = use,
+                           .base = buf_str(&rw->base),
+                           .base_alt = buf_str(&rw->base_alt),
+                           .scripting_off = rw->hidden[HIDDEN_SCRIPTING].len > 0};
+
+    if (has_scheme(text, "javascript:", &rest)) {
+        if (use == HTML_USE_FRAME || use == HTML_USE_OBJECT || use == HTML_USE_FORM)
+            return judge_inline(rw, rest, HTML_SCRIPT_URL, element, attr_rows[attr]);
+        return HTML_KEEP;
+    }
+    if (has_scheme(text, "data:", &rest)) {
+        if (use == HTML_USE_FRAME || use == HTML_USE_OBJECT || use == HTML_USE_SCRIPT)
+            return judge_data(rw, rest, use, element, attr_rows[attr]);
+        return HTML_KEEP;
+    }
+    return value_ref(rw, &ref);
+}
+
+static bool is_one_of(char c, const char *set)
+{
+    return tok_is_space((uint8_t)c) || (c != '\0' && strchr(set, c) != NULL);
+}
+
+enum html_action value_list(struct rewriter *rw, const struct judged *j, struct str text,
+                            enum html_attr attr, enum html_use use, const char *separators)
+{
+    size_t i = 0;
+
+    while (i < text.len) {
+        size_t from;
+
+        while (i < text.len && is_one_of(text.ptr[i], separators))
+            i++;
+        from = i;
+        while (i < text.len && !is_one_of(text.ptr[i], separators))
+            i++;
+        if (i > from && value_url(rw, j, str_slice(text, from, i - from), attr, use) == HTML_DROP)
+            return HTML_DROP;
+    }
+    return HTML_KEEP;
+}
+
+/* HTML 4.8.4.2.2: URL, then descriptors up to a comma outside parentheses. */
+enum html_action value_srcset(struct rewriter *rw, const struct judged *j, struct str text,
+                              enum html_attr attr)
+{
+    size_t i = 0;
+
+    while (i < text.len) {
+        size_t from, end;
+        unsigned depth = 0;
+
+        while (i < text.len && (tok_is_space((uint8_t)text.ptr[i]) || text.ptr[i] == ','))
+            i++;
+        from = i;
+        while (i < text.len && !tok_is_space((uint8_t)text.ptr[i]))
+            i++;
+        end = i;
+        while (end > from && text.ptr[end - 1] == ',')
+            end--;
+        if (end > from &&
+            value_url(rw, j, str_slice(text, from, end - from), attr, HTML_USE_IMAGE) == HTML_DROP)
+            return HTML_DROP;
+        if (end < i)
+            continue; /* a comma ended the URL: no descriptors */
+        for (; i < text.len && (text.ptr[i] != ',' || depth > 0); i++) {
+            if (text.ptr[i] == '(')
+                depth++;
+            else if (text.ptr[i] == ')' && depth > 0)
+                depth--;
+        }
+    }
+    return HTML_KEEP;
+}
+
+/* HTML 4.2.5.3, http-equiv=refresh: "5; url='…'" in all its loose forms. */
+enum html_action value_refresh(struct rewriter *rw, const struct judged *j, struct str text)
+{
+    size_t i = 0;
+
+    while (i < text.len && (is_one_of(text.ptr[i], ".,;") || ascii_is_digit(text.ptr[i])))
+        i++;
+    text = str_slice(text, i, text.len);
+    if (str_starts_fold(text, STR("url"))) {
+        struct str rest = str_slice(text, 3, text.len);
+
+        while (rest.len > 0 && tok_is_space((uint8_t)rest.ptr[0]))
+            rest = str_slice(rest, 1, rest.len);
+        if (rest.len > 0 && rest.ptr[0] == '=') {
+            text = str_slice(rest, 1, rest.len);
+            while (text.len > 0 && tok_is_space((uint8_t)text.ptr[0]))
+                text = str_slice(text, 1, text.len);
+        }
+    }
+    if (text.len > 0 && (text.ptr[0] == '"' || text.ptr[0] == '\'')) {
+        ptrdiff_t end = str_find_char(str_slice(text, 1, text.len), text.ptr[0]);
+
+        text = str_slice(text, 1, end < 0 ? text.len : (size_t)end);
+    }
+    if (text.len == 0)
+        return HTML_KEEP;
+    return value_url(rw, j, text, ATTR_CONTENT, HTML_USE_REFRESH);
+}
+
+bool value_css(struct rewriter *rw, enum html_element elem, enum html_attr attr, struct str text,
+               struct buf *out)
+{
+    struct css_scan scan = {.text = text};
+    struct judged j = {.elem = elem};
+    struct css_url url;
+    size_t done = 0;
+    bool full = false;
+    bool ok = true;
+
+    while (ok && css_next(&scan, &url, &rw->other, &full)) {
+        enum html_use use = url.import ? HTML_USE_STYLESHEET : HTML_USE_CSS;
+
+        if (value_url(rw, &j, buf_str(&rw->other), attr, use) == HTML_KEEP)
+            continue;
+        ok = buf_append_str(out, str_slice(text, done, url.start - done)) &&
+             buf_append_c(out, "none");
+        done = url.end;
+        rw->counts.urls_blanked++;
+    }
+    if (full || !ok) { /* cannot be read: nothing of it is left */
+        buf_clear(out);
+        return true;
+    }
+    if (done == 0)
+        return false;
+    if (!buf_append_str(out, str_slice(text, done, text.len)))
+        buf_clear(out);
+    return true;
+}
+
+/* --- inner documents ----------------------------------------------------------- */
+
+struct inner {
+    struct rewriter *outer;
+    struct buf *out;
+    bool full;
+};
+
+static enum html_action on_inner_ref(void *owner, const struct html_ref *ref,
+                                     struct html_note *note_out)
+{
+    struct inner *in = owner;
+    struct html_ref with_base = *ref;
+    enum html_action action;
+
+    if (with_base.base.len == 0)
+        with_base.base = buf_str(&in->outer->base);
+    action = value_ref(in->outer, &with_base);
+    *note_out = in->outer->note;
+    return action;
+}
+
+static enum html_action on_inner_inline(void *owner, const struct html_inline *code,
+                                        struct html_note *note_out)
+{
+    struct inner *in = owner;
+    enum html_action action =
+        judge_inline(in->outer, code->text, code->type, code->element, code->attr);
+
+    *note_out = in->outer->note;
+    return action;
+}
+
+static bool on_inner_output(void *owner, const uint8_t *data, size_t len)
+{
+    struct inner *in = owner;
+
+    if (!buf_append(in->out, data, len))
+        in->full = true;
+    return !in->full;
+}
+
+bool value_document(struct rewriter *rw, struct str text, struct buf *out)
+{
+    struct inner in = {.outer = rw, .out = out};
+    const struct html_ops ops = {
+        .on_ref = on_inner_ref, .on_inline = on_inner_inline, .on_output = on_inner_output};
+    struct rewriter *inner;
+    bool ok;
+
+    if (rw->nest >= rw->limits.srcdoc_max) {
+        rw->counts.over_srcdoc++;
+        buf_clear(out);
+        return true;
+    }
+    inner = rewriter_new(&rw->limits, &ops, &in);
+    inner->nest = rw->nest + 1;
+    ok = rewriter_push(inner, (const uint8_t *)text.ptr, text.len) && rewriter_end(inner);
+    rewriter_free(inner);
+    if (!ok)
+        buf_clear(out);
+    return !ok || !str_eq(buf_str(out), text);
+}
