@@ -1,0 +1,152 @@
+/*
+ * config_check.c - what no single key can say: names that meet, paths that begin
+ * right, defaults made of other keys. And the measures as people write them.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "config_priv.h"
+#include "consentd/file.h"
+#include "consentd/map.h"
+
+struct unit {
+    const char *name;
+    uint64_t factor;
+};
+
+static bool read_units(struct str s, const struct unit *units, size_t cnt, uint64_t *out)
+{
+    size_t digits = 0;
+    uint64_t value;
+
+    while (digits < s.len && ascii_is_digit(s.ptr[digits]))
+        digits++;
+    struct str unit = str_slice(s, digits, s.len);
+    for (size_t i = 0; i < cnt; i++) {
+        if (!str_eq_c(unit, units[i].name))
+            continue;
+        if (!str_to_u64(str_slice(s, 0, digits), UINT64_MAX / units[i].factor, &value))
+            return false;
+        *out = value * units[i].factor;
+        return true;
+    }
+    return false;
+}
+
+bool config_duration(struct str s, uint64_t *ms_out)
+{
+    static const struct unit units[] = {
+        {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000},
+    };
+
+    return read_units(s, units, COUNT_OF(units), ms_out);
+}
+
+bool config_size(struct str s, uint64_t *bytes_out)
+{
+    static const struct unit units[] = {
+        {"", 1}, {"B", 1}, {"KiB", 1u << 10}, {"MiB", 1u << 20}, {"GiB", 1u << 30},
+    };
+
+    return read_units(s, units, COUNT_OF(units), bytes_out);
+}
+
+/* Where a site's member is, for an error. */
+struct site_at {
+    struct json_at list, site;
+};
+
+static void find_site(const struct json_at *root, size_t i, struct site_at *out)
+{
+    if (json_at_get(root, "sites", &out->list))
+        out->site = json_at_index(&out->list, i);
+}
+
+static bool is_host_char(char c)
+{
+    return ascii_is_digit(c) || (c >= 'a' && c <= 'z') || c == '-' || c == '.' || c == '_' ||
+           c == ':' || c == '[' || c == ']';
+}
+
+static bool is_host(struct str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        if (!is_host_char(s.ptr[i]))
+            return false;
+    }
+    return s.len > 0 && s.len <= 253 && s.ptr[s.len - 1] != '.';
+}
+
+static bool check_hosts(const struct config_site *site, const struct json_at *at, struct map *seen,
+                        struct fault *f)
+{
+    for (size_t i = 0; i < site->hosts.cnt; i++) {
+        struct str host = str_c(site->hosts.items[i]);
+        if (!is_host(host))
+            return json_at_fault(at, f,
+                                 "\"%s\" is no host name: lower case, no port, no dot at "
+                                 "the end",
+                                 host.ptr);
+        if (!map_put(seen, host, seen))
+            return json_at_fault(at, f, "host \"%s\" is listed twice", host.ptr);
+    }
+    return true;
+}
+
+static bool check_site(const struct config_site *site, const struct json_at *at, struct map *hosts,
+                       struct map *names, struct fault *f)
+{
+    struct str prefix = str_c(site->prefix);
+
+    if (!map_put(names, str_c(site->name), names))
+        return json_at_fault(at, f, "a second site named \"%s\"", site->name);
+    if (prefix.len < 3 || !str_starts(prefix, STR("/")) || !str_ends(prefix, STR("/")))
+        return json_at_fault(at, f, "prefix: must begin and end with \"/\", as \"/.consent/\"");
+    return check_hosts(site, at, hosts, f);
+}
+
+static bool check_sites(const struct config *c, const struct json_at *root, struct fault *f)
+{
+    struct map *hosts = map_new(), *names = map_new();
+    bool ok = true;
+
+    for (size_t i = 0; ok && i < c->site_cnt; i++) {
+        struct site_at where;
+        find_site(root, i, &where);
+        ok = check_site(&c->sites[i], &where.site, hosts, names, f);
+    }
+    map_free(hosts, NULL);
+    map_free(names, NULL);
+    return ok;
+}
+
+bool config_finish(struct config *c, const struct json_at *root, struct fault *f)
+{
+    if (!check_sites(c, root, f))
+        return false;
+    if (c->access_log != NULL && strcmp(c->access_log, "off") == 0) {
+        c->access_log = NULL;
+    } else if (c->access_log != NULL && strcmp(c->access_log, "stderr") != 0) {
+        char *path = file_resolve(c->memory->dir, c->access_log);
+        c->access_log = arena_copy(&c->memory->arena, path, strlen(path));
+        free(path);
+    }
+    if (c->ledger.name == NULL)
+        c->ledger.name = c->sites[0].hosts.items[0];
+    if (c->ledger.journal == NULL)
+        c->ledger.journal = arena_printf(&c->memory->arena, "%s/journal", c->state_dir);
+    if (c->admin.socket == NULL)
+        c->admin.socket = arena_printf(&c->memory->arena, "%s/admin.sock", c->state_dir);
+    return c->ledger.journal != NULL && c->admin.socket != NULL;
+}
+
+const struct config_site *config_site_of(const struct config *c, struct str host)
+{
+    for (size_t i = 0; i < c->site_cnt; i++) {
+        for (size_t j = 0; j < c->sites[i].hosts.cnt; j++) {
+            if (str_eq_c(host, c->sites[i].hosts.items[j]))
+                return &c->sites[i];
+        }
+    }
+    return NULL;
+}

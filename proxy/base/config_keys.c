@@ -1,0 +1,181 @@
+/*
+ * config_keys.c - every key of the configuration, in one place.
+ *
+ * To add a key: a field in consentd/config.h, a row here, a line in conf/consentd.json.
+ */
+#include "config_priv.h"
+
+#define SEC UINT64_C(1000)
+#define MIN (60 * SEC)
+#define DAY (24 * 60 * MIN)
+#define KIB UINT64_C(1024)
+#define MIB (1024 * KIB)
+#define BIG UINT64_C(2147483647)
+
+#define ROW(type, key, field, ...)                                                                 \
+    {                                                                                              \
+        .name = key, .offset = offsetof(struct type, field), __VA_ARGS__                           \
+    }
+#define RANGE(kind_, min_, max_, def_, doc_)                                                       \
+    .kind = kind_, .min = min_, .max = max_, .def = def_, .doc = doc_
+#define PLAIN(kind_, def_, doc_)  .kind = kind_, .def = def_, .doc = doc_
+#define WORDS(words_, def_, doc_) .kind = KEY_WORD, .words = words_, .def = def_, .doc = doc_
+#define OBJECT(table_, extra_, doc_)                                                               \
+    .kind = KEY_OBJECT, .table = &(table_), .extra_offset = extra_, .def = "", .doc = doc_
+#define LIST(type, kind_, table_, cnt_, min_, max_, doc_)                                          \
+    .kind = kind_, .table = table_, .extra_offset = offsetof(struct type, cnt_), .min = min_,      \
+    .max = max_, .def = (min_) > 0 ? NULL : "", .doc = doc_
+#define TABLE(name, type)                                                                          \
+    static const struct config_table name##_TABLE = {name, COUNT_OF(name), sizeof(struct type)}
+
+static const char *const LEVELS[] = {"error", "warn", "info", "debug", NULL};
+static const char *const TLS_VERSIONS[] = {"1.3", "1.2", NULL};
+static const char *const REDIRECTS[] = {"off", "https", NULL};
+static const char *const UNKNOWN[] = {"deny", "allow", NULL};
+static const char *const ENCODINGS[] = {"auto", "identity", NULL};
+
+static const struct config_key CERT[] = {
+    ROW(config_cert, "cert", cert, PLAIN(KEY_PATH, NULL, "PEM file with the chain, leaf first.")),
+    ROW(config_cert, "key", key, PLAIN(KEY_PATH, NULL, "PEM file with the private key.")),
+};
+TABLE(CERT, config_cert);
+
+static const struct config_key TLS[] = {
+    ROW(config_tls, "certificates", certs,
+        LIST(config_tls, KEY_OBJECTS, &CERT_TABLE, cert_cnt, 1, 64,
+             "Certificates; SNI chooses, the first is the default.")),
+    ROW(config_tls, "min_version", min_version,
+        WORDS(TLS_VERSIONS, "1.3", "Oldest TLS version that is spoken.")),
+};
+TABLE(TLS, config_tls);
+
+static const struct config_key LISTEN[] = {
+    ROW(config_listen, "address", address,
+        PLAIN(KEY_TEXT, NULL, "Where visitors arrive: host:port, [v6]:port or unix:/path.")),
+    ROW(config_listen, "redirect", redirect_https,
+        WORDS(REDIRECTS, "off", "With https: answer 308 to https and nothing else.")),
+    ROW(config_listen, "tls", tls,
+        OBJECT(TLS_TABLE, offsetof(struct config_listen, has_tls),
+               "Speak TLS here; without it the listener is cleartext.")),
+};
+TABLE(LISTEN, config_listen);
+
+#define LIMIT(...) ROW(config_limits, __VA_ARGS__)
+static const struct config_key LIMITS[] = {
+    LIMIT("header_size", header_size,
+          RANGE(KEY_SIZE, KIB, MIB, "64KiB", "Largest request or response head.")),
+    LIMIT("fields", fields, RANGE(KEY_UINT, 16, 1000, "200", "Most header fields in one head.")),
+    LIMIT("target", target, RANGE(KEY_SIZE, 256, 64 * KIB, "16KiB", "Longest request target.")),
+    LIMIT("connections", connections,
+          RANGE(KEY_UINT, 1, 1000000, "20000", "Most client connections of one worker.")),
+    LIMIT("request_header_timeout", request_header_timeout_ms,
+          RANGE(KEY_DURATION, 100, 10 * MIN, "15s", "From the first byte to the end of a head.")),
+    LIMIT("body_timeout", body_timeout_ms,
+          RANGE(KEY_DURATION, 100, 60 * MIN, "60s", "Longest silence within a request body.")),
+    LIMIT("keepalive_timeout", keepalive_timeout_ms,
+          RANGE(KEY_DURATION, 100, 60 * MIN, "60s", "Longest silence between two requests.")),
+    LIMIT("send_timeout", send_timeout_ms,
+          RANGE(KEY_DURATION, 100, 60 * MIN, "60s", "Longest time a client takes no byte.")),
+    LIMIT("inline_script", inline_script,
+          RANGE(KEY_SIZE, KIB, 64 * MIB, "2MiB", "Largest inline script that is examined.")),
+    LIMIT("tag", tag, RANGE(KEY_SIZE, KIB, 4 * MIB, "64KiB", "Largest HTML tag.")),
+    LIMIT("pcre_match_limit", pcre_match_limit,
+          RANGE(KEY_UINT, 1000, 10000000, "100000", "Most steps of one regular expression.")),
+};
+TABLE(LIMITS, config_limits);
+
+static const struct config_key LOGS[] = {
+    ROW(config, "level", log_level, WORDS(LEVELS, "info", "error, warn, info or debug.")),
+};
+TABLE(LOGS, config);
+
+#define LEDGER(...) ROW(config_ledger, __VA_ARGS__)
+static const struct config_key LEDGERS[] = {
+    LEDGER("journal", journal, PLAIN(KEY_PATH, NULL, "Folder of the consent journal.")),
+    LEDGER("journal_retention", journal_retention_ms,
+           RANGE(KEY_DURATION, 0, 3650 * DAY, "7d", "Segments stay so long after Redis has them.")),
+    LEDGER("segment_size", segment_size,
+           RANGE(KEY_SIZE, MIB, 1024 * MIB, "64MiB", "Size of one journal segment.")),
+    LEDGER("name", name,
+           PLAIN(KEY_TEXT, "", "Name of the ledger in Redis; unset: the first site's first host.")),
+    LEDGER("node", node, RANGE(KEY_UINT, 1, 255, "1", "Number of this machine in the ledger.")),
+    LEDGER("redis", redis,
+           PLAIN(KEY_TEXT, "", "redis://, rediss:// or unix:/path; unset: the journal alone.")),
+    LEDGER("redis_ca", redis_ca, PLAIN(KEY_PATH, "", "PEM file that rediss:// is checked with.")),
+    LEDGER("redis_password_file", redis_password_file,
+           PLAIN(KEY_PATH, "", "File with the Redis password.")),
+};
+TABLE(LEDGERS, config_ledger);
+
+static const struct config_key ADMIN[] = {
+    ROW(config_admin, "socket", socket,
+        PLAIN(KEY_PATH, "", "Unix socket of the operators; unset: admin.sock in state_dir.")),
+    ROW(config_admin, "group", group, PLAIN(KEY_TEXT, "", "Group that may connect to it.")),
+};
+TABLE(ADMIN, config_admin);
+
+#define SITE(...) ROW(config_site, __VA_ARGS__)
+static const struct config_key SITES[] = {
+    SITE("name", name, PLAIN(KEY_TEXT, NULL, "Name for logs and commands.")),
+    SITE("hosts", hosts,
+         RANGE(KEY_TEXTS, 1, 256, NULL, "Host names; the first identifies the site in tokens.")),
+    SITE("origins", origins,
+         RANGE(KEY_TEXTS, 1, 64, NULL, "http://host:port, https://host or unix:/path.")),
+    SITE("origin_ca", origin_ca, PLAIN(KEY_PATH, "", "PEM file for https origins.")),
+    SITE("policy", policy, PLAIN(KEY_PATH, NULL, "The machine-readable privacy policy.")),
+    SITE("prefix", prefix, PLAIN(KEY_TEXT, "/.consent/", "Paths that belong to consentd.")),
+    SITE("unknown_cookies", unknown_cookies,
+         WORDS(UNKNOWN, "allow", "What happens to a cookie no rule set knows.")),
+    SITE("rule_sets", rule_sets,
+         LIST(config_site, KEY_MODES, NULL, rule_set_cnt, 0, 1024,
+              "Rule set to enforce, report or off; unnamed ones are enforced.")),
+    SITE("rules", rules_json, PLAIN(KEY_RAW, "", "The site's own rule sets; they win.")),
+    SITE("cookie_domain", cookie_domain, PLAIN(KEY_TEXT, "", "Share consent with subdomains.")),
+    SITE("shared_cache", shared_cache,
+         PLAIN(KEY_BOOL, "false", "Let shared caches store rewritten HTML.")),
+    SITE("banner", banner, PLAIN(KEY_BOOL, "true", "Inject the banner into pages.")),
+    SITE("connect_timeout", connect_timeout_ms,
+         RANGE(KEY_DURATION, 10, 5 * MIN, "5s", "Longest time to connect to an origin.")),
+    SITE("response_timeout", response_timeout_ms,
+         RANGE(KEY_DURATION, 10, 60 * MIN, "60s", "Longest silence of an origin.")),
+    SITE("origin_idle_timeout", origin_idle_timeout_ms,
+         RANGE(KEY_DURATION, 10, 60 * MIN, "15s", "Idle origin connections close after this.")),
+    SITE("origin_connections", origin_connections,
+         RANGE(KEY_UINT, 1, 65535, "256", "Most origin connections of one worker.")),
+    SITE("preserve_host", preserve_host,
+         PLAIN(KEY_BOOL, "true", "The origin sees the visitor's Host.")),
+    SITE("html_encoding", html_encoding,
+         WORDS(ENCODINGS, "auto", "How rewritten HTML is sent: as the client accepts, or plain.")),
+    SITE("max_age", max_age_ms, RANGE(KEY_DURATION, MIN, 400 * DAY, "180d", "Life of a decision.")),
+    SITE("allow_cleartext_consent", allow_cleartext_consent,
+         PLAIN(KEY_BOOL, "false", "Give the consent cookie without TLS.")),
+};
+TABLE(SITES, config_site);
+
+#define TOP(...) ROW(config, __VA_ARGS__)
+static const struct config_key ROOT[] = {
+    TOP("workers", workers, RANGE(KEY_AUTO, 1, 128, "auto", "Worker processes; auto: per core.")),
+    TOP("user", user, PLAIN(KEY_TEXT, "", "User to run as; unset: consentd, else nobody.")),
+    TOP("group", group, PLAIN(KEY_TEXT, "", "Group to run as; unset: the user's.")),
+    TOP("state_dir", state_dir, PLAIN(KEY_PATH, "/var/lib/consentd", "Folder of the state.")),
+    TOP("keys", keys, PLAIN(KEY_PATH, NULL, "Key file (consentctl keys init).")),
+    TOP("rules", rules, PLAIN(KEY_PATH, "/usr/share/consentd/rules", "Folder that has sets/.")),
+    TOP("drain_timeout", drain_timeout_ms,
+        RANGE(KEY_DURATION, 0, 60 * MIN, "30s", "Longest time old workers may finish.")),
+    {.name = "log",
+     .kind = KEY_OBJECT,
+     .table = &LOGS_TABLE,
+     .def = "",
+     .extra_offset = NO_EXTRA,
+     .doc = "The program's log, on stderr."},
+    TOP("access_log", access_log,
+        PLAIN(KEY_TEXT, "off", "One line per request: off, stderr or a file.")),
+    TOP("limits", limits, OBJECT(LIMITS_TABLE, NO_EXTRA, "What one peer may ask of us.")),
+    TOP("listen", listens,
+        LIST(config, KEY_OBJECTS, &LISTEN_TABLE, listen_cnt, 1, 64, "Listening sockets.")),
+    TOP("ledger", ledger, OBJECT(LEDGERS_TABLE, NO_EXTRA, "Where consent is recorded. Required.")),
+    TOP("admin", admin, OBJECT(ADMIN_TABLE, NO_EXTRA, "The operators' interface.")),
+    TOP("sites", sites, LIST(config, KEY_OBJECTS, &SITES_TABLE, site_cnt, 1, 256, "The sites.")),
+};
+
+const struct config_table CONFIG_ROOT = {ROOT, COUNT_OF(ROOT), sizeof(struct config)};
