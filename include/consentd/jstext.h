@@ -7,9 +7,9 @@
  *   in    // was: fbevents.js          out    (one space)
  *         s.src = "https:\/\/x.com"           s.src = "https://x.com"
  *
- * A comment is blanked only where it certainly is one. A small lexer follows strings, templates and
- * regular expression literals; at the first place that can be read in two ways (a slash behind
- * `)` or `}`, a string that a line break ends, …) it stops blanking and takes all the rest for code.
+ * A comment is blanked only where it certainly is one. A small lexer follows strings, templates
+ * and regular expression literals; at the first place that can be read in two ways (a slash behind
+ * `)` or `}`, a string that a line break ends, …) it stops blanking and takes the rest for code.
  * So it may leave a comment in, but never takes code out.
  */
 #ifndef CONSENTD_JSTEXT_H
@@ -34,7 +34,7 @@ size_t jstext_strip(struct str text, char *out);
 
 /*
  * Whether a script (after jstext_strip) could make the browser fetch something or keep something:
- * creates elements, writes markup, imports, sends, evaluates, or holds a URL in a string.
+ * creates elements, writes markup, imports, sends, evaluates, or calls something with a URL.
  */
 bool jstext_can_load(struct str text);
 

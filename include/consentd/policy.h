@@ -9,11 +9,12 @@
  *     "categories": [ { "id": "analytics", "bit"?: 1, "required"?: false, "title": {…},
  *                       "purpose": {…}, "legal_basis": {…} } ],
  *     "purposes":   [ { "purpose": {…}, "legal_basis": {…}, "category"?: "analytics" } ],
- *     "providers":  [ { "name": "HubSpot", "role": {…}, "category"?: "marketing", "sets"?: ["hubspot"],
+ *     "providers":  [ { "name": "HubSpot", "role": {…}, "category"?: "marketing",
+ *                       "sets"?: ["hubspot"],
  *                       "privacy_policy"?: "https://…" } ],
  *     "transfers": {…}, "retention": {…}, "rights": [ {…} ],
  *     "sections"?: [ { "heading": {…}, "text": {…} } ],   // the full text of the policy
- *     "changes":   [ { "version": "2026-11", "date": "2026-11-24", "summary": {…} } ],  // newest first
+ *     "changes":   [ { "version": "2026-11", "date": "2026-11-24", "summary": {…} } ], // newest 1st
  *     "texts": { "en": { "banner.title": "…", … } } }     // interface texts, by key
  *
  * "bit" is required for categories other than the four fixed ones (category.h). Epoch goes up

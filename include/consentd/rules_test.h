@@ -2,8 +2,10 @@
  * rules_test.h - examples with their verdicts: rules/tests/ID.json. layer: policy
  *
  *   { "set": "google-analytics",
- *     "cookies": [ { "name": "_ga", "verdict": "google-analytics" }, { "name": "_gallery", "verdict": null } ],
- *     "urls":    [ { "url": "https://www.google-analytics.com/g/collect?v=2", "verdict": "google-analytics" } ],
+ *     "cookies": [ { "name": "_ga", "verdict": "google-analytics" },
+ *                  { "name": "_gallery", "verdict": null } ],
+ *     "urls":    [ { "url": "https://www.google-analytics.com/g/collect?v=2",
+ *                    "verdict": "google-analytics" } ],
  *     "inline":  [ { "text": "…", "verdict": null } ] }
  *
  * The verdict is the id of the set that decides when nothing is granted, null when no set does

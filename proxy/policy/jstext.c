@@ -327,40 +327,15 @@ size_t jstext_strip(struct str text, char *out)
 
 bool jstext_can_load(struct str text)
 {
-    static const char *const signs[] = {"createElement",
-                                        "document.write",
-                                        "import",
-                                        "fetch(",
-                                        "XMLHttpRequest",
-                                        "sendBeacon",
-                                        "Image(",
-                                        "eval(",
-                                        "Function(",
-                                        "innerHTML",
-                                        "outerHTML",
-                                        "insertAdjacent",
-                                        ".src",
-                                        "WebSocket",
-                                        "EventSource",
-                                        "getScript",
-                                        "loadScript",
-                                        "appendChild",
-                                        "insertBefore",
-                                        "document.cookie",
-                                        "localStorage",
-                                        "sessionStorage",
-                                        "indexedDB",
-                                        "atob(",
-                                        "://",
-                                        "\"//",
-                                        "'//",
-                                        "`//",
-                                        "setAttribute",
-                                        "srcdoc",
-                                        "Worker(",
-                                        "replaceWith",
-                                        ".append(",
-                                        "importScripts"};
+    static const char *const signs[] = {
+        "createElement", "document.write", "import",      "fetch(",        "XMLHttpRequest",
+        "sendBeacon",    "Image(",         "eval(",       "Function(",     "innerHTML",
+        "outerHTML",     "insertAdjacent", ".src",        "WebSocket",     "EventSource",
+        "getScript",     "loadScript",     "appendChild", "insertBefore",  "document.cookie",
+        "localStorage",  "sessionStorage", "indexedDB",   "atob(",         "setAttribute",
+        "Worker(",       "replaceWith",    ".append(",    "importScripts", "srcdoc",
+        "('http",        "(\"http",        "(`http",      "('//",          "(\"//",
+        "(`//"};
 
     for (size_t i = 0; i < COUNT_OF(signs); i++) {
         if (str_find(text, str_c(signs[i])) >= 0)

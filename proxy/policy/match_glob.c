@@ -1,8 +1,8 @@
 /*
  * match_glob.c - the globs of consentd/match.h.
  *
- * Two pointers and one remembered star. That is enough also with a stop byte: a star can't leave its
- * segment, so once the stop byte behind it has matched, no other length of it is possible.
+ * Two pointers and one remembered star. That is enough also with a stop byte: a star can't leave
+ * its segment, so once the stop byte behind it has matched, no other length of it is possible.
  */
 #include "consentd/match.h"
 

@@ -39,6 +39,8 @@ struct rules_state *rules_state_new(void)
 
 static void drop_revisions(struct rules_state *s, size_t cnt)
 {
+    if (cnt == 0)
+        return;
     for (size_t i = 0; i < cnt; i++)
         free(s->history[i].changes);
     memmove(s->history, s->history + cnt, (s->history_cnt - cnt) * sizeof(*s->history));
@@ -88,7 +90,8 @@ bool rules_state_put(struct rules_state *s, const char *key, enum rules_choice c
     if (i == s->mode_cnt) {
         if (s->mode_cnt == RULES_STATE_MODES_MAX)
             return false;
-        s->modes = mem_realloc(s->modes, (s->mode_cnt + 1) * sizeof(*s->modes));
+        if (s->mode_cnt % 64 == 0)
+            s->modes = mem_realloc(s->modes, (s->mode_cnt + 64) * sizeof(*s->modes));
         s->mode_cnt++;
         snprintf(s->modes[i].key, sizeof(s->modes[i].key), "%s", key);
     }
@@ -100,7 +103,10 @@ struct rules_revision *rules_state_push(struct rules_state *s)
 {
     if (s->history_cnt == RULES_STATE_HISTORY_MAX)
         drop_revisions(s, RULES_STATE_HISTORY_MAX / 10);
-    s->history = mem_realloc(s->history, (s->history_cnt + 1) * sizeof(*s->history));
+    if (s->history_cnt == s->history_cap) {
+        s->history_cap += 64;
+        s->history = mem_realloc(s->history, s->history_cap * sizeof(*s->history));
+    }
     s->history[s->history_cnt] = (struct rules_revision){0};
     return &s->history[s->history_cnt++];
 }
@@ -187,6 +193,14 @@ static struct rules_state *modes_at(const struct rules_state *s, uint64_t target
     return old;
 }
 
+/* What was there once fits again: removals come first. */
+static void put_back(struct rules_state *s, const char *key, enum rules_choice choice)
+{
+    bool ok = rules_state_put(s, key, choice);
+
+    ASSERT(ok);
+}
+
 /* Makes s have the modes of `old`, noting every change in r. */
 static void apply_modes(struct rules_state *s, const struct rules_state *old,
                         struct rules_revision *r)
@@ -196,7 +210,7 @@ static void apply_modes(struct rules_state *s, const struct rules_state *old,
 
         if (mode_get(old, now.key) == RULES_CHOICE_CONFIG) {
             revision_add(r, now.key, now.choice, RULES_CHOICE_CONFIG);
-            (void)rules_state_put(s, now.key, RULES_CHOICE_CONFIG);
+            put_back(s, now.key, RULES_CHOICE_CONFIG);
         }
     }
     for (size_t i = 0; i < old->mode_cnt; i++) {
@@ -205,7 +219,7 @@ static void apply_modes(struct rules_state *s, const struct rules_state *old,
         if (now == old->modes[i].choice)
             continue;
         revision_add(r, old->modes[i].key, now, old->modes[i].choice);
-        (void)rules_state_put(s, old->modes[i].key, old->modes[i].choice);
+        put_back(s, old->modes[i].key, old->modes[i].choice);
     }
 }
 

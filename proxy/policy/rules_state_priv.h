@@ -19,7 +19,7 @@ struct rules_state {
     struct state_mode *modes; /* owned; no order */
     size_t mode_cnt;
     struct rules_revision *history; /* owned; oldest first */
-    size_t history_cnt;
+    size_t history_cnt, history_cap;
 };
 
 /* Sets or (with CONFIG) removes an entry; false when there are too many. */

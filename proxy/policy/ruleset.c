@@ -329,10 +329,9 @@ static bool check_site_rule(struct loader *l, const struct json_at *at, const st
     if (rule->kind == RULE_PATH_ANY ||
         (rule->kind != RULE_PATH_REGEX && str_eq_c(rule->path, "/") && rule->query_cnt == 0))
         return json_at_fault(at, l->f, "@site needs a path, a longer path_prefix or a regex");
-    if (rule->kind == RULE_PATH_REGEX && pattern_literal(rule->pattern).len < 3)
+    if (rule->kind == RULE_PATH_REGEX && pattern_literal(rule->pattern).len == 0)
         return json_at_fault(at, l->f,
-                             "regex: no fixed text of 3 characters in it; it would run for "
-                             "every request");
+                             "regex: nothing in it is fixed text; it would run for every request");
     return true;
 }
 
