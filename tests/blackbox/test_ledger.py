@@ -1,0 +1,224 @@
+"""The ledger under faults: every acknowledged event is there exactly once, in journal and Redis.
+
+Drives tests/tools/ledger_load.c, which speaks to the ledger process as workers do, against
+a private redis-server on a unix socket.
+"""
+import collections
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("CONSENTD_BUILD", "build"))
+LOAD = (BUILD if BUILD.is_absolute() else ROOT / BUILD) / "ledger_load"
+
+
+class Redis:
+    def __init__(self, folder):
+        self.folder = folder
+        self.socket = folder / "redis.sock"
+        self.process = None
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(
+            ["redis-server", "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder),
+             "--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--daemonize", "no"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(100):
+            if self.socket.exists() and self.call("ping") == "PONG":
+                return
+            time.sleep(0.05)
+        raise RuntimeError("redis-server does not start")
+
+    def call(self, *words):
+        out = subprocess.run(["redis-cli", "-s", str(self.socket), *words], capture_output=True,
+                             text=True, check=False, timeout=10)
+        return out.stdout.strip()
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.socket.unlink(missing_ok=True)
+
+    @property
+    def url(self):
+        return f"unix:{self.socket}"
+
+
+@pytest.fixture(name="redis")
+def redis_fixture(tmp_path):
+    server = Redis(tmp_path)
+    yield server
+    server.process.send_signal(signal.SIGCONT)
+    server.kill()
+
+
+class Load:
+    """A run of the load; its acknowledgements are read while faults happen."""
+
+    def __init__(self, folder, url, count, window=64, segment=1 << 20):
+        self.folder, self.url, self.count = folder, url, count
+        self.out = open(folder / "load.out", "wb")
+        self.process = subprocess.Popen([str(LOAD), "run", str(folder), url, str(count), str(window),
+                                         str(segment)], stdin=subprocess.PIPE, stdout=self.out,
+                                        stderr=open(folder / "load.err", "ab"))
+
+    def lines(self, word):
+        return [line.split()[1:] for line in (self.folder / "load.out").read_text().splitlines()
+                if line.startswith(word + " ") and len(line.split()) >= 2]
+
+    def kill_ledger(self):
+        pids = self.lines("pid")
+        if pids:
+            try:
+                os.kill(int(pids[-1][0]), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    def wait_done(self, seconds=90):
+        until = time.time() + seconds
+        while time.time() < until and not self.lines("done"):
+            assert self.process.poll() is None, (self.folder / "load.err").read_text()[-2000:]
+            time.sleep(0.05)
+        assert self.lines("done"), "not every event was acknowledged in time"
+
+    def finish(self):
+        self.process.communicate(b"\n", timeout=30)
+        self.out.close()
+        return {eid: int(leaf) for eid, leaf in self.lines("ack")}
+
+
+def dump(mode, *args):
+    out = subprocess.run([str(LOAD), mode, *map(str, args)], capture_output=True, text=True,
+                         check=False, timeout=60)
+    assert out.returncode == 0, out.stderr
+    rows = [line.split() for line in out.stdout.splitlines()]
+    assert all(status == "1" for _, _, status in rows), "a record can't be opened"
+    return [(eid, int(leaf)) for eid, leaf, _ in rows]
+
+
+def wait_shipped(folder, redis, leaves, seconds=30):
+    until = time.time() + seconds
+    mark = None
+    while time.time() < until:
+        keys = [k for k in redis.call("keys", "*:hw").splitlines() if k]
+        mark = max((int(redis.call("get", k) or -1) for k in keys), default=-1)
+        if mark + 1 == leaves:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"Redis has {mark} of {leaves}: "
+                         + (folder / "load.err").read_text()[-2000:])
+
+
+def check_exactly_once(acked, rows):
+    seen = collections.Counter(eid for eid, _ in rows)
+    assert [leaf for _, leaf in rows] == list(range(len(rows))), "leaves are not contiguous"
+    assert all(seen[eid] == 1 for eid in acked), "an acknowledged event is missing or doubled"
+    assert max(seen.values()) == 1
+    places = dict(rows)
+    assert all(places[eid] == leaf for eid, leaf in acked.items()), "an ack named another leaf"
+
+
+def settle(load, redis):
+    """Ends the load and compares what was acknowledged with both stores."""
+    load.wait_done()
+    leaves = len(dump("dump", load.folder))
+    wait_shipped(load.folder, redis, leaves)
+    acked = load.finish()
+    assert len(acked) == load.count
+    check_exactly_once(acked, dump("dump", load.folder))
+    check_exactly_once(acked, dump("dump-redis", load.folder, redis.url))
+    stream = [k for k in redis.call("keys", "*:ev").splitlines() if k]
+    assert sum(int(redis.call("xlen", k)) for k in stream) == leaves
+    counted = 0
+    for key in redis.call("keys", "*:st:*").splitlines():
+        counted += int(redis.call("hget", key, "first") or 0)
+    assert counted == leaves, "the counters do not agree with the stream"
+
+
+def test_journal_alone(tmp_path):
+    load = Load(tmp_path, "-", 20000, window=256)
+    load.wait_done()
+    acked = load.finish()
+    check_exactly_once(acked, dump("dump", tmp_path))
+
+
+def test_with_redis(tmp_path, redis):
+    settle(Load(tmp_path, redis.url, 20000, window=256), redis)
+
+
+def test_ledger_killed_under_load(tmp_path, redis):
+    load = Load(tmp_path, redis.url, 60000)
+    for seed in range(20):
+        time.sleep(0.1 + random.Random(seed).random() * 0.2)
+        load.kill_ledger()
+    settle(load, redis)
+
+
+def test_redis_killed_under_load(tmp_path, redis):
+    load = Load(tmp_path, redis.url, 60000)
+    for _ in range(5):
+        time.sleep(0.4)
+        redis.kill()
+        time.sleep(0.2)
+        redis.start()
+    settle(load, redis)
+
+
+def test_redis_stalled_under_load(tmp_path, redis):
+    load = Load(tmp_path, redis.url, 40000)
+    time.sleep(0.3)
+    redis.process.send_signal(signal.SIGSTOP)
+    time.sleep(4)
+    redis.process.send_signal(signal.SIGCONT)
+    settle(load, redis)
+
+
+def test_redis_emptied_under_load(tmp_path, redis):
+    load = Load(tmp_path, redis.url, 60000)
+    for _ in range(3):
+        time.sleep(0.5)
+        redis.call("flushall")
+    settle(load, redis)
+
+
+def test_redis_emptied_when_idle(tmp_path, redis):
+    load = Load(tmp_path, redis.url, 2000)
+    load.wait_done()
+    wait_shipped(tmp_path, redis, 2000)
+    redis.call("flushall")
+    settle(load, redis)
+
+
+def test_redis_lost_its_mark(tmp_path, redis):
+    load = Load(tmp_path, redis.url, 20000)
+    time.sleep(0.4)
+    for key in redis.call("keys", "*:hw").splitlines():
+        redis.call("del", key)
+    settle(load, redis)
+
+
+def test_redis_away_from_the_start(tmp_path, redis):
+    redis.kill()
+    load = Load(tmp_path, redis.url, 5000)
+    load.wait_done()
+    redis.start()
+    settle(load, redis)
+
+
+def test_one_event_by_leaf_and_by_subject(tmp_path, redis):
+    load = Load(tmp_path, redis.url, 3000)
+    load.wait_done()
+    wait_shipped(tmp_path, redis, 3000)
+    acked = load.finish()
+    places = {leaf: eid for eid, leaf in acked.items()}
+    for leaf in (0, 1, 99, 100, 1234, 2999):
+        assert dump("get", tmp_path, redis.url, leaf) == [(places[leaf], leaf)]
+    assert dump("get", tmp_path, redis.url, 3000) == []
+    assert len(dump("dump-redis", tmp_path, redis.url, 1234)) == 1
