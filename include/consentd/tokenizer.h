@@ -44,6 +44,7 @@ enum tok_event {
     TOK_EMPTY_END,  /* </>: three bytes that the standard swallows */
     TOK_CDATA_OPEN, /* <![CDATA[ : answer with tokenizer_cdata before going on */
     TOK_CDATA_END,  /* ]]> */
+    TOK_LONG,       /* tag_max bytes of a tag are there and it goes on; reported once */
 };
 
 /* Longest name of an element whose text is not data ("plaintext"). */
@@ -54,6 +55,8 @@ struct tokenizer {
     uint64_t start;             /* position of the '<' of the unfinished or just finished piece */
     uint64_t name_end;          /* tags: position behind the name */
     uint64_t attr;              /* unfinished tag: where its last attribute began */
+    uint64_t limit_from;        /* where tag_max counts from: start, or set by the caller */
+    uint64_t tag_max;           /* in: bytes of a tag after which TOK_LONG is reported; 0: never */
     uint32_t hash;              /* tags: element_hash of the name */
     uint8_t state;              /* private: enum tok_state */
     uint8_t text;               /* enum tok_text */
@@ -66,6 +69,7 @@ struct tokenizer {
     bool is_end;                /* an end tag */
     bool suspect;               /* an attribute name begins like one that matters on any element */
     bool self_closing;          /* the tag ended with "/>" */
+    bool was_long;              /* TOK_LONG was reported for this tag */
     bool quiet;                 /* in: report no tag that is of no interest (see tokenizer_run) */
     char raw[TOK_RAW_NAME_MAX]; /* name whose end tag ends the text, lower case */
 };

@@ -155,12 +155,25 @@ static void forget_start(struct rewriter *rw)
         rw->hidden[HIDDEN_BLIND].len = 0;
 }
 
-/* The held text ends at text_end; end is behind its end tag, or text_end without one. */
-void hold_finish(struct rewriter *rw, size_t text_end, size_t end)
+/*
+ * The held text ends at text_end; end is behind its end tag, or text_end without one.
+ * False: it was over the limit, and the tag that ended it goes with it. The limit is
+ * compared with the position of the event, so that it does not depend on the windows.
+ */
+bool hold_finish(struct rewriter *rw, size_t text_end, size_t end)
 {
     size_t text = out_index(rw, rw->hold.text);
 
     rw->note = (struct html_note){0};
+    if (rw->tok.pos - rw->hold.start > rw->limits.inline_max) {
+        bool section = rw->hold.kind == HOLD_CDATA;
+
+        hold_over(rw, out_index(rw, rw->tok.pos));
+        rw->skip = rw->skip_cdata = false;
+        if (!section)
+            out_comment(rw);
+        return false;
+    }
     if (rw->hold.kind == HOLD_CDATA) {
         finish_cdata(rw, text, end);
     } else if (must_drop(rw, text, text_end)) {
@@ -171,6 +184,7 @@ void hold_finish(struct rewriter *rw, size_t text_end, size_t end)
         forget_start(rw);
     }
     rw->hold.kind = HOLD_NONE;
+    return true;
 }
 
 void hold_over(struct rewriter *rw, size_t len)
@@ -181,6 +195,7 @@ void hold_over(struct rewriter *rw, size_t len)
     rw->counts.over_inline++;
     rw->counts.removed++;
     forget_start(rw);
-    rw->skip = rw->hold.kind != HOLD_SVG_SCRIPT && rw->hold.kind != HOLD_SVG_STYLE;
+    rw->skip = true;
+    rw->skip_cdata = rw->hold.kind == HOLD_CDATA;
     rw->hold.kind = HOLD_NONE;
 }

@@ -80,7 +80,8 @@ size_t oversize_value(struct rewriter *rw, size_t from, size_t len)
     }
     rw->tok.pos += (size_t)(end - (rw->win + from));
     rw->tail_value = false;
-    rw->tail_from = rw->tok.pos;
+    rw->tail_from = rw->tok.limit_from = rw->tok.pos;
+    rw->tok.was_long = false;
     return (size_t)(end - rw->win);
 }
 

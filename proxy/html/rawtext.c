@@ -146,6 +146,8 @@ static size_t run_end_name(struct tokenizer *tok, const uint8_t *w, size_t i)
     tok->is_end = true;
     tok->suspect = false;
     tok->self_closing = false;
+    tok->was_long = false;
+    tok->limit_from = tok->start;
     tok->attr = 0;
     tok->name_end = tok->pos + i;
     tok->hash = 0;

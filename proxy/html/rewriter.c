@@ -112,7 +112,7 @@ static void watch_text(struct rewriter *rw, size_t upto)
 {
     size_t i = out_index(rw, rw->text_from);
 
-    if (!rw->waits || !in_plain_html(rw) || rw->tok.text != TOK_DATA)
+    if (!rw->waits || !in_plain_html(rw) || rw->text_kind != TOK_DATA)
         return;
     for (; i < upto; i++) {
         bool bom = rw->origin + i < 3 && rw->win[i] == (uint8_t) "\xEF\xBB\xBF"[rw->origin + i];
@@ -300,7 +300,10 @@ static void on_end(struct rewriter *rw, size_t start, size_t end)
     if (rw->hold.kind != HOLD_NONE) {
         bool own = rw->tok.elem == rw->hold.elem;
 
-        hold_finish(rw, start, own ? end : start);
+        if (!hold_finish(rw, start, own ? end : start)) {
+            reveal(rw, name);
+            return;
+        }
         if (own) {
             reveal(rw, name);
             treesim_end(&rw->sim, &st);
@@ -323,7 +326,7 @@ static void end_skip(struct rewriter *rw, size_t end)
     struct judged j = {.elem = rw->tok.elem};
 
     rw->sent = end;
-    rw->skip = rw->skip_tag = false;
+    rw->skip = rw->skip_tag = rw->skip_cdata = false;
     if (was_tag && rw->tok.event == TOK_TAG && rw->tok.is_end) {
         out_send(rw, STR("</")); /* it may end a raw text: the short form stays */
         out_send(rw, str_c(element_rows[j.elem].name));
@@ -351,8 +354,8 @@ static void on_tag(struct rewriter *rw, size_t end)
         on_end(rw, start, end);
         return;
     }
-    if (rw->hold.kind != HOLD_NONE)
-        hold_finish(rw, start, start); /* a tag inside a foreign script or style */
+    if (rw->hold.kind != HOLD_NONE && !hold_finish(rw, start, start))
+        return; /* a tag inside a foreign script or style */
     on_start(rw, start, end);
 }
 
@@ -380,8 +383,16 @@ static void on_event(struct rewriter *rw, size_t end)
         on_cdata_open(rw);
         return;
     }
+    if (rw->tok.event == TOK_LONG) {
+        if (rw->hold.kind == HOLD_NONE && !rw->skip)
+            oversize_begin(rw, end);
+        return;
+    }
     if (rw->skip || rw->skip_tag) {
-        end_skip(rw, end);
+        bool section = rw->tok.event == TOK_CDATA_END;
+
+        if (rw->skip_tag || (rw->skip_cdata ? section : rw->tok.event == TOK_TAG))
+            end_skip(rw, end);
     } else {
         if (rw->tok.event != TOK_CDATA_END && !rw->tail)
             watch_text(rw, start);
@@ -389,14 +400,16 @@ static void on_event(struct rewriter *rw, size_t end)
             on_tag(rw, end);
         } else if (rw->tok.event == TOK_CDATA_END) {
             if (rw->hold.kind == HOLD_CDATA)
-                hold_finish(rw, end, end);
+                (void)hold_finish(rw, end, end);
         } else if (rw->hold.kind == HOLD_NONE && hidden_active(rw) &&
-                   hidden_in(rw, str_make(rw->win + start, end - start))) {
+                   (end - start > rw->limits.tag_max ||
+                    hidden_in(rw, str_make(rw->win + start, end - start)))) {
             out_flush(rw, start);
             rw->sent = end;
         }
     }
     rw->text_from = rw->tok.pos;
+    rw->text_kind = rw->tok.text;
 }
 
 /* --- driving ---------------------------------------------------------------------- */
@@ -420,8 +433,8 @@ static void check_limits(struct rewriter *rw, size_t keep, size_t len)
     if (rw->hold.kind != HOLD_NONE) {
         if (len - keep > rw->limits.inline_max)
             hold_over(rw, len);
-    } else if (len - keep > rw->limits.tag_max) {
-        oversize_begin(rw, len);
+    } else if (!tokenizer_in_tag(&rw->tok) && len - keep > rw->limits.tag_max) {
+        oversize_begin(rw, len); /* a comment that another reading may end */
     }
 }
 
@@ -491,10 +504,10 @@ static void end_unfinished(struct rewriter *rw, size_t len)
     size_t start = keep_from(rw, len);
 
     if (rw->hold.kind != HOLD_NONE)
-        hold_finish(rw, len, len);
+        (void)hold_finish(rw, len, len);
     else if (hidden_active(rw) && hidden_in(rw, str_make(rw->win + start, len - start)))
         rw->sent = len;
-    if (rw->skip)
+    if (rw->skip && !rw->skip_cdata)
         out_comment(rw);
 }
 
@@ -545,6 +558,7 @@ struct rewriter *rewriter_new(const struct html_limits *limits, const struct htm
     rw->attrs = mem_calloc(rw->limits.attrs_max, sizeof(*rw->attrs));
     rw->cuts = mem_calloc(rw->limits.attrs_max, sizeof(*rw->cuts));
     tokenizer_init(&rw->tok);
+    rw->tok.tag_max = rw->limits.tag_max;
     buf_init(&rw->carry, rw->limits.inline_max + rw->limits.tag_max + ((size_t)16 << 20));
     buf_init(&rw->patch, VALUE_MAX * 2);
     buf_init(&rw->value, VALUE_MAX);

@@ -76,7 +76,9 @@ struct rewriter {
     uint64_t origin;    /* stream position of win[0] */
     size_t sent;        /* index in win: before it everything left or is gone */
     uint64_t text_from; /* position behind the last event */
+    uint8_t text_kind;  /* enum tok_text of what follows it */
     bool skip;          /* dropping a raw text element until its end tag */
+    bool skip_cdata;    /* what skip drops is a CDATA section */
     bool skip_tag;      /* dropping an oversize tag until its end */
     bool tail;          /* the head of the tag at hand has left: see oversize.c */
     bool tail_value;    /* its value is passing */
@@ -132,7 +134,7 @@ enum html_action value_ref(struct rewriter *rw, const struct html_ref *ref);
 /* hold.c */
 bool hidden_active(const struct rewriter *rw);
 bool hidden_in(const struct rewriter *rw, struct str text); /* holds such an end tag */
-void hold_finish(struct rewriter *rw, size_t text_end, size_t end);
+bool hold_finish(struct rewriter *rw, size_t text_end, size_t end);
 void hold_over(struct rewriter *rw, size_t len);
 
 /* rewriter.c */

@@ -188,6 +188,8 @@ static void begin_tag(struct tokenizer *tok, bool is_end)
     tok->hash = 0;
     tok->suspect = false;
     tok->self_closing = false;
+    tok->was_long = false;
+    tok->limit_from = tok->start;
     tok->attr = 0;
     tok->state = ST_TAG_NAME;
 }
@@ -378,6 +380,17 @@ static void resolve_name(struct tokenizer *tok, const uint8_t *w)
     tok->elem = (uint8_t)element_lookup(str_make(w + from, end - from), tok->hash);
 }
 
+/* Where the state function must stop so that a long tag is noticed at the same byte always. */
+static size_t tag_stop(const struct tokenizer *tok, size_t len)
+{
+    uint64_t stop = tok->limit_from + tok->tag_max - tok->pos;
+
+    if (tok->tag_max == 0 || tok->was_long || tok->state < ST_TAG_NAME ||
+        tok->state > ST_SELF_CLOSING)
+        return len;
+    return stop < len ? (size_t)stop : len;
+}
+
 size_t tokenizer_run(struct tokenizer *tok, const uint8_t *window, size_t from, size_t len)
 {
     size_t i = from;
@@ -387,7 +400,14 @@ size_t tokenizer_run(struct tokenizer *tok, const uint8_t *window, size_t from, 
     while (i < len && tok->event == TOK_MORE) {
         uint8_t was = tok->state;
 
-        i = states[was](tok, window, i, len);
+        size_t stop = tag_stop(tok, len);
+
+        if (i >= stop) {
+            tok->was_long = true;
+            tok->event = TOK_LONG;
+            break;
+        }
+        i = states[was](tok, window, i, stop);
         if (was == ST_TAG_NAME && tok->state == ST_ATTR_BEFORE && tok->text == TOK_DATA)
             resolve_name(tok, window);
     }
