@@ -1,0 +1,147 @@
+/*
+ * consent_api.c - everything under the prefix ("/.consent/"): the visitor's side of consentd.
+ *
+ *   GET  state         what is decided, as JSON
+ *   GET  preferences   a complete page that works without script
+ *   GET  banner.css, banner.js    the banner's files, named by their hash: cached for ever
+ *   POST choice        a decision (consent_choice.c)
+ *   POST withdraw      takes back all grants, or those named
+ *
+ * Nothing here is ever cached but the two files; nothing is ever forwarded.
+ */
+#include <string.h>
+
+#include "consentd/arena.h"
+#include "consentd/b64.h"
+#include "consentd/buf.h"
+#include "consentd/json.h"
+#include "enforce_priv.h"
+#include "web_assets.h"
+
+#define FOR_EVER "public, max-age=31536000, immutable"
+#define PAGE_MAX (1u << 20)
+
+static enum enforce_step answer(struct exchange *x, unsigned status, struct str type,
+                                struct str cache, struct str body)
+{
+    struct header items[8];
+    struct headers h;
+
+    headers_init(&h, items, COUNT_OF(items));
+    if (!headers_add_id(&h, NULL, HDR_CONTENT_TYPE, type) ||
+        !headers_add_id(&h, NULL, HDR_CACHE_CONTROL, cache) ||
+        !headers_add_id(&h, NULL, HDR_X_CONTENT_TYPE_OPTIONS, STR("nosniff")))
+        return ENFORCE_REFUSE;
+    exchange_answer(x, status, &h, body);
+    return ENFORCE_ANSWERED;
+}
+
+enum enforce_step consent_answer_json(struct exchange *x, unsigned status, struct str body)
+{
+    return answer(x, status, STR("application/json"), STR("no-store"), body);
+}
+
+static enum enforce_step answer_method(struct exchange *x, struct str allow)
+{
+    struct header items[4];
+    struct headers h;
+
+    headers_init(&h, items, COUNT_OF(items));
+    if (!headers_add_id(&h, NULL, HDR_ALLOW, allow) ||
+        !headers_add_id(&h, NULL, HDR_CACHE_CONTROL, STR("no-store")))
+        return ENFORCE_REFUSE;
+    exchange_answer(x, 405, &h, STR(""));
+    return ENFORCE_ANSWERED;
+}
+
+/* {"decided":true,"doc":"…","epoch":1,"expires":…,"gpc":false,"grants":{"analytics":true,…}} */
+static enum enforce_step get_state(struct exchange *x)
+{
+    const struct enforcement *e = enforcement_of(x);
+    const struct policy *policy = x->site->policy;
+    char doc[B64_LEN(16) + 1];
+    enum enforce_step step;
+    struct buf out;
+    const char *comma = "";
+    bool ok;
+
+    b64url_encode(doc, policy->doc_hash, 16);
+    buf_init(&out, 8192);
+    ok = buf_printf(&out, "{\"decided\":%s,\"doc\":\"%s\",\"epoch\":%u,\"gpc\":%s,",
+                    e->decided ? "true" : "false", doc, policy->epoch, e->gpc ? "true" : "false");
+    if (e->decided)
+        ok = ok && buf_printf(&out, "\"expires\":%u,", e->claims.expires_s);
+    ok = ok && buf_append_c(&out, "\"grants\":{");
+    for (size_t i = 0; i < policy->category_cnt; i++) {
+        const struct policy_category *category = &policy->category[i];
+        bool granted = category->required || (x->grants & category->bit) != 0;
+
+        ok = ok && buf_printf(&out, "%s\"%s\":%s", comma, category->id, granted ? "true" : "false");
+        comma = ",";
+    }
+    ok = ok && buf_append_c(&out, "}}\n");
+    step = ok ? consent_answer_json(x, 200, buf_str(&out)) : ENFORCE_REFUSE;
+    buf_free(&out);
+    return step;
+}
+
+static enum enforce_step get_preferences(struct exchange *x)
+{
+    enum enforce_step step = ENFORCE_REFUSE;
+    struct buf out;
+
+    buf_init(&out, PAGE_MAX);
+    if (preferences_render(x, &out))
+        step = answer(x, 200, STR("text/html; charset=utf-8"), STR("no-store"), buf_str(&out));
+    buf_free(&out);
+    return step;
+}
+
+static enum enforce_step get_css(struct exchange *x)
+{
+    return answer(x, 200, STR("text/css; charset=utf-8"), STR(FOR_EVER), web_banner_css);
+}
+
+static enum enforce_step get_js(struct exchange *x)
+{
+    return answer(x, 200, STR("text/javascript; charset=utf-8"), STR(FOR_EVER), web_banner_js);
+}
+
+static enum enforce_step post_choice(struct exchange *x)
+{
+    return consent_choice_post(x, false);
+}
+
+static enum enforce_step post_withdraw(struct exchange *x)
+{
+    return consent_choice_post(x, true);
+}
+
+static const struct {
+    const char *path;
+    bool post;
+    enum enforce_step (*fn)(struct exchange *x);
+} routes[] = {
+    {"state", false, get_state},    {"preferences", false, get_preferences},
+    {"banner.css", false, get_css}, {"banner.js", false, get_js},
+    {"choice", true, post_choice},  {"withdraw", true, post_withdraw},
+};
+
+enum enforce_step consent_api_request(struct exchange *x, struct str rest)
+{
+    bool reads = x->req.method_id == HTTP_METHOD_GET || x->req.method_id == HTTP_METHOD_HEAD;
+    struct str path = rest;
+
+    if (x->site->policy == NULL)
+        return ENFORCE_REFUSE;
+    if (str_find_char(rest, '?') >= 0)
+        path = str_slice(rest, 0, (size_t)str_find_char(rest, '?'));
+    for (size_t i = 0; i < COUNT_OF(routes); i++) {
+        if (!str_eq_c(path, routes[i].path))
+            continue;
+        if (routes[i].post ? x->req.method_id != HTTP_METHOD_POST : !reads)
+            return answer_method(x, routes[i].post ? STR("POST") : STR("GET, HEAD"));
+        return routes[i].fn(x);
+    }
+    return consent_answer_json(x, 404, STR("{\"error\":\"no such page of consentd\"}\n"));
+}

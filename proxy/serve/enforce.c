@@ -1,0 +1,450 @@
+/*
+ * enforce.c - who is asking and what may pass; contract in consentd/enforce.h.
+ *
+ *   request:  token -> grants -> our own paths -> trackers' paths on the site -> Cookie ->
+ *             X-Consent -> Accept-Encoding -> conditions -> origin
+ *   response: Set-Cookie -> Link -> a page? -> caching, deletions, the HTML filter
+ *
+ * A cleared decider denies: no snapshot, no grants. Whatever goes wrong on the way can
+ * only remove more.
+ */
+#include "consentd/enforce.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "consentd/arena.h"
+#include "consentd/cookie.h"
+#include "consentd/ipc_msg.h"
+#include "consentd/log.h"
+#include "consentd/mem.h"
+#include "consentd/metrics.h"
+#include "consentd/url.h"
+#include "enforce_priv.h"
+
+#define GPC_PATH        "/.well-known/gpc.json"
+#define GPC_BODY        "{\"gpc\":true,\"lastUpdate\":\"2026-11-24\"}\n"
+#define X_CONSENT_MAX   (CATEGORY_LIST_MAX + 4 * CATEGORY_MAX)
+#define NEAR_ORIGIN_V4  "http://127."
+#define NEAR_ORIGIN_V6  "http://[::1]"
+#define NEAR_ORIGIN_LOC "http://localhost"
+
+static const struct str cookie_host = STR_INIT("__Host-consent");
+static const struct str cookie_domain = STR_INIT("__Secure-consent");
+static const struct str cookie_clear = STR_INIT("consent");
+
+bool enforce_worker_start(struct server *s, struct fault *fault_out)
+{
+    struct enforce_worker *worker = mem_new(struct enforce_worker);
+
+    UNUSED(fault_out);
+    worker->link = ledger_link_new(s);
+    s->enforce = worker;
+    return true;
+}
+
+void enforce_worker_stop(struct server *s)
+{
+    struct enforce_worker *worker = s->enforce;
+
+    if (worker == NULL)
+        return;
+    ledger_link_free(worker->link);
+    free(worker);
+    s->enforce = NULL;
+}
+
+bool enforce_site_start(struct server *s, struct site *site, struct fault *fault_out)
+{
+    UNUSED(s);
+    UNUSED(site);
+    UNUSED(fault_out);
+    return true;
+}
+
+void enforce_site_stop(struct server *s, struct site *site)
+{
+    UNUSED(s);
+    UNUSED(site);
+}
+
+void enforce_rules_changed(struct server *s, struct site *site)
+{
+    UNUSED(s);
+    UNUSED(site); /* exchanges hold their snapshot; the next one sees the new one */
+}
+
+void enforce_ledger_link(struct server *s, bool up)
+{
+    struct enforce_worker *worker = s->enforce;
+
+    if (up && worker != NULL)
+        ledger_link_up(worker->link);
+}
+
+void enforce_ledger_message(struct server *s, uint16_t type, const void *data, size_t len)
+{
+    struct enforce_worker *worker = s->enforce;
+
+    if (type == IPC_ACK && worker != NULL)
+        ledger_link_ack(worker->link, str_make(data, len));
+}
+
+struct str consent_cookie_name(const struct exchange *x)
+{
+    if (!x->secure)
+        return cookie_clear;
+    return x->site->config->cookie_domain != NULL ? cookie_domain : cookie_host;
+}
+
+bool consent_cookie_is(struct str name)
+{
+    /* Browsers fold the prefixes' case (6265bis 4.1.3), so must we. */
+    return str_eq_fold(name, cookie_host) || str_eq_fold(name, cookie_domain) ||
+           str_eq(name, cookie_clear);
+}
+
+uint16_t policy_optional(const struct policy *policy)
+{
+    if (policy == NULL)
+        return 0;
+    return policy->categories.defined & (uint16_t)~policy->categories.required;
+}
+
+bool origin_is_own(const struct exchange *x, struct str origin)
+{
+    struct str rest = origin;
+
+    if (str_starts_fold(rest, STR("https://")))
+        rest = str_slice(rest, 8, rest.len);
+    else if (str_starts_fold(rest, STR("http://")) && !x->secure)
+        rest = str_slice(rest, 7, rest.len);
+    else
+        return false;
+    return str_eq_fold(rest, x->req.authority);
+}
+
+/* --- the request --- */
+
+/* Several consent cookies must be the same byte for byte, else none counts (LEDGER 1.1). */
+static struct str token_find(const struct exchange *x)
+{
+    struct str name = consent_cookie_name(x);
+    struct str found = {NULL, 0};
+    unsigned iter = 0;
+    struct header *field;
+
+    while ((field = headers_next(&x->req.headers, HDR_COOKIE, &iter)) != NULL) {
+        struct str rest = field->value;
+        struct cookie_pair pair;
+
+        while (cookie_next(&rest, &pair)) {
+            if (!str_eq(pair.name, name))
+                continue;
+            if (found.ptr != NULL && !str_eq(found, pair.value))
+                return STR("");
+            found = pair.value;
+        }
+    }
+    return found;
+}
+
+static void token_read(struct exchange *x, struct enforcement *e)
+{
+    struct str value = token_find(x);
+    struct token_check check = {
+        .site = str_c(x->site->config->hosts.items[0]),
+        .now_s = (uint32_t)(x->wall_ms / 1000),
+        .min_epoch = x->site->policy->epoch,
+        .cap_s = 0,
+    };
+
+    if (value.ptr == NULL)
+        return;
+    if (token_verify(x->server->keyring, value, &check, &e->claims) != TOKEN_OK) {
+        metric_add(METRIC_TOKEN_BAD, 1);
+        return;
+    }
+    metric_add(METRIC_TOKEN_OK, 1);
+    e->decided = true;
+}
+
+/*
+ * GPC refuses marketing until the visitor grants it with the signal on: a grant from
+ * before (without the flag in the token) does not count while it is sent.
+ */
+static uint16_t grants_of(const struct enforcement *e)
+{
+    uint16_t grants = CATEGORY_ESSENTIAL;
+
+    if (e->decided)
+        grants |= e->claims.grants;
+    if (e->gpc && !(e->decided && (e->claims.flags & TOKEN_GPC)))
+        grants &= (uint16_t)~CATEGORY_MARKETING;
+    return grants;
+}
+
+/* May the client show the answer as a page? By Sec-Fetch-Dest, for older ones by Accept. */
+static bool wants_document(const struct headers *h)
+{
+    static const char *const pages[] = {"document", "iframe",      "frame",
+                                        "embed",    "fencedframe", "object"};
+    struct str dest = headers_value(h, HDR_SEC_FETCH_DEST);
+
+    if (dest.len > 0) {
+        for (size_t i = 0; i < COUNT_OF(pages); i++) {
+            if (str_eq_c(dest, pages[i]))
+                return true;
+        }
+        return false;
+    }
+    return headers_has_token(h, HDR_ACCEPT, "text/html") ||
+           headers_has_token(h, HDR_ACCEPT, "application/xhtml+xml");
+}
+
+static bool enforcement_begin(struct exchange *x)
+{
+    struct enforcement *e = arena_calloc(&x->arena, 1, sizeof(*e));
+    const struct headers *h = &x->req.headers;
+
+    if (e == NULL)
+        return false;
+    x->enforce = e;
+    e->gpc = str_eq_c(headers_value(h, HDR_SEC_GPC), "1");
+    e->document = wants_document(h);
+    if (x->site->policy != NULL) {
+        token_read(x, e);
+        e->language = policy_language(x->site->policy, headers_value(h, HDR_ACCEPT_LANGUAGE));
+    }
+    x->grants = grants_of(e);
+    e->decider.snapshot = x->snapshot;
+    e->decider.grants = x->grants;
+    e->decider.unknown_cookies_deny = x->site->config->unknown_cookies == CONFIG_UNKNOWN_DENY;
+    return true;
+}
+
+static bool consent_header_set(struct exchange *x)
+{
+    const struct policy *policy = x->site->policy;
+    char text[X_CONSENT_MAX];
+    size_t len = 0;
+    struct str value;
+
+    headers_remove(&x->req.headers, HDR_X_CONSENT);
+    for (size_t i = 0; policy != NULL && i < policy->category_cnt; i++) {
+        const struct policy_category *category = &policy->category[i];
+        struct str id = str_c(category->id);
+
+        if (category->required)
+            continue;
+        if (len > 0) {
+            text[len++] = ',';
+            text[len++] = ' ';
+        }
+        memcpy(text + len, id.ptr, id.len);
+        len += id.len;
+        text[len++] = '=';
+        text[len++] = x->grants & category->bit ? '1' : '0';
+    }
+    return len == 0 || (arena_str(&x->arena, str_make(text, len), &value) &&
+                        headers_add_id(&x->req.headers, &x->arena, HDR_X_CONSENT, value));
+}
+
+/* Where plain text costs nothing but a copy in memory. */
+static bool origin_is_near(const struct site *site)
+{
+    for (size_t i = 0; i < site->config->origins.cnt; i++) {
+        struct str url = str_c(site->config->origins.items[i]);
+
+        if (!str_starts(url, STR("unix:")) && !str_starts(url, STR(NEAR_ORIGIN_V4)) &&
+            !str_starts(url, STR(NEAR_ORIGIN_V6)) && !str_starts(url, STR(NEAR_ORIGIN_LOC)))
+            return false;
+    }
+    return true;
+}
+
+/* Never ask for what we cannot decode; for a page from a near origin ask for plain text. */
+static bool accept_encoding_set(struct exchange *x, struct enforcement *e)
+{
+    struct headers *h = &x->req.headers;
+    char known[CODING_ACCEPT_MAX];
+    struct str value;
+
+    e->accept_encoding = headers_value(h, HDR_ACCEPT_ENCODING);
+    if (e->document && origin_is_near(x->site)) {
+        e->asked_identity = true;
+        return headers_set(h, &x->arena, HDR_ACCEPT_ENCODING, STR("identity"));
+    }
+    if (headers_find(h, HDR_ACCEPT_ENCODING) == NULL)
+        return !e->document || headers_set(h, &x->arena, HDR_ACCEPT_ENCODING, STR("identity"));
+    coding_accept_known(e->accept_encoding, known);
+    return arena_str(&x->arena, str_c(known), &value) &&
+           headers_set(h, &x->arena, HDR_ACCEPT_ENCODING, value);
+}
+
+static enum enforce_step answer_gpc(struct exchange *x)
+{
+    return consent_answer_json(x, 200, STR(GPC_BODY));
+}
+
+/* A tracker's own path on the site: the visitor's page gets an empty success. */
+static enum enforce_step answer_endpoint(struct exchange *x, struct str path)
+{
+    struct header items[4];
+    struct headers h;
+    bool script = str_eq_c(headers_value(&x->req.headers, HDR_SEC_FETCH_DEST), "script") ||
+                  str_ends(path, STR(".js"));
+
+    metric_add(METRIC_ENDPOINTS_ANSWERED, 1);
+    exchange_note(x, "tracker endpoint of the site");
+    headers_init(&h, items, COUNT_OF(items));
+    if (!headers_add_id(&h, NULL, HDR_CACHE_CONTROL, STR("no-store")))
+        return ENFORCE_REFUSE;
+    if (script &&
+        !headers_add_id(&h, NULL, HDR_CONTENT_TYPE, STR("text/javascript; charset=utf-8")))
+        return ENFORCE_REFUSE;
+    exchange_answer(x, script ? 200 : 204, &h, STR(""));
+    return ENFORCE_ANSWERED;
+}
+
+/* The verdict on the request's own path, read as rules read it: in canonical form. */
+static bool endpoint_is_denied(struct exchange *x, struct enforcement *e, struct str *path_out)
+{
+    struct url url;
+    struct verdict verdict;
+    char *text;
+
+    text = arena_printf(&x->arena, "https://site.invalid%.*s", STR_ARGS(x->req.path));
+    if (text == NULL || !url_parse(str_c(text), NULL, &x->arena, &url))
+        return false;
+    *path_out = url.path;
+    text = url.query.len > 0
+               ? arena_printf(&x->arena, "%.*s?%.*s", STR_ARGS(url.path), STR_ARGS(url.query))
+               : arena_copy(&x->arena, url.path.ptr, url.path.len);
+    if (text == NULL)
+        return false;
+    verdict = decide_site_path(&e->decider, str_c(text));
+    if (verdict.action == VERDICT_REPORT)
+        metric_add(METRIC_REPORTED, 1);
+    return verdict.action == VERDICT_STRIP;
+}
+
+enum enforce_step enforce_request(struct exchange *x)
+{
+    struct str prefix = str_c(x->site->config->prefix);
+    struct enforcement *e;
+    struct str path = x->req.path;
+
+    if (!enforcement_begin(x))
+        return ENFORCE_REFUSE;
+    e = enforcement_of(x);
+    if (str_starts(x->req.path, prefix))
+        return consent_api_request(x, str_slice(x->req.path, prefix.len, x->req.path.len));
+    if (str_eq_c(x->req.path, GPC_PATH))
+        return answer_gpc(x);
+    if (x->req.path.len > 0 && x->req.path.ptr[0] == '/' && endpoint_is_denied(x, e, &path))
+        return answer_endpoint(x, path);
+    if (!cookies_filter_request(x) || !consent_header_set(x) || !accept_encoding_set(x, e) ||
+        !conditions_rewrite(x))
+        return ENFORCE_REFUSE;
+    return ENFORCE_FORWARD;
+}
+
+/* --- the response --- */
+
+/* What a browser would render as HTML (HTTP.md 5); without a type it sniffs, so: yes. */
+static bool is_page(const struct exchange *x)
+{
+    struct str type = headers_value(&x->resp.headers, HDR_CONTENT_TYPE);
+    struct str disposition = headers_value(&x->resp.headers, HDR_CONTENT_DISPOSITION);
+    struct str essence;
+
+    if (x->resp.status < 200 || x->resp.status == 204 || x->resp.status == 304)
+        return false;
+    if (str_starts_fold(disposition, STR("attachment")))
+        return false;
+    if (!str_cut(&type, ';', &essence))
+        return x->resp.body != H1_BODY_NONE &&
+               (x->resp.body != H1_BODY_LENGTH || x->resp.content_length > 0);
+    essence = str_trim(essence);
+    return str_eq_fold_c(essence, "text/html") || str_eq_fold_c(essence, "application/xhtml+xml");
+}
+
+/* The coding of the answer we send: what the client would have got without us, or better. */
+static enum coding coding_out(const struct exchange *x, const struct enforcement *e, enum coding in)
+{
+    if (x->site->config->html_encoding == CONFIG_ENCODING_IDENTITY ||
+        headers_has_token(&x->resp.headers, HDR_CACHE_CONTROL, "no-transform"))
+        return in != CODING_IDENTITY && coding_is_accepted(e->accept_encoding, in)
+                   ? in
+                   : CODING_IDENTITY;
+    if (in == CODING_IDENTITY && !e->asked_identity)
+        return CODING_IDENTITY; /* the origin chose plain text */
+    if (in != CODING_IDENTITY && coding_is_accepted(e->accept_encoding, in))
+        return in;
+    return coding_negotiate(e->accept_encoding);
+}
+
+/* A part of a page cannot be rewritten: ask again for the whole. */
+static enum enforce_step restart_whole(struct exchange *x)
+{
+    headers_remove(&x->req.headers, HDR_RANGE);
+    headers_remove(&x->req.headers, HDR_IF_RANGE);
+    if (exchange_restart(x))
+        return ENFORCE_PENDING;
+    exchange_fail(x, 502, "a part of a page cannot be filtered");
+    return ENFORCE_ANSWERED;
+}
+
+static enum enforce_step enforce_page(struct exchange *x, struct enforcement *e)
+{
+    enum coding in = coding_of(headers_value(&x->resp.headers, HDR_CONTENT_ENCODING));
+    enum coding out;
+
+    if (x->resp.status == 206)
+        return restart_whole(x);
+    if (in == CODING_UNKNOWN) {
+        metric_add(METRIC_BODIES_REFUSED, 1);
+        exchange_fail(x, 502, "the page has a content coding that cannot be decoded");
+        return ENFORCE_ANSWERED;
+    }
+    out = coding_out(x, e, in);
+    if (!page_headers(x))
+        return ENFORCE_REFUSE;
+    headers_remove(&x->resp.headers, HDR_CONTENT_ENCODING);
+    if (out != CODING_IDENTITY &&
+        !headers_add_id(&x->resp.headers, &x->arena, HDR_CONTENT_ENCODING, str_c(coding_name(out))))
+        return ENFORCE_REFUSE;
+    cookies_delete_denied(x, &x->resp.headers);
+    if (!page_filter_add(x, in, out))
+        return ENFORCE_REFUSE;
+    return ENFORCE_FORWARD;
+}
+
+enum enforce_step enforce_response(struct exchange *x)
+{
+    struct enforcement *e = enforcement_of(x);
+
+    cookies_filter_response(x, &x->resp.headers);
+    hints_filter_response(x, &x->resp.headers);
+    if (x->resp.status == 304)
+        return not_modified_headers(x) ? ENFORCE_FORWARD : ENFORCE_REFUSE;
+    if (!is_page(x))
+        return ENFORCE_FORWARD;
+    return enforce_page(x, e);
+}
+
+void enforce_informational(struct exchange *x, unsigned status, struct headers *h)
+{
+    UNUSED(status);
+    cookies_filter_response(x, h);
+    hints_filter_response(x, h);
+}
+
+void enforce_end(struct exchange *x)
+{
+    struct enforce_worker *worker = x->server->enforce;
+
+    if (x->enforce != NULL && worker != NULL)
+        ledger_link_forget(worker->link, x);
+}

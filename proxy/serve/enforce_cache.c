@@ -1,0 +1,248 @@
+/*
+ * enforce_cache.c - pages that differ by consent, and caches that must not mix them up.
+ *
+ * A page is one of several variants: by grants, by rules, by banner and its language. So its
+ * ETag is made from the origin's and the variant's name,
+ *
+ *     origin  "abc"           ->  W/"abc~0123456789abcdef"
+ *     origin  no ETag, Last-Modified  ->  W/"~lm1795470842~0123456789abcdef"
+ *
+ * and a condition that comes back is translated: a tag of the current variant becomes the
+ * origin's condition again, a tag of another variant is dropped (the page must be sent anew).
+ * Dates alone cannot tell variants apart: for pages they are neither sent nor believed.
+ * A client that asks for no page (an image, a style sheet) keeps its conditions untouched.
+ */
+#include <string.h>
+
+#include "consentd/arena.h"
+#include "consentd/b64.h"
+#include "consentd/crypto.h"
+#include "consentd/date.h"
+#include "consentd/metrics.h"
+#include "consentd/snapshot.h"
+#include "enforce_priv.h"
+
+#define DATE_TAG "~lm" /* a tag that was made from a date; no origin's tag starts so with our end */
+
+/* Everything besides the origin's bytes that the page depends on. */
+void variant_of(const struct exchange *x, char out[VARIANT_LEN + 1])
+{
+    const struct enforcement *e = enforcement_of(x);
+    uint64_t fields[4] = {0};
+    uint8_t digest[CRYPTO_SHA256_LEN];
+    struct crypto_hash hash;
+
+    fields[0] = x->snapshot == NULL ? 0 : snapshot_fingerprint(x->snapshot);
+    fields[1] = x->grants;
+    fields[2] = (uint64_t)e->decided | (uint64_t)e->gpc << 1 | (uint64_t)x->secure << 2;
+    fields[3] = e->language;
+    crypto_sha256_init(&hash);
+    crypto_sha256_update(&hash, CONSENTD_VERSION, sizeof(CONSENTD_VERSION));
+    crypto_sha256_update(&hash, fields, sizeof(fields));
+    if (x->site->policy != NULL)
+        crypto_sha256_update(&hash, x->site->policy->doc_hash, sizeof(x->site->policy->doc_hash));
+    crypto_sha256_final(&hash, digest);
+    hex_encode(out, digest, VARIANT_LEN / 2);
+}
+
+/* --- conditions of a request --- */
+
+/* The opaque part of an entity-tag (RFC 9110 8.8.3), weak or strong; false: no tag. */
+static bool etag_opaque(struct str tag, struct str *opaque_out)
+{
+    if (str_starts(tag, STR("W/")))
+        tag = str_slice(tag, 2, tag.len);
+    if (tag.len < 2 || tag.ptr[0] != '"' || tag.ptr[tag.len - 1] != '"')
+        return false;
+    *opaque_out = str_slice(tag, 1, tag.len - 2);
+    return true;
+}
+
+/* Ours end in "~" and the variant's name. */
+static bool etag_is_ours(struct str opaque, struct str *origin_out, struct str *variant_out)
+{
+    if (opaque.len < VARIANT_LEN + 1 || opaque.ptr[opaque.len - VARIANT_LEN - 1] != '~')
+        return false;
+    *variant_out = str_slice(opaque, opaque.len - VARIANT_LEN, VARIANT_LEN);
+    *origin_out = str_slice(opaque, 0, opaque.len - VARIANT_LEN - 1);
+    for (size_t i = 0; i < VARIANT_LEN; i++) {
+        char c = variant_out->ptr[i];
+
+        if (!ascii_is_digit(c) && (c < 'a' || c > 'f'))
+            return false;
+    }
+    return true;
+}
+
+/* What a request's If-None-Match says about our pages. */
+struct conditions {
+    bool ours;         /* a tag of ours was among them: the answer is a page */
+    struct str origin; /* the origin's opaque tag behind the current variant's; may be empty */
+    bool current;
+    struct str tag; /* as the client sent it */
+};
+
+static void conditions_read(const struct exchange *x, struct conditions *c)
+{
+    char variant[VARIANT_LEN + 1];
+    unsigned iter = 0;
+    struct header *field;
+
+    variant_of(x, variant);
+    while ((field = headers_next(&x->req.headers, HDR_IF_NONE_MATCH, &iter)) != NULL) {
+        struct str rest = field->value;
+        struct str tag, opaque, origin, of;
+
+        while (header_list_next(&rest, &tag)) {
+            if (!etag_opaque(tag, &opaque) || !etag_is_ours(opaque, &origin, &of))
+                continue;
+            c->ours = true;
+            if (!str_eq_c(of, variant))
+                continue;
+            c->current = true;
+            c->origin = origin;
+            c->tag = tag;
+        }
+    }
+}
+
+/* The origin's own condition again: its tag in both strengths (comparison is weak), or the date. */
+static bool condition_restore(struct exchange *x, const struct conditions *c)
+{
+    struct headers *h = &x->req.headers;
+    uint64_t time_s;
+    char date[DATE_LEN + 1];
+    char *value;
+
+    if (!str_starts(c->origin, STR(DATE_TAG))) {
+        value = arena_printf(&x->arena, "\"%.*s\", W/\"%.*s\"", STR_ARGS(c->origin),
+                             STR_ARGS(c->origin));
+        return value != NULL && headers_add_id(h, &x->arena, HDR_IF_NONE_MATCH, str_c(value));
+    }
+    if (!str_to_u64(str_slice(c->origin, sizeof(DATE_TAG) - 1, c->origin.len), INT64_MAX, &time_s))
+        return true; /* not one we made: no condition, the page is sent anew */
+    date_format((int64_t)time_s, date);
+    value = arena_copy(&x->arena, date, DATE_LEN);
+    return value != NULL && headers_add_id(h, &x->arena, HDR_IF_MODIFIED_SINCE, str_c(value));
+}
+
+bool conditions_rewrite(struct exchange *x)
+{
+    struct enforcement *e = enforcement_of(x);
+    struct headers *h = &x->req.headers;
+    struct conditions c = {0};
+
+    if (headers_find(h, HDR_IF_NONE_MATCH) != NULL)
+        conditions_read(x, &c);
+    if (!c.ours && !e->document)
+        return true;
+    headers_remove(h, HDR_IF_NONE_MATCH);
+    headers_remove(h, HDR_IF_MODIFIED_SINCE);
+    headers_remove(h, HDR_RANGE);
+    headers_remove(h, HDR_IF_RANGE);
+    if (!c.current)
+        return true;
+    e->matched_etag = c.tag;
+    return condition_restore(x, &c);
+}
+
+/* --- fields of an answer --- */
+
+static bool etag_vary(struct exchange *x)
+{
+    struct headers *h = &x->resp.headers;
+    struct str opaque;
+    char variant[VARIANT_LEN + 1];
+    char *value = NULL;
+    int64_t time_s;
+
+    variant_of(x, variant);
+    if (etag_opaque(headers_value(h, HDR_ETAG), &opaque))
+        value = arena_printf(&x->arena, "W/\"%.*s~%s\"", STR_ARGS(opaque), variant);
+    else if (date_parse(headers_value(h, HDR_LAST_MODIFIED), (int64_t)(x->wall_ms / 1000), &time_s))
+        value = arena_printf(&x->arena, "W/\"" DATE_TAG "%lld~%s\"", (long long)time_s, variant);
+    else {
+        headers_remove(h, HDR_ETAG);
+        return true;
+    }
+    headers_remove(h, HDR_LAST_MODIFIED);
+    return value != NULL && headers_set(h, &x->arena, HDR_ETAG, str_c(value));
+}
+
+/* What may stay in Cache-Control of a page that is one visitor's own. */
+static bool directive_is_private(struct str directive)
+{
+    return !str_eq_fold_c(directive, "public") && !str_eq_fold_c(directive, "private") &&
+           !str_starts_fold(directive, STR("s-maxage"));
+}
+
+/* Shared caches must not keep it (RFC 9111 5.2.2.7), unless the site says that they vary. */
+static bool cache_control_set(struct exchange *x)
+{
+    struct headers *h = &x->resp.headers;
+    struct buf out;
+    unsigned iter = 0;
+    struct header *field;
+    struct str value;
+    bool ok;
+
+    if (x->site->config->shared_cache)
+        return true;
+    buf_init(&out, 4096);
+    ok = buf_append_c(&out, "private");
+    while ((field = headers_next(h, HDR_CACHE_CONTROL, &iter)) != NULL) {
+        struct str rest = field->value;
+        struct str directive;
+
+        while (header_list_next(&rest, &directive)) {
+            if (directive_is_private(directive))
+                ok = ok && buf_append_c(&out, ", ") && buf_append_str(&out, directive);
+        }
+    }
+    if (!ok) { /* longer than any sane field: the strictest answer */
+        buf_clear(&out);
+        ok = buf_append_c(&out, "private, no-store");
+    }
+    ok = ok && arena_str(&x->arena, buf_str(&out), &value) &&
+         headers_set(h, &x->arena, HDR_CACHE_CONTROL, value);
+    buf_free(&out);
+    return ok;
+}
+
+static bool vary_add(struct exchange *x)
+{
+    struct headers *h = &x->resp.headers;
+
+    if (headers_has_token(h, HDR_VARY, "*"))
+        return true;
+    if (!headers_has_token(h, HDR_VARY, "cookie") &&
+        !headers_add_id(h, &x->arena, HDR_VARY, STR("Cookie")))
+        return false;
+    if (!headers_has_token(h, HDR_VARY, "sec-gpc") &&
+        !headers_add_id(h, &x->arena, HDR_VARY, STR("Sec-GPC")))
+        return false;
+    return headers_has_token(h, HDR_VARY, "accept-encoding") ||
+           headers_add_id(h, &x->arena, HDR_VARY, STR("Accept-Encoding"));
+}
+
+bool page_headers(struct exchange *x)
+{
+    static const enum header_id wrong_now[] = {HDR_CONTENT_MD5, HDR_DIGEST, HDR_CONTENT_DIGEST,
+                                               HDR_REPR_DIGEST, HDR_ACCEPT_RANGES};
+
+    for (size_t i = 0; i < COUNT_OF(wrong_now); i++)
+        headers_remove(&x->resp.headers, wrong_now[i]);
+    return etag_vary(x) && cache_control_set(x) && vary_add(x);
+}
+
+bool not_modified_headers(struct exchange *x)
+{
+    struct enforcement *e = enforcement_of(x);
+
+    if (e->matched_etag.len == 0)
+        return true; /* no page of ours was asked about */
+    headers_remove(&x->resp.headers, HDR_LAST_MODIFIED);
+    cookies_delete_denied(x, &x->resp.headers);
+    return headers_set(&x->resp.headers, &x->arena, HDR_ETAG, e->matched_etag) &&
+           cache_control_set(x) && vary_add(x);
+}

@@ -1,0 +1,131 @@
+/*
+ * enforce_priv.h - what the files of the enforcement side share.
+ *
+ *   enforce.c         the calls of consentd/enforce.h: who is it, what may pass
+ *   enforce_cache.c   ETags, conditions and caching of pages that differ by consent
+ *   filter_headers.c  Cookie, Set-Cookie, Link, Refresh
+ *   filter_html.c     decode, rewrite, encode
+ *   consent_api.c     what is under the prefix: choice, state, assets
+ *   consent_choice.c  reading a choice and answering it
+ *   ledger_link.c     events that wait for the ledger's ack
+ *   banner.c          the banner and the preferences page
+ */
+#ifndef CONSENTD_ENFORCE_PRIV_H
+#define CONSENTD_ENFORCE_PRIV_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "consentd/attr.h"
+#include "consentd/coding.h"
+#include "consentd/config.h"
+#include "consentd/decide.h"
+#include "consentd/enforce.h"
+#include "consentd/exchange.h"
+#include "consentd/ledger_msg.h"
+#include "consentd/policy.h"
+#include "consentd/server.h"
+#include "consentd/str.h"
+#include "consentd/token.h"
+
+#define CHOICE_BODY_MAX  4096 /* bytes of a posted choice */
+#define DELETIONS_MAX    32   /* denied cookies that one answer deletes */
+#define VARIANT_LEN      16   /* hex digits that tell one form of a page from another */
+#define COOKIE_FIELD_MAX 512  /* bytes of the Set-Cookie field of the token */
+
+/* A denied cookie that the visitor still carries. */
+struct deletion {
+    struct str name; /* as sent; in the exchange's arena */
+};
+
+/* x->enforce: what enforcement knows of one exchange. In the arena. */
+struct enforcement {
+    struct decider decider;
+    struct token_claims claims; /* valid when decided */
+    bool decided;               /* a valid token was presented */
+    bool gpc;                   /* Sec-GPC: 1 */
+    bool document;              /* the client may show the answer as a page */
+    bool asked_identity;        /* the origin was asked for plain text in the client's stead */
+    struct str accept_encoding; /* the client's own; empty if none */
+    struct str matched_etag;    /* ours, as the client sent it, if it names the current variant */
+    struct deletion deletions[DELETIONS_MAX];
+    unsigned deletion_cnt;
+    unsigned language; /* of the policy, for the banner */
+    void *choice;      /* consent_choice.c's own while the ledger is asked */
+};
+
+static inline struct enforcement *enforcement_of(const struct exchange *x)
+{
+    return x->enforce;
+}
+
+/* --- enforce.c --- */
+
+/* The name of the consent cookie on this site and listener (LEDGER 1.1). */
+struct str consent_cookie_name(const struct exchange *x);
+
+/* True for all three names: none of them is ever the origin's business. */
+bool consent_cookie_is(struct str name);
+
+/* The optional categories of the policy: what a visitor can grant or deny. */
+uint16_t policy_optional(const struct policy *policy);
+
+/* "https://host" of this request: what an Origin field must say. */
+bool origin_is_own(const struct exchange *x, struct str origin);
+
+/* --- filter_headers.c --- */
+MUST_USE bool cookies_filter_request(struct exchange *x);
+void cookies_filter_response(struct exchange *x, struct headers *h);
+void cookies_delete_denied(struct exchange *x, struct headers *h);
+void hints_filter_response(struct exchange *x, struct headers *h);
+
+/* --- enforce_cache.c --- */
+MUST_USE bool conditions_rewrite(struct exchange *x);
+void variant_of(const struct exchange *x, char out[VARIANT_LEN + 1]);
+MUST_USE bool page_headers(struct exchange *x);
+MUST_USE bool not_modified_headers(struct exchange *x);
+
+/* --- filter_html.c --- */
+
+/* Installs the filter of an HTML answer; false: no memory. */
+MUST_USE bool page_filter_add(struct exchange *x, enum coding in, enum coding out);
+
+/* --- consent_api.c, consent_choice.c --- */
+enum enforce_step consent_api_request(struct exchange *x, struct str rest);
+enum enforce_step consent_choice_post(struct exchange *x, bool withdraw);
+enum enforce_step consent_answer_json(struct exchange *x, unsigned status, struct str body);
+
+/* --- banner.c --- */
+struct buf;
+MUST_USE bool banner_render(struct exchange *x, struct buf *out);
+MUST_USE bool preferences_render(struct exchange *x, struct buf *out);
+MUST_USE bool html_escape(struct buf *out, struct str text);
+
+/* --- ledger_link.c --- */
+struct consent_event;
+
+/* The ledger's answer, or a time-out (ack NULL). x is the exchange that asked. */
+typedef void (*ledger_answer_fn)(struct exchange *x, const struct ledger_ack *ack);
+
+struct ledger_link;
+struct ledger_link *ledger_link_new(struct server *s);
+void ledger_link_free(struct ledger_link *link);
+
+/*
+ * Sends an event; fn is called once, later, unless ledger_link_forget(x) comes first. An event
+ * that narrows is kept and sent until the ledger has it, also when nobody waits any more.
+ * False: not sent and not kept (the queue is full, or the event is not valid).
+ */
+MUST_USE bool ledger_link_send(struct ledger_link *link, struct exchange *x,
+                               const struct consent_event *event, unsigned flags,
+                               ledger_answer_fn fn);
+void ledger_link_forget(struct ledger_link *link, const struct exchange *x);
+void ledger_link_up(struct ledger_link *link);
+void ledger_link_ack(struct ledger_link *link, struct str message);
+
+/* The worker's slot (server->enforce). */
+struct enforce_worker {
+    struct ledger_link *link; /* owned */
+};
+
+#endif

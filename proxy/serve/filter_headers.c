@@ -1,0 +1,263 @@
+/*
+ * filter_headers.c - Cookie toward the origin; Set-Cookie, Link and Refresh toward the browser.
+ *
+ * A cookie is removed when any reader of the field could see a denied name in it (cookie.h).
+ * A cookie that was set before consentd came, or by a script, is deleted by the answer to the
+ * next page: once for the host alone and once for every domain above it, since only the browser
+ * knows with which Domain it was set.
+ */
+#include <string.h>
+
+#include "consentd/arena.h"
+#include "consentd/cookie.h"
+#include "consentd/metrics.h"
+#include "consentd/url.h"
+#include "enforce_priv.h"
+
+#define DOMAINS_MAX 5 /* parent domains tried for one deletion */
+
+/* --- Cookie --- */
+
+static void deletion_note(struct exchange *x, struct enforcement *e, struct str name)
+{
+    struct str copy;
+
+    if (name.len == 0 || e->deletion_cnt == DELETIONS_MAX)
+        return;
+    for (unsigned i = 0; i < e->deletion_cnt; i++) {
+        if (str_eq(e->deletions[i].name, name))
+            return;
+    }
+    if (arena_str(&x->arena, name, &copy))
+        e->deletions[e->deletion_cnt++].name = copy;
+}
+
+static bool keep_cookie(void *arg, const struct cookie_pair *pair)
+{
+    struct exchange *x = arg;
+    struct enforcement *e = enforcement_of(x);
+    struct verdict verdict;
+
+    if (consent_cookie_is(pair->name))
+        return false;
+    verdict = decide_cookie_pair(&e->decider, pair);
+    if (verdict.action == VERDICT_REPORT)
+        metric_add(METRIC_REPORTED, 1);
+    if (verdict.action != VERDICT_STRIP)
+        return true;
+    metric_add(METRIC_COOKIES_STRIPPED, 1);
+    deletion_note(x, e, pair->name);
+    return false;
+}
+
+bool cookies_filter_request(struct exchange *x)
+{
+    return cookie_filter(&x->req.headers, &x->arena, keep_cookie, x);
+}
+
+/* --- Set-Cookie --- */
+
+static bool set_cookie_passes(struct exchange *x, struct str field)
+{
+    struct enforcement *e = enforcement_of(x);
+    struct cookie_pair pair;
+    struct verdict verdict;
+
+    if (!set_cookie_name(field, &pair))
+        return true; /* sets nothing */
+    if (pair.trust == COOKIE_DROP || consent_cookie_is(pair.name))
+        return false;
+    verdict = decide_cookie_pair(&e->decider, &pair);
+    if (verdict.action == VERDICT_REPORT)
+        metric_add(METRIC_REPORTED, 1);
+    return verdict.action != VERDICT_STRIP;
+}
+
+void cookies_filter_response(struct exchange *x, struct headers *h)
+{
+    unsigned iter = 0;
+    struct header *field;
+
+    headers_remove(h, HDR_SET_COOKIE2);
+    while ((field = headers_next(h, HDR_SET_COOKIE, &iter)) != NULL) {
+        if (set_cookie_passes(x, field->value))
+            continue;
+        field->removed = true;
+        metric_add(METRIC_SETCOOKIES_STRIPPED, 1);
+    }
+}
+
+/* RFC 6265bis 4.1.1: only such a name can stand in a Set-Cookie field of ours. */
+static bool name_is_token(struct str name)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        unsigned char c = (unsigned char)name.ptr[i];
+
+        if (c <= ' ' || c >= 0x7f || strchr("()<>@,;:\\\"/[]?={}", c) != NULL)
+            return false;
+    }
+    return name.len > 0;
+}
+
+static void deletion_add(struct exchange *x, struct headers *h, struct str name, struct str domain)
+{
+    const char *secure =
+        str_starts_fold(name, STR("__Secure-")) || str_starts_fold(name, STR("__Host-"))
+            ? "; Secure"
+            : "";
+    char *field =
+        domain.len > 0
+            ? arena_printf(&x->arena, "%.*s=; Path=/; Max-Age=0; Domain=%.*s%s", STR_ARGS(name),
+                           STR_ARGS(domain), secure)
+            : arena_printf(&x->arena, "%.*s=; Path=/; Max-Age=0%s", STR_ARGS(name), secure);
+
+    /* Without memory the cookie lives until the next page: it is stripped all the same. */
+    if (field != NULL && headers_add_id(h, &x->arena, HDR_SET_COOKIE, str_c(field)))
+        metric_add(METRIC_COOKIES_DELETED, 1);
+}
+
+void cookies_delete_denied(struct exchange *x, struct headers *h)
+{
+    const struct enforcement *e = enforcement_of(x);
+    struct str host = x->req.host;
+    bool named = host.len > 0 && host.ptr[0] != '[' && !ascii_is_digit(host.ptr[host.len - 1]);
+
+    for (unsigned i = 0; i < e->deletion_cnt; i++) {
+        struct str name = e->deletions[i].name;
+        struct str domain = host;
+
+        if (!name_is_token(name))
+            continue;
+        deletion_add(x, h, name, STR(""));
+        /* The host itself and its parents, not the top-level label: no browser takes that. */
+        for (unsigned level = 0; named && level < DOMAINS_MAX; level++) {
+            ptrdiff_t dot = str_find_char(domain, '.');
+
+            if (dot < 0)
+                break;
+            deletion_add(x, h, name, domain);
+            domain = str_slice(domain, (size_t)dot + 1, domain.len);
+        }
+    }
+}
+
+/* --- Link and Refresh --- */
+
+static bool url_is_denied(struct exchange *x, struct str text)
+{
+    const struct enforcement *e = enforcement_of(x);
+    struct url base = {.flags = URL_NETWORK, .path = STR_INIT("/")};
+    struct url url;
+    struct verdict verdict;
+
+    base.scheme = x->secure ? URL_SCHEME_HTTPS : URL_SCHEME_HTTP;
+    base.port = x->secure ? 443 : 80;
+    base.host = x->req.host;
+    if (!url_parse(text, &base, &x->arena, &url))
+        return (url.flags & URL_SUSPECT) != 0;
+    verdict = decide_url(&e->decider, &url);
+    if (verdict.action == VERDICT_REPORT)
+        metric_add(METRIC_REPORTED, 1);
+    return verdict.action == VERDICT_STRIP;
+}
+
+/*
+ * Takes the next link-value off a Link field (RFC 8288 3): at a comma that is neither inside
+ * <...> nor inside a quoted string. False at the end.
+ */
+static bool link_next(struct str *rest, struct str *value_out)
+{
+    bool angle = false;
+    bool quoted = false;
+    size_t i;
+
+    if (rest->len == 0)
+        return false;
+    for (i = 0; i < rest->len; i++) {
+        char c = rest->ptr[i];
+
+        if (quoted && c == '\\')
+            i++;
+        else if (c == '"' && !angle)
+            quoted = !quoted;
+        else if (!quoted && (c == '<' || c == '>'))
+            angle = c == '<';
+        else if (c == ',' && !angle && !quoted)
+            break;
+    }
+    *value_out = str_trim(str_slice(*rest, 0, i));
+    *rest = str_slice(*rest, i + 1, rest->len);
+    return true;
+}
+
+/* A link-value without a readable target fetches nothing we could judge: it goes. */
+static bool link_is_denied(struct exchange *x, struct str value)
+{
+    ptrdiff_t end = str_find_char(value, '>');
+
+    if (value.len == 0)
+        return false;
+    if (value.ptr[0] != '<' || end < 0)
+        return true;
+    return url_is_denied(x, str_slice(value, 1, (size_t)end - 1));
+}
+
+/* Filters one Link field in place; untouched byte for byte when nothing is denied. */
+static void link_filter(struct exchange *x, struct header *field)
+{
+    struct str rest = field->value;
+    struct str value;
+    char *out = NULL;
+    size_t len = 0;
+    unsigned denied = 0;
+
+    while (link_next(&rest, &value))
+        denied += link_is_denied(x, value);
+    if (denied == 0)
+        return;
+    metric_add(METRIC_LINKS_REMOVED, denied);
+    out = arena_alloc(&x->arena, field->value.len + 1);
+    rest = field->value;
+    while (out != NULL && link_next(&rest, &value)) {
+        if (value.len == 0 || link_is_denied(x, value))
+            continue;
+        if (len > 0) {
+            memcpy(out + len, ", ", 2);
+            len += 2;
+        }
+        memcpy(out + len, value.ptr, value.len);
+        len += value.len;
+    }
+    field->removed = len == 0;
+    field->value = str_make(out, len);
+}
+
+/* "5; url=https://…" (HTML, shared declarative refresh steps). */
+static bool refresh_is_denied(struct exchange *x, struct str value)
+{
+    ptrdiff_t at = str_find_char(value, '=');
+    struct str url;
+
+    if (at < 0)
+        return false;
+    url = str_trim(str_slice(value, (size_t)at + 1, value.len));
+    if (url.len > 0 && (url.ptr[0] == '"' || url.ptr[0] == '\''))
+        url = str_slice(url, 1, url.len - 1);
+    return url_is_denied(x, url);
+}
+
+void hints_filter_response(struct exchange *x, struct headers *h)
+{
+    unsigned iter = 0;
+    struct header *field;
+
+    while ((field = headers_next(h, HDR_LINK, &iter)) != NULL)
+        link_filter(x, field);
+    iter = 0;
+    while ((field = headers_next(h, HDR_REFRESH, &iter)) != NULL) {
+        if (refresh_is_denied(x, field->value)) {
+            field->removed = true;
+            metric_add(METRIC_LINKS_REMOVED, 1);
+        }
+    }
+}

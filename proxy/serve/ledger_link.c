@@ -1,0 +1,196 @@
+/*
+ * ledger_link.c - events that wait for the ledger's ack; contract in enforce_priv.h.
+ *
+ *   send -> WAITING --ack--> answer fn
+ *              |---timeout--> answer fn(NULL); a narrowing stays and is sent until acked
+ *              `---link down, up again--> sent again (the ledger knows the eid: no second record)
+ *
+ * A fixed table of slots: no allocation per event, and the limit is plain to see. A grant whose
+ * visitor has gone or was told 503 is forgotten; if the ledger recorded it all the same, the
+ * record stands without a cookie, which denies.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "consentd/ipc.h"
+#include "consentd/ipc_msg.h"
+#include "consentd/log.h"
+#include "consentd/loop.h"
+#include "consentd/mem.h"
+#include "consentd/metrics.h"
+#include "consentd/timer.h"
+#include "enforce_priv.h"
+
+#define SLOTS      4096 /* events in flight or kept, per worker */
+#define ANSWER_MS  5000 /* how long a visitor waits for the ledger */
+#define SWEEP_MS   500
+#define RESEND_MS  2000 /* a kept event that was not answered is sent again */
+#define INDEX_BITS 16   /* of a request id: the slot; the rest counts up */
+
+struct waiting {
+    uint64_t req_id;    /* 0: the slot is free */
+    struct exchange *x; /* NULL: nobody waits any more */
+    ledger_answer_fn fn;
+    uint64_t deadline_ms, resend_ms;
+    unsigned flags;
+    uint8_t *message; /* owned */
+    size_t len;
+};
+
+struct ledger_link {
+    struct server *server; /* borrowed */
+    struct timer sweep;
+    struct waiting slots[SLOTS];
+    unsigned used, next;
+    uint64_t counter;
+};
+
+static void slot_free(struct ledger_link *link, struct waiting *w)
+{
+    free(w->message);
+    memset(w, 0, sizeof(*w));
+    link->used--;
+}
+
+static void slot_send(struct ledger_link *link, struct waiting *w)
+{
+    w->resend_ms = loop_now_ms(link->server->loop) + RESEND_MS;
+    if (link->server->ledger != NULL &&
+        !ipc_send(link->server->ledger, IPC_EVENT, w->message, w->len, -1))
+        log_warn("ledger.link_full", "waiting=%u", link->used);
+}
+
+/* The visitor has waited long enough; what only narrows is kept until it is recorded. */
+static void slot_expire(struct ledger_link *link, struct waiting *w)
+{
+    struct exchange *x = w->x;
+    ledger_answer_fn fn = w->fn;
+
+    w->x = NULL;
+    if (!(w->flags & LEDGER_EVENT_NARROWS))
+        slot_free(link, w);
+    if (x != NULL)
+        fn(x, NULL);
+}
+
+static void on_sweep(void *arg)
+{
+    struct ledger_link *link = arg;
+    uint64_t now_ms = loop_now_ms(link->server->loop);
+
+    for (unsigned i = 0; i < SLOTS && link->used > 0; i++) {
+        struct waiting *w = &link->slots[i];
+
+        if (w->req_id == 0)
+            continue;
+        if (w->x != NULL && now_ms >= w->deadline_ms)
+            slot_expire(link, w);
+        else if (now_ms >= w->resend_ms)
+            slot_send(link, w);
+    }
+    if (link->used > 0)
+        timer_set(&link->sweep, SWEEP_MS);
+}
+
+struct ledger_link *ledger_link_new(struct server *s)
+{
+    struct ledger_link *link = mem_new(struct ledger_link);
+
+    link->server = s;
+    timer_init(&link->sweep, s->loop, on_sweep, link);
+    return link;
+}
+
+void ledger_link_free(struct ledger_link *link)
+{
+    if (link == NULL)
+        return;
+    timer_clear(&link->sweep);
+    for (unsigned i = 0; i < SLOTS; i++)
+        free(link->slots[i].message);
+    free(link);
+}
+
+static struct waiting *slot_take(struct ledger_link *link)
+{
+    if (link->used == SLOTS)
+        return NULL;
+    while (link->slots[link->next % SLOTS].req_id != 0)
+        link->next++;
+    struct waiting *w = &link->slots[link->next % SLOTS];
+
+    link->counter++;
+    w->req_id = link->counter << INDEX_BITS | link->next % SLOTS;
+    link->next++;
+    link->used++;
+    return w;
+}
+
+bool ledger_link_send(struct ledger_link *link, struct exchange *x,
+                      const struct consent_event *event, unsigned flags, ledger_answer_fn fn)
+{
+    const struct categories *categories = &x->site->policy->categories;
+    uint8_t message[LEDGER_EVENT_MSG_MAX];
+    struct ledger_event_msg msg = {.flags = flags, .event = *event};
+    struct waiting *w = slot_take(link);
+
+    if (w == NULL)
+        return false;
+    msg.req_id = w->req_id;
+    for (unsigned bit = 0; bit < RECORD_PURPOSES; bit++) {
+        if (categories->ids[bit][0] != '\0')
+            msg.names[bit] = categories->ids[bit];
+    }
+    w->len = ledger_event_encode(&msg, message, sizeof(message));
+    if (w->len == 0) {
+        slot_free(link, w);
+        return false;
+    }
+    w->message = mem_dup(message, w->len);
+    w->x = x;
+    w->fn = fn;
+    w->flags = flags;
+    w->deadline_ms = loop_now_ms(link->server->loop) + ANSWER_MS;
+    slot_send(link, w);
+    if (!timer_is_set(&link->sweep))
+        timer_set(&link->sweep, SWEEP_MS);
+    return true;
+}
+
+void ledger_link_forget(struct ledger_link *link, const struct exchange *x)
+{
+    for (unsigned i = 0; i < SLOTS && link->used > 0; i++) {
+        if (link->slots[i].req_id != 0 && link->slots[i].x == x)
+            link->slots[i].x = NULL; /* an answer that comes is for nobody */
+    }
+}
+
+void ledger_link_up(struct ledger_link *link)
+{
+    for (unsigned i = 0; i < SLOTS && link->used > 0; i++) {
+        if (link->slots[i].req_id != 0)
+            slot_send(link, &link->slots[i]);
+    }
+}
+
+void ledger_link_ack(struct ledger_link *link, struct str message)
+{
+    struct ledger_ack ack;
+    struct waiting *w;
+    struct exchange *x;
+    ledger_answer_fn fn;
+
+    if (!ledger_ack_decode(message, &ack))
+        return;
+    w = &link->slots[(ack.req_id & ((1u << INDEX_BITS) - 1)) % SLOTS];
+    if (w->req_id != ack.req_id)
+        return; /* answered before: this one was sent twice */
+    x = w->x;
+    fn = w->fn;
+    if (ack.status == LEDGER_UNAVAILABLE && (w->flags & LEDGER_EVENT_NARROWS))
+        w->x = NULL; /* not yet: the sweep sends it again */
+    else
+        slot_free(link, w);
+    if (x != NULL)
+        fn(x, &ack);
+}
