@@ -159,7 +159,7 @@ static void drop_tag(struct rewriter *rw, const struct judged *j, size_t start, 
     rw->skip = true; /* the comment comes with the end tag */
 }
 
-static void hide(struct hidden *hidden, uint8_t elem)
+static void hide(struct hidden *hidden, enum html_element elem)
 {
     if (hidden->len > 0)
         return;

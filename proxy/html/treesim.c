@@ -15,9 +15,9 @@ static uint16_t flags_of(uint8_t elem)
     return element_rows[elem].flags;
 }
 
-enum tok_text treesim_text_of(uint8_t elem)
+enum tok_text treesim_text_of(enum html_element elem)
 {
-    switch (elem) {
+    switch ((unsigned)elem) {
     case ELEM_TITLE:
     case ELEM_TEXTAREA:
         return TOK_RCDATA;

@@ -15,6 +15,7 @@
 
 #include "consentd/str.h"
 #include "consentd/tokenizer.h"
+#include "names_priv.h"
 
 #define SIM_DEPTH_MAX 250
 
@@ -65,6 +66,6 @@ enum sim_space treesim_space(const struct treesim *sim, const struct sim_tag *ta
 bool treesim_allows_cdata(const struct treesim *sim);
 
 /* The text that an element of this name switches to in HTML content. */
-enum tok_text treesim_text_of(uint8_t elem);
+enum tok_text treesim_text_of(enum html_element elem);
 
 #endif
