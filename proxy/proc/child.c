@@ -1,77 +1,82 @@
 /*
- * child.c - the first steps of every role; contract in child.h.
+ * child.c - how every child begins: what it may have, it has from the master.
  */
-#include "child.h"
-
-#include <errno.h>
-#include <grp.h>
-#include <pwd.h>
+#include <signal.h>
 #include <stdio.h>
-#include <sys/prctl.h>
+#include <stdlib.h>
 #include <unistd.h>
 
+#include "consentd/bundle.h"
+#include "consentd/config.h"
 #include "consentd/log.h"
+#include "consentd/loop.h"
 #include "consentd/metrics.h"
+#include "proc_priv.h"
 
-#define NAME_MAX_LEN 32
-
-struct generation *child_begin(const char *role, unsigned slot)
+const char *proc_role_name(enum ipc_role role)
 {
-    char name[NAME_MAX_LEN];
-    struct fault fault = {""};
-    struct bundle *bundle;
-    struct generation *g;
+    static const char *const names[PROC_ROLES] = {"none", "worker", "ledger", "admin"};
 
-    snprintf(name, sizeof(name), "%s/%u", role, slot);
-    log_open(name, LOG_LEVEL_INFO, STDERR_FILENO);
-    if (!metrics_attach(CHILD_FD_METRICS, slot, CHILD_SLOTS))
-        log_warn("metrics.private", "errno=%d", errno);
-    bundle = bundle_open(CHILD_FD_BUNDLE, &fault);
-    g = bundle == NULL ? NULL : generation_load(bundle, &fault);
-    if (g == NULL) {
-        log_error("child.failed", "reason=\"%s\"", fault.text);
-        return NULL;
-    }
-    log_set_level(g->config->log_level);
-    if (!privileges_drop(g->config, &fault)) {
-        log_error("child.failed", "reason=\"%s\"", fault.text);
-        generation_free(g);
-        return NULL;
-    }
-    return g;
+    return names[role];
 }
 
-static const struct passwd *user_find(const char *configured)
+static bool read_config(struct child_env *env, struct fault *f)
 {
-    const struct passwd *pw;
+    struct str text, path, dir;
 
-    if (configured != NULL)
-        return getpwnam(configured);
-    pw = getpwnam("consentd");
-    return pw != NULL ? pw : getpwnam("nobody");
-}
-
-bool privileges_drop(const struct config *config, struct fault *f)
-{
-    const struct passwd *pw;
-    const struct group *gr = NULL;
-    gid_t gid;
-
-    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    if (getuid() != 0)
-        return true;
-    pw = user_find(config->user);
-    if (config->group != NULL)
-        gr = getgrnam(config->group);
-    if (pw == NULL || (config->group != NULL && gr == NULL)) {
-        fault_set(f, "user or group: no such account on this machine");
+    if (!bundle_get(env->bundle, STR(":config"), &text) ||
+        !bundle_get(env->bundle, STR(":config.path"), &path) ||
+        !bundle_get(env->bundle, STR(":config.dir"), &dir)) {
+        fault_set(f, "the bundle holds no configuration");
         return false;
     }
-    gid = gr != NULL ? gr->gr_gid : pw->pw_gid;
-    if (setgroups(0, NULL) == 0 && setresgid(gid, gid, gid) == 0 &&
-        setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) == 0 && (pw->pw_uid == 0 || setuid(0) != 0))
-        return true;
-    fault_set_errno(f, "cannot become user %s", pw->pw_name);
-    return false;
+    char *path_text = str_dup(path), *dir_text = str_dup(dir);
+    env->config = config_parse(path_text, dir_text, text, f);
+    free(path_text);
+    free(dir_text);
+    return env->config != NULL;
+}
+
+static bool begin(struct child_env *env, struct fault *f)
+{
+    struct privs privs;
+
+    env->bundle = bundle_open(PROC_FD_BUNDLE, f);
+    if (env->bundle == NULL || !read_config(env, f))
+        return false;
+    close(PROC_FD_BUNDLE);
+    log_set_level(env->config->log_level);
+    if (!metrics_attach(PROC_FD_METRICS, env->slot, PROC_SLOTS)) {
+        fault_set_errno(f, "cannot map the counters");
+        return false;
+    }
+    close(PROC_FD_METRICS);
+    return privs_find(env->config, &privs, f) && privs_drop(&privs, f);
+}
+
+void child_begin(struct child_env *env, enum ipc_role role, unsigned slot)
+{
+    char name[32];
+    struct fault why = {0};
+
+    *env = (struct child_env){.slot = slot};
+    snprintf(name, sizeof(name), "%s/%u", proc_role_name(role), slot);
+    log_open(name, LOG_LEVEL_INFO, STDERR_FILENO);
+    /* the terminal and systemd signal the whole group; the master says what happens */
+    signal(SIGINT, SIG_IGN);
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+    if (!begin(env, &why)) {
+        log_error("process.refused", "reason=\"%s\"", why.text);
+        exit(1);
+    }
+    env->loop = loop_new();
+}
+
+void child_end(struct child_env *env)
+{
+    loop_free(env->loop);
+    config_free(env->config);
+    bundle_free(env->bundle);
 }

@@ -1,31 +1,32 @@
 /*
- * worker.c - one event loop that serves visitors.
+ * worker.c - a worker: a server of the data plane, its sockets from the master, its link
+ * to the ledger. Reads nothing from the disk.
  *
- *   master: LISTEN* PEER START ... RULES ... DRAIN        ledger: ACK
- *   to master: READY, RULES_DONE                          to ledger: EVENT
- *
- * The end of the control link means that the master is gone: finish, then exit.
+ * When the master goes away the worker stops accepting, finishes what it has and exits:
+ * nobody would start it again or hand it a new configuration.
  */
-#include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "child.h"
-#include "consentd/buf.h"
+#include "consentd/bundle.h"
+#include "consentd/config.h"
 #include "consentd/ipc.h"
 #include "consentd/log.h"
 #include "consentd/loop.h"
+#include "consentd/metrics.h"
+#include "consentd/rules_state.h"
 #include "consentd/server.h"
-#include "consentd/timer.h"
+#include "proc_priv.h"
 
 struct worker {
-    struct loop *loop;
-    struct generation *generation;
+    struct child_env env;
+    struct live live;
     struct server *server;
-    struct ipc *master, *ledger;
-    struct timer drain;
+    struct ipc *master;
+    struct ipc *ledger; /* NULL while it is away */
+    struct timer deadline;
     bool draining;
 };
 
@@ -33,16 +34,7 @@ static void on_drained(void *arg)
 {
     struct worker *w = arg;
 
-    log_info("worker.drained", "");
-    loop_stop(w->loop);
-}
-
-static void on_drain_timeout(void *arg)
-{
-    struct worker *w = arg;
-
-    log_warn("worker.drain_timeout", "clients=%u", server_clients(w->server));
-    loop_stop(w->loop);
+    loop_stop(w->env.loop);
 }
 
 static void drain(struct worker *w)
@@ -50,11 +42,19 @@ static void drain(struct worker *w)
     if (w->draining)
         return;
     w->draining = true;
-    timer_set(&w->drain, w->generation->config->drain_timeout_ms);
+    log_info("worker.draining", "clients=%u", server_clients(w->server));
+    timer_set(&w->deadline, w->env.config->drain_timeout_ms + 1);
     server_drain(w->server, on_drained, w);
 }
 
-/* --- the ledger --- */
+static void on_deadline(void *arg)
+{
+    struct worker *w = arg;
+
+    log_warn("worker.cut", "clients=%u reason=\"drain_timeout is over\"",
+             server_clients(w->server));
+    loop_stop(w->env.loop);
+}
 
 static void on_ledger_msg(void *owner, uint16_t type, const void *data, size_t len, int fd)
 {
@@ -74,106 +74,92 @@ static void on_ledger_closed(void *owner)
     w->ledger = NULL;
 }
 
-static void ledger_attach(struct worker *w, int fd)
+static void set_ledger(struct worker *w, int fd)
 {
-    static const struct ipc_ops ops = {on_ledger_msg, on_ledger_closed};
+    static const struct ipc_ops ops = {.on_msg = on_ledger_msg, .on_closed = on_ledger_closed};
 
-    if (fd < 0)
-        return;
     if (w->ledger != NULL)
         on_ledger_closed(w);
-    w->ledger = ipc_new(w->loop, fd, &ops, w);
+    w->ledger = ipc_new(w->env.loop, fd, &ops, w);
     server_set_ledger(w->server, w->ledger);
 }
 
-/* --- rules --- */
-
-static void snapshots_set(struct worker *w, const struct rules_state *state)
+static void set_snapshots(struct worker *w, const struct rules_state *state)
 {
-    for (unsigned i = 0; i < w->generation->config->site_cnt; i++)
-        server_set_snapshot(w->server, i, generation_snapshot(w->generation, i, state));
+    for (size_t i = 0; i < w->env.config->site_cnt; i++)
+        server_set_snapshot(w->server, (unsigned)i,
+                            live_snapshot(&w->live, w->env.config, i, state));
+    metric_set(METRIC_RULES_REVISION, state != NULL ? rules_state_revision(state) : 0);
 }
 
-/* The state's text comes in a memory file: it may be larger than a message. */
-static bool text_read(int fd, struct buf *out)
+/* The state is behind the head, or in a bundle when it is larger than a message. */
+static void on_rules(struct worker *w, const void *data, size_t len, int fd)
 {
-    struct stat st;
-    uint8_t *to;
+    struct bundle *large = NULL;
+    struct ipc_rules head;
+    struct fault why = {0};
 
-    if (fd < 0 || fstat(fd, &st) != 0 || st.st_size <= 0 || st.st_size > RULES_STATE_TEXT_MAX)
-        return false;
-    to = buf_reserve(out, (size_t)st.st_size);
-    if (to == NULL || pread(fd, to, (size_t)st.st_size, 0) != st.st_size)
-        return false;
-    buf_commit(out, (size_t)st.st_size);
-    return true;
-}
-
-static void rules_apply(struct worker *w, const struct ipc_rules *msg, int fd)
-{
-    struct ipc_rules_done done = {.revision = msg->revision, .request = msg->request, .workers = 1};
-    struct rules_state *state = NULL;
-    struct fault fault = {"unreadable"};
-    struct buf text;
-
-    buf_init(&text, RULES_STATE_TEXT_MAX);
-    if (text_read(fd, &text))
-        state = rules_state_parse("rules.json", buf_str(&text), &fault);
-    buf_free(&text);
+    if (len < sizeof(head))
+        return;
+    memcpy(&head, data, sizeof(head));
+    struct str text = str_make((const char *)data + sizeof(head), len - sizeof(head));
+    if (fd >= 0) {
+        large = bundle_open(fd, &why);
+        if (large == NULL || !bundle_get(large, STR(":rules"), &text))
+            log_error("rules.refused", "reason=\"%s\"", why.text);
+    }
+    struct rules_state *state = rules_state_parse("rules.json", text, &why);
     if (state == NULL) {
-        log_error("rules.refused", "reason=\"%s\"", fault.text);
+        log_error("rules.refused", "revision=%llu reason=\"%s\"", (unsigned long long)head.revision,
+                  why.text);
     } else {
-        snapshots_set(w, state);
-        done.confirmed = 1;
-        log_info("rules.swapped", "revision=%llu", (unsigned long long)msg->revision);
+        struct ipc_rules_done done = {head.revision, head.request, 1, 1};
+        set_snapshots(w, state);
+        if (!ipc_send(w->master, IPC_RULES_DONE, &done, sizeof(done), -1))
+            log_warn("rules.unconfirmed", "revision=%llu", (unsigned long long)head.revision);
     }
     rules_state_free(state);
-    if (!ipc_send(w->master, IPC_RULES_DONE, &done, sizeof(done), -1))
-        log_warn("master.link_full", "");
+    bundle_free(large);
 }
 
-/* --- the master --- */
-
-static void listen_on(struct worker *w, const void *data, size_t len, int fd)
+static void on_listen(struct worker *w, const void *data, size_t len, int fd)
 {
-    struct ipc_listen msg;
-    struct fault fault = {""};
+    struct ipc_listen head;
+    struct fault why = {0};
 
-    if (len != sizeof(msg) || fd < 0)
+    if (len != sizeof(head) || fd < 0)
         return;
-    memcpy(&msg, data, sizeof(msg));
-    if (!server_listen(w->server, msg.index, fd, &fault))
-        log_error("listen.failed", "index=%u reason=\"%s\"", msg.index, fault.text);
+    memcpy(&head, data, sizeof(head));
+    int own = dup(fd);
+    if (own < 0 || fcntl(own, F_SETFD, FD_CLOEXEC) != 0 ||
+        !server_listen(w->server, head.index, own, &why))
+        log_error("listen.failed", "index=%u reason=\"%s\"", head.index, why.text);
+}
+
+static void on_start(struct worker *w)
+{
+    if (!ipc_send(w->master, IPC_READY, NULL, 0, -1))
+        loop_stop(w->env.loop);
 }
 
 static void on_master_msg(void *owner, uint16_t type, const void *data, size_t len, int fd)
 {
     struct worker *w = owner;
-    struct ipc_rules rules;
 
-    switch (type) {
-    case IPC_LISTEN:
-        listen_on(w, data, len, fd);
-        return; /* the server owns fd */
-    case IPC_PEER:
-        ledger_attach(w, fd);
-        return; /* the link owns fd */
-    case IPC_START:
-        if (!ipc_send(w->master, IPC_READY, NULL, 0, -1))
-            log_error("master.link_full", "");
-        break;
-    case IPC_RULES:
-        if (len != sizeof(rules))
-            break;
-        memcpy(&rules, data, sizeof(rules));
-        rules_apply(w, &rules, fd);
-        break;
-    case IPC_DRAIN:
-        drain(w);
-        break;
-    default:
-        break;
+    if (type == IPC_PEER && fd >= 0) {
+        set_ledger(w, fd);
+        return;
     }
+    if (type == IPC_LISTEN)
+        on_listen(w, data, len, fd);
+    else if (type == IPC_RULES)
+        on_rules(w, data, len, fd);
+    else if (type == IPC_START)
+        on_start(w);
+    else if (type == IPC_DRAIN)
+        drain(w);
+    else
+        log_warn("ipc.unexpected", "type=%u", type);
     if (fd >= 0)
         close(fd);
 }
@@ -182,55 +168,53 @@ static void on_master_closed(void *owner)
 {
     struct worker *w = owner;
 
-    log_warn("master.gone", "");
+    ipc_free(w->master);
+    w->master = NULL;
     drain(w);
 }
 
-static int access_log_open(const struct config *config)
+static int open_access_log(const struct config *c)
 {
-    int fd;
-
-    if (config->access_log == NULL)
+    if (c->access_log == NULL)
         return -1;
-    if (strcmp(config->access_log, "stderr") == 0)
-        return STDERR_FILENO;
-    fd = open(config->access_log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
-    if (fd < 0)
-        log_error("access_log.failed", "errno=%d", errno);
-    return fd;
+    if (strcmp(c->access_log, "stderr") == 0)
+        return dup(STDERR_FILENO);
+    return open(c->access_log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
 }
 
 int worker_main(unsigned slot)
 {
-    static const struct ipc_ops ops = {on_master_msg, on_master_closed};
-    struct worker w = {.generation = child_begin("worker", slot)};
-    struct fault fault = {""};
+    static const struct ipc_ops ops = {.on_msg = on_master_msg, .on_closed = on_master_closed};
+    struct worker w = {0};
+    struct fault why = {0};
 
-    if (w.generation == NULL)
-        return 1;
-    w.loop = loop_new();
-    timer_init(&w.drain, w.loop, on_drain_timeout, &w);
-    struct server_opts opts = {.loop = w.loop,
-                               .config = w.generation->config,
-                               .bundle = w.generation->bundle,
-                               .keyring = w.generation->keyring,
-                               .policies = w.generation->policies,
-                               .access_log_fd = access_log_open(w.generation->config)};
-
-    w.server = server_new(&opts, &fault);
+    child_begin(&w.env, IPC_ROLE_WORKER, slot);
+    int access_log = open_access_log(w.env.config);
+    if (live_init(&w.live, w.env.config, w.env.bundle, &why)) {
+        struct server_opts opts = {
+            .loop = w.env.loop,
+            .config = w.env.config,
+            .bundle = w.env.bundle,
+            .keyring = w.live.keyring,
+            .policies = w.live.policies,
+            .access_log_fd = access_log,
+        };
+        w.server = server_new(&opts, &why);
+    }
     if (w.server == NULL) {
-        log_error("worker.failed", "reason=\"%s\"", fault.text);
+        log_error("process.refused", "reason=\"%s\"", why.text);
         return 1;
     }
-    snapshots_set(&w, NULL);
-    w.master = ipc_new(w.loop, CHILD_FD_CONTROL, &ops, &w);
-    loop_run(w.loop);
-    timer_clear(&w.drain);
+    timer_init(&w.deadline, w.env.loop, on_deadline, &w);
+    set_snapshots(&w, NULL);
+    w.master = ipc_new(w.env.loop, PROC_FD_MASTER, &ops, &w);
+    int result = loop_run(w.env.loop);
+    timer_clear(&w.deadline);
     ipc_free(w.ledger);
     ipc_free(w.master);
+    server_set_ledger(w.server, NULL);
     server_free(w.server);
-    loop_poll(w.loop);
-    generation_free(w.generation);
-    loop_free(w.loop);
-    return 0;
+    live_fini(&w.live);
+    child_end(&w.env);
+    return result == 0 ? 0 : 1;
 }

@@ -1,0 +1,112 @@
+/*
+ * main.c - the program's arguments: the master, a check of the configuration, or one of
+ * the roles that the master starts.
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "consentd/config.h"
+#include "proc_priv.h"
+
+#define DEFAULT_CONFIG "/etc/consentd/consentd.json"
+
+enum { OPT_ROLE = 256, OPT_SLOT, OPT_VERSION, OPT_HELP };
+
+static const struct option OPTIONS[] = {
+    {"config", required_argument, NULL, 'c'},    {"test", no_argument, NULL, 't'},
+    {"foreground", no_argument, NULL, 'f'},      {"role", required_argument, NULL, OPT_ROLE},
+    {"slot", required_argument, NULL, OPT_SLOT}, {"version", no_argument, NULL, OPT_VERSION},
+    {"help", no_argument, NULL, OPT_HELP},       {NULL, 0, NULL, 0},
+};
+
+static const char USAGE[] =
+    "consentd - a reverse proxy that enforces consent\n"
+    "\n"
+    "usage: consentd [-c FILE] [-t]\n"
+    "\n"
+    "  -c, --config FILE   the configuration (default " DEFAULT_CONFIG ")\n"
+    "  -t, --test          check it and all it names, say what is wrong, and exit\n"
+    "  -f, --foreground    stay in the foreground; that is what it always does\n"
+    "      --version       print the version\n"
+    "      --help          print this\n"
+    "\n"
+    "SIGHUP: check the configuration again and bring it into force without failing a\n"
+    "request. SIGTERM: finish and stop; a second one: at once.\n";
+
+struct arguments {
+    const char *config;
+    bool test;
+    const char *role; /* NULL: the master */
+    unsigned slot;
+};
+
+static int check(const char *path)
+{
+    struct fault why = {0};
+    struct material *m = material_load(path, &why);
+
+    if (m == NULL) {
+        fprintf(stderr, "consentd: %s\n", why.text);
+        return 1;
+    }
+    printf("%s: good (%zu sites, %zu listeners)\n", path, m->config->site_cnt,
+           m->config->listen_cnt);
+    material_free(m);
+    return 0;
+}
+
+static int run(const struct arguments *args)
+{
+    if (args->role == NULL)
+        return args->test ? check(args->config) : master_main(args->config);
+    if (strcmp(args->role, "worker") == 0)
+        return worker_main(args->slot);
+    if (strcmp(args->role, "ledger") == 0)
+        return ledger_main(args->slot);
+    fprintf(stderr, "consentd: there is no role \"%s\"\n", args->role);
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments args = {.config = DEFAULT_CONFIG};
+    uint64_t slot;
+    int opt;
+
+    while ((opt = getopt_long(argc, argv, "c:tf", OPTIONS, NULL)) != -1) {
+        switch (opt) {
+        case 'c':
+            args.config = optarg;
+            break;
+        case 't':
+            args.test = true;
+            break;
+        case 'f':
+            break;
+        case OPT_ROLE:
+            args.role = optarg;
+            break;
+        case OPT_SLOT:
+            if (!str_to_u64(str_c(optarg), PROC_SLOTS - 1, &slot))
+                return 2;
+            args.slot = (unsigned)slot;
+            break;
+        case OPT_VERSION:
+            printf("consentd %s\n", CONSENTD_VERSION);
+            return 0;
+        case OPT_HELP:
+            fputs(USAGE, stdout);
+            return 0;
+        default:
+            fputs("consentd: try --help\n", stderr);
+            return 2;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "consentd: unexpected argument \"%s\"\n", argv[optind]);
+        return 2;
+    }
+    return run(&args);
+}

@@ -1,0 +1,224 @@
+/*
+ * material.c - one configuration and every file it names, read once, as bundles.
+ *
+ * A key reaches only the role that needs it: workers get token keys and the TLS keys,
+ * the ledger its index and log keys and the Redis password, the admin none of these.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "consentd/bundle.h"
+#include "consentd/config.h"
+#include "consentd/crypto.h"
+#include "consentd/file.h"
+#include "consentd/keyring.h"
+#include "consentd/loop.h"
+#include "consentd/mem.h"
+#include "consentd/server.h"
+#include "proc_priv.h"
+
+#define FILE_MAX (8u << 20) /* bytes of one file that a configuration names */
+
+#define FOR(role) (1u << IPC_ROLE_##role)
+#define FOR_ALL   (FOR(WORKER) | FOR(LEDGER) | FOR(ADMIN))
+
+struct loading {
+    struct material *material;
+    struct bundle *bundles[PROC_ROLES];
+    const char *dir; /* of the rule sets, while they are read */
+    struct fault *fault;
+};
+
+static bool put(struct loading *l, const char *name, struct str data, unsigned roles)
+{
+    for (unsigned role = 1; role < PROC_ROLES; role++) {
+        if ((roles & 1u << role) != 0 && !bundle_add(l->bundles[role], str_c(name), data)) {
+            fault_set(l->fault, "%s: the files together are too large", name);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool put_file(struct loading *l, const char *path, unsigned roles)
+{
+    struct buf text;
+
+    if (path == NULL)
+        return true;
+    buf_init(&text, FILE_MAX);
+    bool ok = file_read(path, FILE_MAX, &text, l->fault) && put(l, path, buf_str(&text), roles);
+    if (text.data != NULL)
+        crypto_wipe(text.data, text.len);
+    buf_free(&text);
+    return ok;
+}
+
+static bool put_rule_file(void *arg, const char *name)
+{
+    struct loading *l = arg;
+    char *path = file_resolve(l->dir, name);
+    bool ok = put_file(l, path, FOR(WORKER) | FOR(ADMIN));
+
+    free(path);
+    return ok;
+}
+
+static bool put_rules(struct loading *l, const struct config *c)
+{
+    char *dir = file_resolve(c->rules, "sets");
+
+    l->dir = dir;
+    bool ok = file_each(dir, ".json", put_rule_file, l, l->fault);
+    free(dir);
+    return ok;
+}
+
+static bool put_keys_for(struct loading *l, const struct keyring *ring, unsigned uses,
+                         unsigned roles)
+{
+    struct buf text;
+
+    buf_init(&text, KEYRING_TEXT_MAX);
+    bool ok = keyring_export(ring, uses, &text) && put(l, ":keys", buf_str(&text), roles);
+    if (text.data != NULL)
+        crypto_wipe(text.data, text.len);
+    buf_free(&text);
+    return ok;
+}
+
+static bool put_keys(struct loading *l, const struct config *c)
+{
+    struct keyring *ring = NULL;
+    struct buf text;
+    bool ok = false;
+
+    buf_init(&text, KEYRING_TEXT_MAX);
+    if (file_read(c->keys, KEYRING_TEXT_MAX, &text, l->fault))
+        ring = keyring_parse(c->keys, buf_str(&text), l->fault);
+    if (ring != NULL &&
+        (keyring_active(ring, KEY_TOK) == NULL || keyring_active(ring, KEY_IDX) == NULL))
+        fault_set(l->fault, "%s: needs an active key for \"tok\" and one for \"idx\"", c->keys);
+    else if (ring != NULL)
+        ok = put_keys_for(l, ring, 1u << KEY_TOK, FOR(WORKER)) &&
+             put_keys_for(l, ring, 1u << KEY_IDX | 1u << KEY_LOG, FOR(LEDGER)) &&
+             put_keys_for(l, ring, 1u << KEY_IDX, FOR(ADMIN));
+    keyring_free(ring);
+    if (text.data != NULL)
+        crypto_wipe(text.data, text.len);
+    buf_free(&text);
+    return ok;
+}
+
+static bool put_sites(struct loading *l, const struct config *c)
+{
+    for (size_t i = 0; i < c->site_cnt; i++) {
+        if (!put_file(l, c->sites[i].policy, FOR_ALL) ||
+            !put_file(l, c->sites[i].origin_ca, FOR(WORKER)))
+            return false;
+    }
+    for (size_t i = 0; i < c->listen_cnt; i++) {
+        const struct config_tls *tls = &c->listens[i].tls;
+        for (size_t j = 0; j < tls->cert_cnt; j++) {
+            if (!put_file(l, tls->certs[j].cert, FOR(WORKER)) ||
+                !put_file(l, tls->certs[j].key, FOR(WORKER)))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* The configuration itself: its text, and what it takes to read it again. */
+static bool put_config(struct loading *l, const char *path)
+{
+    struct buf text;
+    char *full = realpath(path, NULL);
+
+    if (full == NULL) {
+        fault_set_errno(l->fault, "%s: cannot open", path);
+        return false;
+    }
+    char *dir = file_dir_of(full);
+    buf_init(&text, CONFIG_TEXT_MAX);
+    bool ok = file_read(full, CONFIG_TEXT_MAX, &text, l->fault);
+    if (ok)
+        l->material->config = config_parse(path, dir, buf_str(&text), l->fault);
+    ok = l->material->config != NULL && put(l, ":config", buf_str(&text), FOR_ALL) &&
+         put(l, ":config.path", str_c(path), FOR_ALL) && put(l, ":config.dir", str_c(dir), FOR_ALL);
+    buf_free(&text);
+    free(dir);
+    free(full);
+    return ok;
+}
+
+/* Makes everything that a worker makes: what passes here starts there. */
+static bool rehearse(const struct config *c, const struct bundle *b, struct fault *f)
+{
+    struct live live;
+    struct loop *loop = loop_new();
+    bool ok = live_init(&live, c, b, f);
+
+    if (ok) {
+        struct server_opts opts = {
+            .loop = loop,
+            .config = c,
+            .bundle = b,
+            .keyring = live.keyring,
+            .policies = live.policies,
+            .access_log_fd = -1,
+        };
+        struct server *server = server_new(&opts, f);
+        ok = server != NULL;
+        if (ok)
+            server_free(server);
+    }
+    live_fini(&live);
+    loop_free(loop);
+    return ok;
+}
+
+static bool seal_all(struct loading *l)
+{
+    for (unsigned role = 1; role < PROC_ROLES; role++) {
+        l->material->bundles[role] = bundle_seal(l->bundles[role], l->fault);
+        if (l->material->bundles[role] < 0)
+            return false;
+    }
+    return true;
+}
+
+struct material *material_load(const char *path, struct fault *f)
+{
+    struct loading l = {.material = mem_new(struct material), .fault = f};
+    const struct config *c;
+
+    for (unsigned role = 0; role < PROC_ROLES; role++) {
+        l.material->bundles[role] = -1;
+        l.bundles[role] = bundle_new();
+    }
+    bool ok = put_config(&l, path);
+    c = l.material->config;
+    ok = ok && put_keys(&l, c) && put_sites(&l, c) && put_rules(&l, c) &&
+         put_file(&l, c->ledger.redis_ca, FOR(LEDGER) | FOR(ADMIN)) &&
+         put_file(&l, c->ledger.redis_password_file, FOR(LEDGER) | FOR(ADMIN)) &&
+         rehearse(c, l.bundles[IPC_ROLE_WORKER], f) && seal_all(&l);
+    for (unsigned role = 0; role < PROC_ROLES; role++)
+        bundle_free(l.bundles[role]);
+    if (ok)
+        return l.material;
+    material_free(l.material);
+    return NULL;
+}
+
+void material_free(struct material *m)
+{
+    if (m == NULL)
+        return;
+    for (unsigned role = 0; role < PROC_ROLES; role++) {
+        if (m->bundles[role] >= 0)
+            close(m->bundles[role]);
+    }
+    config_free(m->config);
+    free(m);
+}

@@ -1,0 +1,192 @@
+/*
+ * proc_priv.h - what the files of the process layer share.
+ *
+ *   master.c    the master's loop: signals, start, stop
+ *   children.c  seats and children: spawn, respawn with back-off, wire, reap
+ *   reload.c    a new generation beside the old one
+ *   material.c  one configuration and everything it names, as one bundle per role
+ *   live.c      policies, rules and keys read from a bundle
+ *   child.c     how every child begins; worker.c, ledger_role.c the roles
+ */
+#ifndef CONSENTD_PROC_PRIV_H
+#define CONSENTD_PROC_PRIV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "consentd/attr.h"
+#include "consentd/fault.h"
+#include "consentd/ipc_msg.h"
+#include "consentd/rules.h"
+#include "consentd/snapshot.h"
+#include "consentd/str.h"
+#include "consentd/timer.h"
+
+struct bundle;
+struct config;
+struct ipc;
+struct keyring;
+struct loop;
+struct policy;
+
+/* Descriptors that a child finds open when it starts. */
+#define PROC_FD_MASTER  3
+#define PROC_FD_BUNDLE  4
+#define PROC_FD_METRICS 5
+
+#define PROC_SLOTS          512 /* processes at a time, old generations included */
+#define PROC_BACKOFF_MS     100 /* first wait before a dead child is started again */
+#define PROC_BACKOFF_MAX_MS 10000
+#define PROC_HEALTHY_MS     60000 /* lived so long: the next death starts the back-off anew */
+#define PROC_GRACE_MS       5000  /* past the drain timeout a child is killed */
+#define PROC_ROLES          4     /* of enum ipc_role */
+
+const char *proc_role_name(enum ipc_role role);
+
+/* --- material.c: what one generation is made of --------------------------------- */
+
+struct material {
+    struct config *config;   /* owned */
+    int bundles[PROC_ROLES]; /* owned descriptors, by role; -1: none */
+};
+
+/* Reads the configuration and all it names, and checks it as the children will. */
+MUST_USE struct material *material_load(const char *path, struct fault *f);
+
+/* NULL is fine. */
+void material_free(struct material *m);
+
+/* --- live.c: what a bundle holds, ready for use ---------------------------------- */
+
+struct live {
+    struct policy **policies; /* owned; one per site */
+    struct rules *rules;      /* one reference */
+    struct keyring *keyring;  /* owned */
+};
+
+/* config_text is the bundle's; false with the reason. Free with live_fini also then. */
+MUST_USE bool live_init(struct live *l, const struct config *c, const struct bundle *b,
+                        struct fault *f);
+void live_fini(struct live *l);
+
+/* One site's rules at the state given (NULL: as configured). The caller has the reference. */
+MUST_USE struct snapshot *live_snapshot(const struct live *l, const struct config *c, size_t site,
+                                        const struct rules_state *state);
+
+/* --- privs.c ----------------------------------------------------------------------- */
+
+struct privs {
+    bool change; /* we are root: take these ids */
+    uid_t uid;
+    gid_t gid;
+};
+
+/* Looks user and group of the configuration up. */
+MUST_USE bool privs_find(const struct config *c, struct privs *out, struct fault *f);
+
+/* For good: groups, ids, no new privileges, no core files with keys in them. */
+MUST_USE bool privs_drop(const struct privs *p, struct fault *f);
+
+/* Makes state_dir and the journal's folder, owned by the ids. */
+MUST_USE bool privs_make_dirs(const struct config *c, const struct privs *p, struct fault *f);
+
+/* --- child.c: the beginning of every role -------------------------------------------- */
+
+struct child_env {
+    struct loop *loop;
+    struct bundle *bundle;
+    struct config *config;
+    unsigned slot;
+};
+
+/* Opens the log, the bundle and the metrics, drops privileges. Exits with 1 on failure. */
+void child_begin(struct child_env *env, enum ipc_role role, unsigned slot);
+void child_end(struct child_env *env);
+
+/* --- roles: return the exit status ------------------------------------------------------ */
+
+int worker_main(unsigned slot);
+int ledger_main(unsigned slot);
+int master_main(const char *config_path);
+
+/* --- the master's own ------------------------------------------------------------------- */
+
+enum child_state {
+    CHILD_STARTING = 0, /* executed; READY not seen */
+    CHILD_READY,        /* serves */
+    CHILD_DRAINING,     /* was told to finish */
+};
+
+struct child {
+    struct master *master;
+    struct seat *seat; /* NULL: of an old generation, not to be replaced */
+    enum ipc_role role;
+    enum child_state state;
+    unsigned slot;   /* of the metrics; also its number in logs */
+    pid_t pid;       /* 0: this entry is free */
+    struct ipc *ipc; /* owned; NULL once closed */
+    uint64_t started_ms;
+    struct timer deadline; /* drain timeout + grace: SIGKILL */
+};
+
+/* A place that the current generation wants filled. */
+struct seat {
+    struct master *master;
+    enum ipc_role role;
+    struct child *child; /* NULL: nobody sits here now */
+    uint64_t backoff_ms;
+    struct timer respawn;
+};
+
+#define SEATS_MAX 130 /* 128 workers, the ledger, the admin */
+
+struct listening {
+    char *address; /* owned */
+    int fd;
+};
+
+struct master {
+    struct loop *loop;
+    const char *config_path;
+    struct material *material;
+    struct privs privs;
+    int metrics_fd;
+    struct seat seats[SEATS_MAX];
+    unsigned seat_cnt;
+    struct child children[PROC_SLOTS];
+    struct listening *listens; /* owned; as config->listens */
+    size_t listen_cnt;
+    char *rules_text; /* owned; the rule state in force, NULL: none yet */
+    size_t rules_len;
+    uint64_t rules_revision;
+    uint64_t rules_request; /* the admin's number of the change that is being confirmed */
+    unsigned rules_asked, rules_confirmed; /* workers */
+    bool swapping; /* a new generation is starting; old workers still serve */
+    bool stopping;
+};
+
+/* children.c */
+void seats_fill(struct master *m);    /* starts whoever is missing */
+void children_reap(struct master *m); /* after SIGCHLD */
+void child_drain(struct child *c);    /* tells it to finish */
+unsigned children_count(const struct master *m, enum ipc_role role);
+unsigned children_send_rules(struct master *m, uint64_t request); /* how many got them */
+void seats_set(struct master *m); /* seats as the configuration says */
+
+/* reload.c */
+void master_reload(struct master *m);
+void reload_progress(struct master *m); /* a child became ready or died */
+MUST_USE bool listens_open(struct master *m, const struct config *c, struct listening **out,
+                           struct fault *f);
+
+/* master.c */
+void master_stop(struct master *m);
+void master_stop_step(struct master *m); /* a child is gone while stopping */
+void master_message(struct child *c, uint16_t type, const void *data, size_t len, int fd);
+
+/* notify.c: systemd's sd_notify protocol; does nothing without NOTIFY_SOCKET. */
+void notify(const char *state);
+
+#endif

@@ -1,0 +1,159 @@
+/*
+ * reload.c - a new generation beside the old one.
+ *
+ *   SIGHUP ─▶ read and rehearse ─▶ bad: say why, change nothing
+ *                │ good
+ *                ▼
+ *   new workers start ─▶ all READY ─▶ old workers drain ─▶ they exit when empty
+ *
+ * The listening sockets are the master's and stay open, so that between the two
+ * generations a connection waits in the kernel's queue and none is refused. The old
+ * ledger leaves at once: the new one waits for its lock on the journal, and workers
+ * of both generations send again over their new sockets what was not acknowledged.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "consentd/config.h"
+#include "consentd/listener.h"
+#include "consentd/log.h"
+#include "consentd/loop.h"
+#include "consentd/mem.h"
+#include "consentd/metrics.h"
+#include "proc_priv.h"
+
+static int find_socket(const struct master *m, const char *address)
+{
+    for (size_t i = 0; i < m->listen_cnt; i++) {
+        if (strcmp(m->listens[i].address, address) == 0)
+            return m->listens[i].fd;
+    }
+    return -1;
+}
+
+static bool is_among(const struct listening *list, size_t cnt, int fd)
+{
+    for (size_t i = 0; i < cnt; i++) {
+        if (list[i].fd == fd)
+            return true;
+    }
+    return false;
+}
+
+/* Closes what `list` has and `keep` has not. */
+static void close_others(struct listening *list, size_t cnt, const struct listening *keep,
+                         size_t keep_cnt)
+{
+    for (size_t i = 0; i < cnt; i++) {
+        if (list[i].fd >= 0 && !is_among(keep, keep_cnt, list[i].fd))
+            close(list[i].fd);
+        free(list[i].address);
+    }
+    free(list);
+}
+
+bool listens_open(struct master *m, const struct config *c, struct listening **out, struct fault *f)
+{
+    struct listening *list = mem_calloc(c->listen_cnt, sizeof(*list));
+
+    for (size_t i = 0; i < c->listen_cnt; i++) {
+        const char *address = c->listens[i].address;
+        list[i].address = mem_strdup(address);
+        list[i].fd = find_socket(m, address);
+        if (list[i].fd < 0)
+            list[i].fd = listener_bind(address, f);
+        if (list[i].fd < 0) {
+            fault_prefix(f, "listen[%zu]", i);
+            close_others(list, i + 1, m->listens, m->listen_cnt);
+            return false;
+        }
+    }
+    *out = list;
+    return true;
+}
+
+/* Everybody who sits somewhere gets up: the next seats_fill() seats new ones. */
+static void unseat(struct master *m)
+{
+    for (unsigned i = 0; i < m->seat_cnt; i++) {
+        struct child *c = m->seats[i].child;
+        if (c == NULL)
+            continue;
+        c->seat = NULL;
+        m->seats[i].child = NULL;
+        if (c->role == IPC_ROLE_LEDGER)
+            child_drain(c);
+    }
+}
+
+static bool prepare(struct master *m, struct material *fresh, struct listening **listens,
+                    struct fault *f)
+{
+    struct privs privs;
+
+    if (!privs_find(fresh->config, &privs, f) || !privs_make_dirs(fresh->config, &privs, f) ||
+        !listens_open(m, fresh->config, listens, f))
+        return false;
+    m->privs = privs;
+    return true;
+}
+
+void master_reload(struct master *m)
+{
+    struct fault why = {0};
+    struct listening *listens = NULL;
+
+    if (m->stopping)
+        return;
+    notify("RELOADING=1");
+    struct material *fresh = material_load(m->config_path, &why);
+    if (fresh == NULL || !prepare(m, fresh, &listens, &why)) {
+        log_error("reload.refused", "reason=\"%s\"", why.text);
+        metric_add(METRIC_RELOADS_REFUSED, 1);
+        material_free(fresh);
+        notify("READY=1\nSTATUS=The new configuration was refused; the old one is in force.");
+        return;
+    }
+    close_others(m->listens, m->listen_cnt, listens, fresh->config->listen_cnt);
+    m->listens = listens;
+    m->listen_cnt = fresh->config->listen_cnt;
+    unseat(m);
+    material_free(m->material);
+    m->material = fresh;
+    log_set_level(fresh->config->log_level);
+    m->swapping = true;
+    seats_set(m);
+    seats_fill(m);
+    log_info("reload.started", "sites=%zu", fresh->config->site_cnt);
+}
+
+static bool all_ready(const struct master *m)
+{
+    for (unsigned i = 0; i < m->seat_cnt; i++) {
+        const struct seat *seat = &m->seats[i];
+        if (seat->role == IPC_ROLE_WORKER &&
+            (seat->child == NULL || seat->child->state != CHILD_READY))
+            return false;
+    }
+    return true;
+}
+
+void reload_progress(struct master *m)
+{
+    unsigned old = 0;
+
+    if (!m->swapping || !all_ready(m))
+        return;
+    m->swapping = false;
+    for (unsigned i = 0; i < PROC_SLOTS; i++) {
+        struct child *c = &m->children[i];
+        if (c->pid == 0 || c->seat != NULL)
+            continue;
+        child_drain(c);
+        old++;
+    }
+    metric_add(METRIC_RELOADS, 1);
+    log_info("reload.done", "draining=%u", old);
+    notify("READY=1\nSTATUS=Serving.");
+}
