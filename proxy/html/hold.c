@@ -126,7 +126,8 @@ static bool must_drop(struct rewriter *rw, size_t text_from, size_t text_end)
     struct str text = window_str(rw, text_from, text_end);
     bool selected = rw->sim.in_select && rw->hold.elem != ELEM_SCRIPT;
 
-    if (hidden_in(rw, text) || ((selected || rw->sim.in_frameset) && has_markup(text)))
+    if (rw->hold.broken || hidden_in(rw, text) ||
+        ((selected || rw->sim.in_frameset) && has_markup(text)))
         return true;
     switch (rw->hold.kind) {
     case HOLD_SCRIPT:

@@ -198,6 +198,7 @@ static void enter_raw(struct rewriter *rw, const struct judged *j, bool foreign,
     if (kind == HOLD_NONE || (foreign && rw->tok.self_closing))
         return;
     rw->hold.kind = kind;
+    rw->hold.broken = false;
     rw->hold.elem = (uint8_t)j->elem;
     rw->hold.start = rw->tok.start;
     rw->hold.text = rw->tok.pos;
@@ -314,6 +315,7 @@ static void on_end(struct rewriter *rw, size_t start, size_t end)
     if (hidden_active(rw) && hidden_in(rw, str_make(rw->win + name_end, end - name_end))) {
         out_flush(rw, start);
         rw->sent = end;
+        rw->counts.removed++;
         return;
     }
     treesim_end(&rw->sim, &st);
@@ -337,7 +339,7 @@ static void end_skip(struct rewriter *rw, size_t end)
         drop_tag(rw, &j, end, end);
         return;
     }
-    if (rw->tok.event != TOK_CDATA_END)
+    if (rw->tok.event == TOK_TAG)
         out_comment(rw);
 }
 
@@ -354,6 +356,7 @@ static void on_tag(struct rewriter *rw, size_t end)
         on_end(rw, start, end);
         return;
     }
+    rw->hold.broken = true;
     if (rw->hold.kind != HOLD_NONE && !hold_finish(rw, start, start))
         return; /* a tag inside a foreign script or style */
     on_start(rw, start, end);
@@ -370,6 +373,7 @@ static void on_cdata_open(struct rewriter *rw)
         return;
     rw->counts.partings++;
     rw->hold.kind = HOLD_CDATA;
+    rw->hold.broken = false;
     rw->hold.elem = ELEM_OTHER;
     rw->hold.start = rw->tok.start;
     rw->hold.text = rw->tok.pos;
@@ -406,6 +410,7 @@ static void on_event(struct rewriter *rw, size_t end)
                     hidden_in(rw, str_make(rw->win + start, end - start)))) {
             out_flush(rw, start);
             rw->sent = end;
+            rw->counts.removed++;
         }
     }
     rw->text_from = rw->tok.pos;
@@ -505,8 +510,12 @@ static void end_unfinished(struct rewriter *rw, size_t len)
 
     if (rw->hold.kind != HOLD_NONE)
         (void)hold_finish(rw, len, len);
-    else if (hidden_active(rw) && hidden_in(rw, str_make(rw->win + start, len - start)))
+    else if (hidden_active(rw) &&
+             ((tokenizer_is_streaming(&rw->tok) && len - start > rw->limits.tag_max) ||
+              hidden_in(rw, str_make(rw->win + start, len - start)))) {
         rw->sent = len;
+        rw->counts.removed++;
+    }
     if (rw->skip && !rw->skip_cdata)
         out_comment(rw);
 }

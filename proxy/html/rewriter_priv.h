@@ -37,6 +37,7 @@ struct hold {
     enum html_script_type type;
     uint8_t elem;    /* enum html_element */
     bool sets_blind; /* its start tag opened hidden[HIDDEN_BLIND] */
+    bool broken;     /* a tag inside it: what the text is depends on the reading */
     unsigned depth;  /* simulator depth before its start tag */
     uint64_t start;  /* position of the start tag's '<' */
     uint64_t text;   /* position behind the start tag */
