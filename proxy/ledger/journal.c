@@ -53,7 +53,7 @@ static struct segment *newest(struct journal *j)
     return &j->list.items[j->list.cnt - 1];
 }
 
-/* --- opening ---------------------------------------------------------------------- */
+/* --- opening ----------------------------------------------------------------------- */
 
 static bool take_lock(struct journal *j, uint64_t wait_ms, struct fault *f)
 {
@@ -220,7 +220,7 @@ void journal_close(struct journal *j)
     free(j);
 }
 
-/* --- writing ------------------------------------------------------------------------ */
+/* --- writing ----------------------------------------------------------------------- */
 
 static bool write_all(int fd, const uint8_t *p, size_t len, uint64_t off)
 {
@@ -384,7 +384,7 @@ bool journal_skip_to(struct journal *j, uint64_t leaf, uint64_t now_ms)
     return false;
 }
 
-/* --- what it holds --------------------------------------------------------------------- */
+/* --- what it holds ----------------------------------------------------------------- */
 
 uint64_t journal_next_leaf(const struct journal *j)
 {

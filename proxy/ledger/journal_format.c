@@ -21,7 +21,7 @@ bool journal_type_has_leaf(uint8_t type)
     return type == JOURNAL_EVENT || type == JOURNAL_DOC || type == JOURNAL_OPERATOR;
 }
 
-/* --- segments ------------------------------------------------------------------- */
+/* --- segments ---------------------------------------------------------------------- */
 
 void segment_path(char out[PATH_ROOM], const char *dir, uint8_t node, uint64_t segno)
 {
@@ -149,7 +149,7 @@ void segment_list_free(struct segment_list *list)
     memset(list, 0, sizeof(*list));
 }
 
-/* --- a window on a file ----------------------------------------------------------- */
+/* --- a window on a file ------------------------------------------------------------ */
 
 void window_init(struct window *w, int fd)
 {
@@ -190,7 +190,7 @@ const uint8_t *window_at(struct window *w, uint64_t off, size_t need)
     return w->data + (off - w->base);
 }
 
-/* --- batches and records ------------------------------------------------------------ */
+/* --- batches and records ----------------------------------------------------------- */
 
 static uint32_t batch_crc(const struct segment *seg, const uint8_t *head, size_t body_len)
 {

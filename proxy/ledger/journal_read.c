@@ -150,7 +150,7 @@ static uint64_t segment_bound(const struct journal_reader *rd)
     return rd->at + 1 < rd->list.cnt ? rd->list.items[rd->at + 1].first_leaf : UINT64_MAX;
 }
 
-/* --- forwards ------------------------------------------------------------------------ */
+/* --- forwards ---------------------------------------------------------------------- */
 
 /*
  * Reads the directory again and finds the segment being read in it; when that is gone
@@ -275,7 +275,7 @@ enum journal_step journal_reader_next(struct journal_reader *rd, uint64_t until,
     }
 }
 
-/* --- backwards ------------------------------------------------------------------------- */
+/* --- backwards --------------------------------------------------------------------- */
 
 static void note_batch(struct journal_reader *rd, uint64_t off)
 {

@@ -80,7 +80,7 @@ static void on_compared(void *owner, uint64_t leaf)
     become_ready(l);
 }
 
-/* --- the tick ------------------------------------------------------------------------ */
+/* --- the tick ---------------------------------------------------------------------- */
 
 static void check_space(struct ledger *l)
 {
@@ -123,7 +123,7 @@ static void on_tick(void *arg)
     timer_set(&l->tick, TICK_MS);
 }
 
-/* --- life ------------------------------------------------------------------------------ */
+/* --- life -------------------------------------------------------------------------- */
 
 static const struct ship_ops ship_ops = {.on_compared = on_compared};
 
@@ -237,7 +237,7 @@ void ledger_free(struct ledger *l)
     free(l);
 }
 
-/* --- messages ---------------------------------------------------------------------------- */
+/* --- messages ---------------------------------------------------------------------- */
 
 /* No room: the one answer that is given at once. */
 static void answer_full(struct ledger *l, struct item *item)

@@ -22,7 +22,7 @@
 #define CLOCK_BACK_MS 5000 /* the clock may step back this far without an alarm */
 #define RETRY_MS      200  /* a failed journal is tried again this often */
 
-/* --- queues ----------------------------------------------------------------------- */
+/* --- queues ------------------------------------------------------------------------ */
 
 bool item_push(struct item_queue *q, const struct item *item)
 {
@@ -52,7 +52,7 @@ void item_queue_free(struct item_queue *q)
     q->items = NULL;
 }
 
-/* --- one record --------------------------------------------------------------------- */
+/* --- one record -------------------------------------------------------------------- */
 
 /* What makes two events with one eid the same decision. */
 static uint64_t choice_of(const struct ledger *l, const struct record_view *v)
@@ -197,7 +197,7 @@ static void take_operator(struct ledger *l, struct answer *a, uint64_t ts_ms)
     buf_free(&canonical);
 }
 
-/* --- one batch ------------------------------------------------------------------------ */
+/* --- one batch --------------------------------------------------------------------- */
 
 static bool batch_has_room(const struct ledger *l)
 {
@@ -341,7 +341,7 @@ bool ledger_commit_batch(struct ledger *l, uint64_t wall_ms)
     return l->queue.cnt > 0 || (written && l->held.cnt > 0 && l->rec_cnt > 0);
 }
 
-/* --- after a restart ---------------------------------------------------------------------- */
+/* --- after a restart --------------------------------------------------------------- */
 
 static void remember_one(struct ledger *l, const struct journal_record *rec)
 {

@@ -26,7 +26,7 @@ unsigned query_limit(const struct query_spec *spec)
     return limit < QUERY_LIMIT_MAX ? limit : QUERY_LIMIT_MAX;
 }
 
-/* --- cursor --------------------------------------------------------------------------- */
+/* --- cursor ------------------------------------------------------------------------ */
 
 /* Binds a cursor to its question; order and limit are not part of it. */
 static void filter_hash(const struct query_spec *s, uint8_t out[CURSOR_HASH])
@@ -116,7 +116,7 @@ bool query_check(const struct query_spec *spec, struct fault *f)
     return true;
 }
 
-/* --- rows ----------------------------------------------------------------------------- */
+/* --- rows -------------------------------------------------------------------------- */
 
 void query_open(const struct query_log *log, const struct query_sealed *in, uint8_t *json,
                 struct query_row *row_out)

@@ -160,7 +160,7 @@ static void month_key(const struct query *q, uint32_t month, const char *suffix,
     ship_key(out, &log, month, suffix);
 }
 
-/* --- secrets and rows -------------------------------------------------------------------- */
+/* --- secrets and rows -------------------------------------------------------------- */
 
 static bool is_past(const struct query *q, uint64_t ts_ms)
 {
@@ -262,7 +262,7 @@ static void ask_secrets(struct query *q)
         ask_group(q, &q->groups[i]);
 }
 
-/* --- entries ------------------------------------------------------------------------------- */
+/* --- entries ----------------------------------------------------------------------- */
 
 static bool parse_id(struct str id, uint64_t *ts_out, uint64_t *leaf_out)
 {
@@ -352,7 +352,7 @@ static void ask_stream(struct query *q)
     (void)ask(q, argv, COUNT_OF(argv), on_entries, q);
 }
 
-/* --- one subject ----------------------------------------------------------------------------- */
+/* --- one subject ------------------------------------------------------------------- */
 
 static void on_ref_entry(void *arg, const struct resp *reply)
 {
@@ -442,7 +442,7 @@ static void ask_index(struct query *q)
     (void)ask(q, argv, COUNT_OF(argv), on_refs, q);
 }
 
-/* --- months ------------------------------------------------------------------------------------ */
+/* --- months ------------------------------------------------------------------------ */
 
 /* The next piece of work; the end when no month is left. */
 static void next_piece(struct query *q)
@@ -590,7 +590,7 @@ static void list_months(struct query *q)
     }
 }
 
-/* --- life ---------------------------------------------------------------------------------------- */
+/* --- life -------------------------------------------------------------------------- */
 
 /* spec's texts are copied into one block. */
 static void copy_spec(struct query *q, const struct query_spec *spec)

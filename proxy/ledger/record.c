@@ -44,7 +44,7 @@ static const char *const by_names[CONSENT_BY_CNT] = {
     [CONSENT_BY_OPERATOR] = "operator",
 };
 
-/* --- names -------------------------------------------------------------------- */
+/* --- names ------------------------------------------------------------------------- */
 
 static unsigned name_index(const char *const *names, unsigned cnt, struct str name)
 {
@@ -112,7 +112,7 @@ bool record_name_ok(struct str s)
     return true;
 }
 
-/* --- months ------------------------------------------------------------------- */
+/* --- months ------------------------------------------------------------------------ */
 
 uint32_t record_month(uint64_t ts_ms)
 {
@@ -147,7 +147,7 @@ uint64_t record_month_start(uint32_t month)
     return (uint64_t)timegm(&tm) * 1000;
 }
 
-/* --- J ------------------------------------------------------------------------ */
+/* --- J ----------------------------------------------------------------------------- */
 
 /* Strings longer than any limit are refused before; buf says no when J gets too long. */
 static bool put_text(struct buf *out, const char *key, struct str value)
@@ -246,7 +246,7 @@ bool record_operator(struct str op, uint64_t ts_ms, struct buf *out)
     return false;
 }
 
-/* --- commitment and seal -------------------------------------------------------- */
+/* --- commitment and seal ----------------------------------------------------------- */
 
 static const char event_label[] = "consentd.event.v1"; /* with its NUL: that is the label */
 static const char dek_label[] = "consentd.dek.v1";

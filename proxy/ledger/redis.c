@@ -63,7 +63,7 @@ struct rlink {
     char why[WHY_MAX];
 };
 
-/* --- replies ------------------------------------------------------------------------- */
+/* --- replies ----------------------------------------------------------------------- */
 
 static const redisReply *reply_of(const struct resp *v)
 {
@@ -116,7 +116,7 @@ const struct resp *resp_at(const struct resp *v, size_t i)
     return i < resp_cnt(v) ? (const struct resp *)(const void *)reply_of(v)->element[i] : NULL;
 }
 
-/* --- up and down ----------------------------------------------------------------------- */
+/* --- up and down ------------------------------------------------------------------- */
 
 static void release(struct rlink *l)
 {
@@ -177,7 +177,7 @@ static void go_down(struct rlink *l, const char *why)
         release(l);
 }
 
-/* --- commands ---------------------------------------------------------------------------- */
+/* --- commands ---------------------------------------------------------------------- */
 
 /* Formats and sends in any state that has a connection. */
 static bool send_command(struct rlink *l, const struct str *argv, size_t argc, rlink_fn fn,
@@ -354,7 +354,7 @@ static void on_watch_timer(void *arg)
     timer_set(&l->watch, WATCH_EVERY_MS);
 }
 
-/* --- life --------------------------------------------------------------------------------- */
+/* --- life -------------------------------------------------------------------------- */
 
 /* The URL may name the user ("redis://consentd@host"); a password there is taken as well. */
 static bool parse_url(struct rlink *l, const struct rlink_config *cfg, struct fault *f)

@@ -118,7 +118,7 @@ static bool usable(struct ship *s, const struct resp *reply, const char *what)
     return false;
 }
 
-/* --- INFO ---------------------------------------------------------------------------------- */
+/* --- INFO -------------------------------------------------------------------------- */
 
 /* The value of "name:value" in INFO's text. */
 static struct str info_get(struct str info, const char *name)
@@ -196,7 +196,7 @@ static void ask_info(struct ship *s)
     (void)send(s, argv, COUNT_OF(argv), on_info);
 }
 
-/* --- the high-water marks -------------------------------------------------------------------- */
+/* --- the high-water marks ---------------------------------------------------------- */
 
 /* Where Redis stops having everything, month by month; and the highest leaf it knows. */
 static uint64_t first_lacking(const struct ship *s, uint64_t *behind_out)
@@ -309,7 +309,7 @@ static bool month_is_there(const struct ship *s, uint32_t month)
     return false;
 }
 
-/* --- owner and script -------------------------------------------------------------------------- */
+/* --- owner and script -------------------------------------------------------------- */
 
 static void on_loaded(void *arg, const struct resp *reply)
 {
@@ -379,7 +379,7 @@ static void claim(struct ship *s)
     ask_owner(s, on_owner);
 }
 
-/* --- applying ------------------------------------------------------------------------------------ */
+/* --- applying ---------------------------------------------------------------------- */
 
 static void on_rewritten(void *arg, const struct resp *reply)
 {
@@ -540,7 +540,7 @@ void ship_kick(struct ship *s)
     pump(s);
 }
 
-/* --- the beat --------------------------------------------------------------------------------------- */
+/* --- the beat ---------------------------------------------------------------------- */
 
 static void on_beat_owner(void *arg, const struct resp *reply)
 {
@@ -578,7 +578,7 @@ static void on_beat(void *arg)
     pump(s);
 }
 
-/* --- life ---------------------------------------------------------------------------------------------- */
+/* --- life -------------------------------------------------------------------------- */
 
 static void on_up(void *owner)
 {

@@ -81,7 +81,7 @@ void ship_key(char out[SHIP_KEY_MAX], const struct apply_log *log, uint32_t mont
     (void)snprintf(out, SHIP_KEY_MAX, "{c:%s:%u:%06u}:%s", log->site, log->node, month, suffix);
 }
 
-/* --- arguments -------------------------------------------------------------------------- */
+/* --- arguments --------------------------------------------------------------------- */
 
 static void add_bytes(struct apply *a, const void *p, size_t len)
 {
@@ -114,7 +114,7 @@ void apply_begin(struct apply *a)
     a->sealed_bytes = 0;
 }
 
-/* --- counters ---------------------------------------------------------------------------- */
+/* --- counters ---------------------------------------------------------------------- */
 
 static bool count_names(struct buf *out, const struct str *names, unsigned cnt, int granted)
 {
@@ -161,7 +161,7 @@ static void add_counters(struct apply *a, const struct apply_log *log,
     buf_free(&text);
 }
 
-/* --- records ----------------------------------------------------------------------------- */
+/* --- records ----------------------------------------------------------------------- */
 
 static bool is_zero(const uint8_t *p, size_t len)
 {

@@ -1,0 +1,19 @@
+/*
+ * audit_print.h - rows of an audit query as a table, JSON lines or CSV.
+ */
+#ifndef CTL_AUDIT_PRINT_H
+#define CTL_AUDIT_PRINT_H
+
+#include <stdio.h>
+
+#include "consentd/query.h"
+
+enum audit_format { AUDIT_TABLE = 0, AUDIT_JSONL, AUDIT_CSV };
+
+/* "table", "jsonl", "csv"; false for another word. */
+bool audit_format_parse(struct str s, enum audit_format *out);
+
+void audit_print_head(FILE *out, enum audit_format format);
+void audit_print_row(FILE *out, enum audit_format format, const struct query_row *row);
+
+#endif

@@ -1,0 +1,534 @@
+/*
+ * cmd_audit.c - consentctl audit query | get, consentctl ledger status.
+ *
+ * Reads Redis with the auditor's own link, or the journal's segments with --journal: both
+ * without asking the daemon, so that they work while it is down. Rows are printed as they
+ * come; memory does not grow with the answer.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "audit_print.h"
+#include "consentd/b64.h"
+#include "consentd/clock.h"
+#include "consentd/config.h"
+#include "consentd/crypto.h"
+#include "consentd/file.h"
+#include "consentd/journal_read.h"
+#include "consentd/keks.h"
+#include "consentd/keyring.h"
+#include "consentd/loop.h"
+#include "consentd/mem.h"
+#include "consentd/redis.h"
+#include "consentd/timer.h"
+#include "ctl_priv.h"
+
+#define CONNECT_WAIT_MS 5000
+
+struct audit {
+    struct config *config;
+    struct keks *keks;
+    struct keyring *keys;
+    struct query_log log;
+    struct query_spec spec;
+    enum audit_format format;
+    bool journal;     /* --journal, or no Redis configured */
+    bool one;         /* get */
+    bool missing;     /* with one: it is not there */
+    uint64_t leaf;    /* with one */
+    bool status_only; /* ledger status: the newest record alone */
+    uint64_t behind;  /* with status_only: the leaf behind Redis' newest */
+    uint64_t left;    /* rows still wanted */
+    uint64_t rows;
+    char cursor[QUERY_CURSOR_LEN + 1];
+    struct loop *loop;
+    struct rlink *link;
+    struct timer patience;
+    int status;
+};
+
+/* --- arguments -------------------------------------------------------------------------- */
+
+/* "2026-11-01", "2026-11-01T12:00:00[Z]" or Unix milliseconds. */
+static bool parse_time(struct str s, uint64_t *out)
+{
+    struct tm tm = {0};
+    char text[64];
+    const char *end;
+
+    if (s.len >= sizeof(text) || s.len == 0)
+        return false;
+    if (str_to_u64(s, UINT64_MAX, out))
+        return true;
+    (void)snprintf(text, sizeof(text), "%.*s", STR_ARGS(s));
+    end = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+    if (end == NULL) {
+        memset(&tm, 0, sizeof(tm));
+        end = strptime(text, "%Y-%m-%d", &tm);
+    }
+    if (end == NULL || (*end != '\0' && strcmp(end, "Z") != 0) || timegm(&tm) < 0)
+        return false;
+    *out = (uint64_t)timegm(&tm) * 1000;
+    return true;
+}
+
+static bool parse_bool(struct str s, enum query_bool *out)
+{
+    *out = str_eq_c(s, "yes") || str_eq_c(s, "1") ? QUERY_YES : QUERY_NO;
+    return *out == QUERY_YES || str_eq_c(s, "no") || str_eq_c(s, "0");
+}
+
+static bool take_from(struct audit *a, struct str v)
+{
+    return parse_time(v, &a->spec.from_ms);
+}
+
+static bool take_to(struct audit *a, struct str v)
+{
+    return parse_time(v, &a->spec.to_ms);
+}
+
+static bool take_act(struct audit *a, struct str v)
+{
+    return (a->spec.act = consent_act_of(v)) != CONSENT_ACT_NONE;
+}
+
+static bool take_purpose(struct audit *a, struct str v)
+{
+    a->spec.purpose = v;
+    return v.len > 0;
+}
+
+static bool take_granted(struct audit *a, struct str v)
+{
+    return parse_bool(v, &a->spec.granted);
+}
+
+static bool take_sub(struct audit *a, struct str v)
+{
+    a->spec.has_subject = true;
+    return b64url_decode(str_starts(v, STR("s_")) ? str_slice(v, 2, v.len) : v, a->spec.subject,
+                         sizeof(a->spec.subject));
+}
+
+static bool take_epoch(struct audit *a, struct str v)
+{
+    uint64_t n = 0;
+
+    a->spec.has_epoch = str_to_u64(v, UINT32_MAX, &n);
+    a->spec.epoch = (uint32_t)n;
+    return a->spec.has_epoch;
+}
+
+static bool take_doc(struct audit *a, struct str v)
+{
+    a->spec.doc = str_starts(v, STR("d_")) ? str_slice(v, 2, v.len) : v;
+    return a->spec.doc.len > 0;
+}
+
+static bool take_lang(struct audit *a, struct str v)
+{
+    a->spec.lang = v;
+    return v.len > 0;
+}
+
+static bool take_jur(struct audit *a, struct str v)
+{
+    a->spec.jurisdiction = v;
+    return v.len > 0;
+}
+
+static bool take_host(struct audit *a, struct str v)
+{
+    a->spec.host = v;
+    return v.len > 0;
+}
+
+static bool take_gpc(struct audit *a, struct str v)
+{
+    return parse_bool(v, &a->spec.gpc);
+}
+
+static bool take_kind(struct audit *a, struct str v)
+{
+    a->spec.kind = str_eq_c(v, "event") ? RECORD_EVENT : RECORD_OPERATOR;
+    return a->spec.kind == RECORD_EVENT || str_eq_c(v, "operator");
+}
+
+static bool take_order(struct audit *a, struct str v)
+{
+    a->spec.oldest_first = str_eq_c(v, "oldest");
+    return a->spec.oldest_first || str_eq_c(v, "newest");
+}
+
+static bool take_limit(struct audit *a, struct str v)
+{
+    return str_to_u64(v, UINT64_MAX, &a->left) && a->left > 0;
+}
+
+static bool take_cursor(struct audit *a, struct str v)
+{
+    a->spec.cursor = v;
+    return v.len > 0;
+}
+
+static bool take_format(struct audit *a, struct str v)
+{
+    return audit_format_parse(v, &a->format);
+}
+
+/* Every option with a value, and what reads it. */
+static const struct {
+    const char *name;
+    bool (*take)(struct audit *a, struct str v);
+    const char *right;
+} filters[] = {
+    {"--from", take_from, "2026-11-01, 2026-11-01T12:00:00Z or milliseconds"},
+    {"--to", take_to, "2026-11-01, 2026-11-01T12:00:00Z or milliseconds"},
+    {"--act", take_act, "accept_all, reject_all, custom, withdraw, gpc, ..."},
+    {"--purpose", take_purpose, "a category such as marketing"},
+    {"--granted", take_granted, "yes or no"},
+    {"--sub", take_sub, "22 characters, as printed"},
+    {"--pe", take_epoch, "a number"},
+    {"--doc", take_doc, "the beginning of a notice's id"},
+    {"--lang", take_lang, "a language such as en"},
+    {"--jur", take_jur, "a jurisdiction such as EU"},
+    {"--host", take_host, "a site's host"},
+    {"--gpc", take_gpc, "yes or no"},
+    {"--kind", take_kind, "event or operator"},
+    {"--order", take_order, "newest or oldest"},
+    {"--limit", take_limit, "a number of rows"},
+    {"--cursor", take_cursor, "the cursor of the page before"},
+    {"-o", take_format, "table, jsonl or csv"},
+};
+
+/* Reads the options; *place gets the word without a dash, if there may be one. */
+static bool take_arguments(struct audit *a, const struct ctl_args *args, const char **place)
+{
+    const char *values[COUNT_OF(filters)] = {NULL};
+    struct ctl_option options[COUNT_OF(filters) + 2];
+    size_t cnt = COUNT_OF(filters);
+
+    for (size_t i = 0; i < cnt; i++)
+        options[i] = (struct ctl_option){filters[i].name, &values[i], NULL};
+    options[cnt++] = (struct ctl_option){"--journal", NULL, &a->journal};
+    if (place != NULL)
+        options[cnt++] = (struct ctl_option){"", place, NULL};
+    if (!ctl_options(args, options, cnt))
+        return false;
+    for (size_t i = 0; i < COUNT_OF(filters); i++)
+        if (values[i] != NULL && !filters[i].take(a, str_c(values[i]))) {
+            (void)ctl_fail("%s \"%s\": expected %s", filters[i].name, values[i], filters[i].right);
+            return false;
+        }
+    return true;
+}
+
+/* --- opening ------------------------------------------------------------------------------ */
+
+static bool read_keyring(struct audit *a, struct fault *f)
+{
+    struct buf text;
+
+    buf_init(&text, KEYRING_TEXT_MAX);
+    if (file_read(a->config->keys, KEYRING_TEXT_MAX, &text, f))
+        a->keys = keyring_parse(a->config->keys, buf_str(&text), f);
+    if (text.data != NULL)
+        crypto_wipe(text.data, text.len);
+    buf_free(&text);
+    return a->keys != NULL;
+}
+
+static int audit_open(struct audit *a, const struct ctl_args *args)
+{
+    struct fault f = {{0}};
+    const struct key *idx;
+    char *path;
+
+    a->config = config_load(args->config, &f);
+    if (a->config == NULL)
+        return ctl_fail("%s", f.text);
+    path = file_resolve(a->config->state_dir, "keks.json");
+    a->keks = keks_open(path, false, &f);
+    free(path);
+    if (a->keks == NULL || !read_keyring(a, &f))
+        return ctl_fail("%s", f.text);
+    idx = keyring_active(a->keys, KEY_IDX);
+    a->log = (struct query_log){.site = a->config->ledger.name,
+                                .node = (uint8_t)a->config->ledger.node,
+                                .keks = a->keks,
+                                .idx_key = idx != NULL ? idx->bytes : NULL};
+    if (a->config->ledger.redis == NULL)
+        a->journal = true;
+    return CTL_OK;
+}
+
+static void audit_close(struct audit *a)
+{
+    timer_clear(&a->patience);
+    rlink_free(a->link);
+    if (a->loop != NULL)
+        loop_poll(a->loop); /* what was closed is freed at the end of a turn */
+    loop_free(a->loop);
+    keyring_free(a->keys);
+    keks_free(a->keks);
+    config_free(a->config);
+}
+
+/* --- rows ----------------------------------------------------------------------------------- */
+
+static bool on_row(void *arg, const struct query_row *row)
+{
+    struct audit *a = arg;
+    char when[CLOCK_TEXT_MAX];
+
+    if (a->status_only) {
+        a->behind = row->leaf + 1;
+        (void)printf("redis    newest  %u:%" PRIu64 "  %s\n", row->node, row->leaf,
+                     clock_format(row->ts_ms, when));
+    } else {
+        audit_print_row(stdout, a->format, row);
+    }
+    a->rows++;
+    a->left--;
+    return a->left > 0 && !ferror(stdout);
+}
+
+/* True when another page is to be asked for. */
+static bool page_done(struct audit *a, const struct query_end *end)
+{
+    if (!end->ok) {
+        a->status = ctl_fail("%s", end->fault.text);
+        return false;
+    }
+    if (end->gap_from != end->gap_to) {
+        a->status = CTL_FAILED;
+        (void)ctl_fail("records %" PRIu64 " to %" PRIu64 " can't be read", end->gap_from,
+                       end->gap_to - 1);
+    }
+    memcpy(a->cursor, end->cursor, sizeof(a->cursor));
+    a->spec.cursor = str_c(a->cursor);
+    a->spec.limit = a->left < QUERY_LIMIT_MAX ? (unsigned)a->left : QUERY_LIMIT_MAX;
+    if (end->more && a->left == 0 && !a->status_only)
+        (void)fprintf(stderr, "more: --cursor %s\n", a->cursor);
+    return end->more && a->left > 0 && !ferror(stdout);
+}
+
+static void from_journal(struct audit *a)
+{
+    struct query_end end;
+
+    if (a->one) {
+        if (!query_journal_get(a->config->ledger.journal, &a->log, a->leaf, on_row, a))
+            a->missing = true;
+        return;
+    }
+    do
+        query_journal(a->config->ledger.journal, &a->log, &a->spec, on_row, a, &end);
+    while (page_done(a, &end));
+}
+
+static void ask_page(struct audit *a);
+
+static void on_end(void *arg, const struct query_end *end)
+{
+    struct audit *a = arg;
+
+    if (a->one && end->ok && a->rows == 0)
+        a->missing = true;
+    if (page_done(a, end))
+        ask_page(a);
+    else
+        loop_stop(a->loop);
+}
+
+static void ask_page(struct audit *a)
+{
+    static const struct query_ops ops = {.on_row = on_row, .on_end = on_end};
+    struct fault f = {{0}};
+    const struct query *q = a->one
+                                ? query_redis_get(a->link, a->loop, &a->log, a->leaf, &ops, a, &f)
+                                : query_redis(a->link, a->loop, &a->log, &a->spec, &ops, a, &f);
+
+    if (q == NULL) {
+        a->status = ctl_fail("%s", f.text);
+        loop_stop(a->loop);
+    }
+}
+
+static void on_up(void *owner)
+{
+    struct audit *a = owner;
+
+    timer_clear(&a->patience);
+    ask_page(a);
+}
+
+static void on_down(void *owner, const char *why)
+{
+    struct audit *a = owner;
+
+    a->status = ctl_fail("Redis: %s (the journal can be asked with --journal)", why);
+    loop_stop(a->loop);
+}
+
+static void on_patience(void *arg)
+{
+    on_down(arg, "no answer");
+}
+
+/* Password and certificates as the daemon reads them. */
+static bool read_text(const char *path, struct buf *out, struct fault *f)
+{
+    return path == NULL || file_read(path, 1u << 20, out, f);
+}
+
+static void from_redis(struct audit *a)
+{
+    static const struct rlink_ops ops = {.on_up = on_up, .on_down = on_down};
+    struct rlink_config cfg = {.url = str_c(a->config->ledger.redis), .name = "consentctl"};
+    struct buf password, ca;
+    struct fault f = {{0}};
+
+    buf_init(&password, 1u << 20);
+    buf_init(&ca, 1u << 20);
+    a->loop = loop_new();
+    if (read_text(a->config->ledger.redis_password_file, &password, &f) &&
+        read_text(a->config->ledger.redis_ca, &ca, &f)) {
+        struct str line;
+        struct str rest = buf_str(&password);
+
+        if (str_cut(&rest, '\n', &line))
+            cfg.password = str_trim(line);
+        cfg.ca_pem = buf_str(&ca);
+        a->link = rlink_new(a->loop, &cfg, &ops, a, &f);
+    }
+    if (password.data != NULL)
+        crypto_wipe(password.data, password.len);
+    buf_free(&password);
+    buf_free(&ca);
+    if (a->link == NULL) {
+        a->status = ctl_fail("%s", f.text);
+        return;
+    }
+    timer_init(&a->patience, a->loop, on_patience, a);
+    timer_set(&a->patience, CONNECT_WAIT_MS);
+    (void)loop_run(a->loop);
+}
+
+static int audit_run(const struct ctl_args *args, struct audit *a)
+{
+    struct fault f = {{0}};
+
+    if (!query_check(&a->spec, &f)) {
+        (void)ctl_fail("%s", f.text);
+        return CTL_USAGE;
+    }
+    a->status = audit_open(a, args);
+    if (a->status == CTL_OK) {
+        audit_print_head(stdout, a->format);
+        if (a->journal)
+            from_journal(a);
+        else
+            from_redis(a);
+        if (a->one && a->rows == 0 && a->missing)
+            a->status = ctl_fail("there is no record %" PRIu64, a->leaf);
+    }
+    audit_close(a);
+    return fflush(stdout) != 0 && a->status == CTL_OK ? CTL_FAILED : a->status;
+}
+
+int cmd_audit_query(struct ctl_args *args)
+{
+    struct audit a = {.left = 100};
+
+    if (!take_arguments(&a, args, NULL))
+        return CTL_USAGE;
+    a.spec.limit = a.left < QUERY_LIMIT_MAX ? (unsigned)a.left : QUERY_LIMIT_MAX;
+    return audit_run(args, &a);
+}
+
+int cmd_audit_get(struct ctl_args *args)
+{
+    struct audit a = {.left = 1, .one = true};
+    const char *place = NULL;
+    struct str rest, node_text;
+    uint64_t node = 0;
+
+    if (!take_arguments(&a, args, &place))
+        return CTL_USAGE;
+    rest = str_c(place);
+    if (!str_cut(&rest, ':', &node_text) || !str_to_u64(node_text, UINT8_MAX, &node) ||
+        !str_to_u64(rest, RECORD_LEAF_MAX, &a.leaf)) {
+        (void)ctl_fail("audit get NODE:LEAF, for example 1:42");
+        return CTL_USAGE;
+    }
+    a.left = 1;
+    a.spec = (struct query_spec){.oldest_first = true, .limit = 1};
+    return audit_run(args, &a);
+}
+
+/* --- status ---------------------------------------------------------------------------------- */
+
+static bool edge_record(struct journal_reader *rd, bool newest, struct journal_record *rec)
+{
+    enum journal_step step;
+
+    if (!journal_reader_seek(rd, newest ? UINT64_MAX : 0, NULL))
+        return false;
+    do
+        step = newest ? journal_reader_prev(rd, rec) : journal_reader_next(rd, UINT64_MAX, rec);
+    while (step == JOURNAL_STEP_GAP);
+    return step == JOURNAL_STEP_RECORD;
+}
+
+static void print_edge(const char *what, const struct journal_record *rec)
+{
+    char when[CLOCK_TEXT_MAX];
+
+    (void)printf("%s  %u:%" PRIu64 "  %s\n", what, rec->node, rec->leaf,
+                 clock_format(rec->ts_ms, when));
+}
+
+int cmd_ledger_status(struct ctl_args *args)
+{
+    struct audit a = {.left = 1, .status_only = true, .spec = {.limit = 1}};
+    struct journal_reader *rd;
+    struct journal_record rec = {0};
+    struct fault f = {{0}};
+    bool any;
+
+    if (!ctl_options(args, NULL, 0))
+        return CTL_USAGE;
+    a.status = audit_open(&a, args);
+    if (a.status != CTL_OK) {
+        audit_close(&a);
+        return a.status;
+    }
+    rd = journal_reader_open(a.config->ledger.journal, a.log.node, &f);
+    if (rd == NULL) {
+        audit_close(&a);
+        return ctl_fail("%s", f.text);
+    }
+    (void)printf("log      %s/consent/%u\n", a.log.site, a.log.node);
+    any = edge_record(rd, false, &rec);
+    if (any)
+        print_edge("journal  oldest", &rec);
+    if (any && edge_record(rd, true, &rec))
+        print_edge("journal  newest", &rec);
+    journal_reader_close(rd);
+    if (!any)
+        (void)puts("journal  empty");
+    if (a.config->ledger.redis == NULL)
+        (void)puts("redis    not configured: the journal is the store");
+    else
+        from_redis(&a);
+    if (a.config->ledger.redis != NULL && a.status == CTL_OK && any)
+        (void)printf("redis    lacks %" PRIu64 " records\n",
+                     rec.leaf + 1 > a.behind ? rec.leaf + 1 - a.behind : 0);
+    audit_close(&a);
+    return a.status;
+}
