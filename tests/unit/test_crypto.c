@@ -1,0 +1,109 @@
+/* Known answers, and that a changed byte is found. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "consentd/b64.h"
+#include "consentd/crypto.h"
+
+static void assert_hex(const uint8_t *bytes, size_t len, const char *hex)
+{
+    char text[2 * 64 + 1];
+
+    hex_encode(text, bytes, len);
+    assert_string_equal(text, hex);
+}
+
+/* FIPS 180-2 appendix B.1, RFC 4231 section 4.3. */
+static void test_known_hashes(void **state)
+{
+    uint8_t out[32];
+    struct str parts[] = {STR("what do ya want "), STR(""), STR("for nothing?")};
+    struct crypto_hmac *h = crypto_hmac_new((const uint8_t *)"Jefe", 4);
+
+    UNUSED(state);
+    crypto_sha256("abc", 3, out);
+    assert_hex(out, 32, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    for (int i = 0; i < 2; i++) { /* the context is used again */
+        crypto_hmac(h, parts, 3, out);
+        assert_hex(out, 32, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+    }
+    crypto_hmac_free(h);
+}
+
+static void test_hash_in_pieces_interleaved(void **state)
+{
+    struct crypto_hash a, b;
+    uint8_t one[32], two[32];
+
+    UNUSED(state);
+    crypto_sha256_init(&a);
+    crypto_sha256_init(&b);
+    crypto_sha256_update(&a, "ab", 2);
+    crypto_sha256_update(&b, "abc", 3);
+    crypto_sha256_update(&a, "c", 1);
+    crypto_sha256_final(&a, one);
+    crypto_sha256_final(&b, two);
+    assert_memory_equal(one, two, 32);
+}
+
+/* RFC 3720 appendix B.4. */
+static void test_crc32c(void **state)
+{
+    uint8_t zeros[32] = {0}, up[37];
+
+    UNUSED(state);
+    assert_int_equal(crypto_crc32c(0, zeros, 32), 0x8a9136aa);
+    assert_int_equal(crypto_crc32c(0, "123456789", 9), 0xe3069283);
+    for (unsigned i = 0; i < sizeof(up); i++)
+        up[i] = (uint8_t)i;
+    for (size_t len = 0; len <= sizeof(up); len++)
+        assert_int_equal(crypto_crc32c(7, up, len), crypto_crc32c_table(7, up, len));
+    assert_int_equal(crypto_crc32c(crypto_crc32c(0, up, 5), up + 5, 32), crypto_crc32c(0, up, 37));
+}
+
+static void test_gcm_finds_every_flipped_bit(void **state)
+{
+    uint8_t key[32] = {1}, nonce[12] = {2}, sealed[5 + 16], plain[5];
+
+    UNUSED(state);
+    assert_true(crypto_gcm_seal(key, nonce, STR("aad"), STR("hello"), sealed));
+    assert_true(crypto_gcm_open(key, nonce, STR("aad"), str_make(sealed, sizeof(sealed)), plain));
+    assert_memory_equal(plain, "hello", 5);
+    assert_false(crypto_gcm_open(key, nonce, STR("aae"), str_make(sealed, sizeof(sealed)), plain));
+    for (size_t bit = 0; bit < sizeof(sealed) * 8; bit++) {
+        sealed[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        assert_false(
+            crypto_gcm_open(key, nonce, STR("aad"), str_make(sealed, sizeof(sealed)), plain));
+        sealed[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    assert_false(crypto_gcm_open(key, nonce, STR("aad"), str_make(sealed, 15), plain));
+}
+
+static void test_random_does_not_repeat(void **state)
+{
+    uint8_t a[5000], b[5000];
+
+    UNUSED(state);
+    crypto_random(a, sizeof(a));
+    crypto_random(b, sizeof(b));
+    assert_false(crypto_equal(a, b, sizeof(a)));
+    assert_memory_not_equal(a, a + 2500, 16);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_known_hashes),
+        cmocka_unit_test(test_hash_in_pieces_interleaved),
+        cmocka_unit_test(test_crc32c),
+        cmocka_unit_test(test_gcm_finds_every_flipped_bit),
+        cmocka_unit_test(test_random_does_not_repeat),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
