@@ -1,0 +1,175 @@
+/*
+ * MB/s of the rewriter on a folder of pages (argument, or $CONSENTD_SHARED/corpus/html),
+ * everything kept and a few hosts denied, beside memchr for '<' and a skeleton tag scanner
+ * (quotes, comments, raw texts; no decoding, no decisions) in the same run. Best of 5.
+ */
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "../unit/html_page.h"
+#include "consentd/file.h"
+
+#define ROUNDS 5
+#define CHUNK  ((size_t)16 << 10)
+
+struct sample {
+    struct buf pages[128];
+    size_t cnt, bytes;
+};
+
+static volatile size_t sink;
+
+static double now_s(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static size_t count_memchr(struct str s)
+{
+    size_t n = 0;
+    const char *p = s.ptr, *end = s.ptr + s.len;
+
+    while (p < end && (p = memchr(p, '<', (size_t)(end - p))) != NULL) {
+        n++;
+        p++;
+    }
+    return n;
+}
+
+static const char *skip_to(const char *p, const char *end, const char *what)
+{
+    const char *hit = memmem(p, (size_t)(end - p), what, strlen(what));
+
+    return hit != NULL ? hit + strlen(what) : end;
+}
+
+static size_t count_skeleton(struct str s)
+{
+    size_t n = 0;
+    const char *p = s.ptr, *end = s.ptr + s.len;
+
+    while (p < end && (p = memchr(p, '<', (size_t)(end - p))) != NULL) {
+        const char *name = ++p;
+
+        if (end - p > 3 && memcmp(p, "!--", 3) == 0) {
+            p = skip_to(p, end, "-->");
+            continue;
+        }
+        while (p < end && *p != '>') {
+            if (*p == '"' || *p == '\'') {
+                const char *q = memchr(p + 1, *p, (size_t)(end - p - 1));
+
+                p = q != NULL ? q : end - 1;
+            }
+            p++;
+        }
+        n++;
+        if (end - name > 6 && strncasecmp(name, "script", 6) == 0)
+            p = skip_to(p, end, "</script");
+        else if (end - name > 5 && strncasecmp(name, "style", 5) == 0)
+            p = skip_to(p, end, "</style");
+    }
+    return n;
+}
+
+static bool on_sink(void *owner, const uint8_t *data, size_t len)
+{
+    UNUSED(owner);
+    UNUSED(data);
+    sink += len;
+    return true;
+}
+
+static size_t run_rewriter(struct page *page, struct str s)
+{
+    const struct html_ops ops = {
+        .on_ref = on_page_ref, .on_inline = on_page_inline, .on_output = on_sink};
+    struct rewriter *rw = rewriter_new(NULL, &ops, page);
+    bool ok = true;
+
+    for (size_t at = 0; at < s.len && ok; at += CHUNK) {
+        struct str part = str_slice(s, at, CHUNK);
+
+        ok = rewriter_push(rw, (const uint8_t *)part.ptr, part.len);
+    }
+    ok = ok && rewriter_end(rw);
+    page->counts.removed += rewriter_counts(rw)->removed;
+    rewriter_free(rw);
+    return ok;
+}
+
+static double best_of(const struct sample *set, size_t (*fn)(struct str), struct page *page)
+{
+    double best = 1e9;
+
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        double start = now_s();
+
+        for (unsigned again = 0; again < 4; again++) {
+            for (size_t i = 0; i < set->cnt; i++)
+                sink += page != NULL ? run_rewriter(page, buf_str(&set->pages[i]))
+                                     : fn(buf_str(&set->pages[i]));
+        }
+        double spent = (now_s() - start) / 4;
+        best = spent < best ? spent : best;
+    }
+    return (double)set->bytes / best / 1e6;
+}
+
+static void bench_made(const char *name, const char *unit, size_t bytes)
+{
+    struct sample set = {.cnt = 1, .bytes = bytes};
+    struct page page = {.deny = {STR_INIT("evil")}, .deny_cnt = 1};
+    size_t len = strlen(unit);
+
+    buf_init(&set.pages[0], bytes + 64);
+    while (set.pages[0].len + len <= bytes && buf_append(&set.pages[0], unit, len))
+        ;
+    printf("%-28s %8.0f MB/s\n", name, best_of(&set, NULL, &page));
+    buf_free(&set.pages[0]);
+}
+
+int main(int argc, char **argv)
+{
+    const char *shared = getenv("CONSENTD_SHARED");
+    struct page keep = {0};
+    struct page deny = {.deny = {STR_INIT("google-analytics"), STR_INIT("googletagmanager"),
+                                 STR_INIT("doubleclick"), STR_INIT("facebook"),
+                                 STR_INIT("chartbeat")},
+                        .deny_cnt = 5};
+    struct sample set = {0};
+    char pattern[1024];
+    glob_t found;
+
+    snprintf(pattern, sizeof(pattern), argc > 1 ? "%s/*.html" : "%s/corpus/html/*.html",
+             argc > 1         ? argv[1]
+             : shared != NULL ? shared
+                              : "../shared");
+    if (glob(pattern, 0, NULL, &found) == 0) {
+        for (size_t i = 0; i < found.gl_pathc && set.cnt < COUNT_OF(set.pages); i++) {
+            buf_init(&set.pages[set.cnt], (size_t)16 << 20);
+            if (file_read(found.gl_pathv[i], (size_t)16 << 20, &set.pages[set.cnt], NULL))
+                set.bytes += set.pages[set.cnt++].len;
+        }
+        globfree(&found);
+        printf("%zu pages, %zu bytes\n", set.cnt, set.bytes);
+        printf("%-28s %8.0f MB/s\n", "memchr '<'", best_of(&set, count_memchr, NULL));
+        printf("%-28s %8.0f MB/s\n", "skeleton tag scanner", best_of(&set, count_skeleton, NULL));
+        printf("%-28s %8.0f MB/s\n", "rewriter, all kept", best_of(&set, NULL, &keep));
+        printf("%-28s %8.0f MB/s\n", "rewriter, five words denied", best_of(&set, NULL, &deny));
+    }
+    bench_made("made: all '<'", "<", 4000000);
+    bench_made("made: one endless attribute", "<a title=\"x y", 4000000);
+    bench_made("made: deep nesting", "<div><svg><g>", 4000000);
+    bench_made("made: img after img", "<img src=a>", 4000000);
+    bench_made("made: scripts", "<script>var a = '<b>';</script>", 4000000);
+    for (size_t i = 0; i < set.cnt; i++)
+        buf_free(&set.pages[i]);
+    return 0;
+}
