@@ -1,0 +1,92 @@
+/*
+ * ctl_priv.h - what the sub-commands of consentctl share. layer: ctl
+ *
+ * A command is a row of the table in main.c: its words, its options for --help, one line of doc and
+ * a function. Options are read with ctl_options(): a command names those it takes, everything
+ * else is an error that says so.
+ */
+#ifndef CONSENTD_CTL_PRIV_H
+#define CONSENTD_CTL_PRIV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "consentd/buf.h"
+#include "consentd/category.h"
+#include "consentd/fault.h"
+#include "consentd/rules.h"
+
+#define CTL_CONFIG_DEFAULT "/etc/consentd/consentd.json"
+#define CTL_ANSWER_MAX     (16u << 20) /* bytes of one answer of the admin */
+
+/* What the shell gets. */
+enum ctl_exit {
+    CTL_OK = 0,
+    CTL_FAILED = 1, /* the thing asked about is not as it should be, or was refused */
+    CTL_USAGE = 2,  /* the command line is wrong */
+};
+
+/* The command line behind the command's words. */
+struct ctl_args {
+    int argc;
+    char **argv;
+    const char *config; /* from -c before the command, or the default */
+};
+
+struct ctl_command {
+    const char *words;   /* "rules match" */
+    const char *options; /* as --help shows them */
+    const char *doc;     /* one line */
+    int (*run)(struct ctl_args *args);
+};
+
+/* One option that a command takes. */
+struct ctl_option {
+    const char *name;   /* "--rules", or "" for a word without dashes (in order) */
+    const char **value; /* set to the word that follows; NULL for a flag */
+    bool *flag;         /* set to true; NULL for an option with a value */
+};
+
+/* Reads all of args; false, with a message on stderr, for what is not among them. */
+MUST_USE bool ctl_options(const struct ctl_args *args, const struct ctl_option *options,
+                          size_t cnt);
+
+/* "consentctl: <formatted>" on stderr; returns CTL_FAILED. */
+int ctl_fail(const char *fmt, ...) PRINTF_LIKE(1, 2);
+
+/*
+ * Compiles all sets of dir/sets for one site with these hosts. dir NULL: the folder that the
+ * configuration names, else the installed one. NULL with the reason.
+ */
+MUST_USE struct rules *ctl_load_rules(const struct ctl_args *args, const char *dir,
+                                      const char *const *hosts, size_t host_cnt, struct fault *f);
+
+/* The folder that dir NULL stands for above. Heap. */
+MUST_USE char *ctl_rules_folder(const struct ctl_args *args, const char *dir);
+
+/*
+ * One request to the admin's socket (that of the configuration). status_out gets the answer's
+ * status, out its body. False with the reason when there is no answer.
+ */
+MUST_USE bool ctl_request(const struct ctl_args *args, const char *method, const char *target,
+                          struct str body, unsigned *status_out, struct buf *out, struct fault *f);
+
+/* The commands; a file per group. */
+int cmd_rules_check(struct ctl_args *args);
+int cmd_rules_test(struct ctl_args *args);
+int cmd_rules_match(struct ctl_args *args);
+int cmd_rules_list(struct ctl_args *args);
+int cmd_rules_set(struct ctl_args *args);
+int cmd_rules_history(struct ctl_args *args);
+int cmd_rules_rollback(struct ctl_args *args);
+int cmd_config_check(struct ctl_args *args);
+int cmd_config_reference(struct ctl_args *args);
+int cmd_keys_init(struct ctl_args *args);
+int cmd_keys_list(struct ctl_args *args);
+int cmd_filter(struct ctl_args *args);
+int cmd_audit_query(struct ctl_args *args);
+int cmd_audit_get(struct ctl_args *args);
+int cmd_ledger_status(struct ctl_args *args);
+
+#endif

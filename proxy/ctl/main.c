@@ -1,0 +1,167 @@
+/*
+ * main.c - consentctl: finds the command and runs it.
+ *
+ *   consentctl [-c FILE] WORDS… [OPTIONS…]
+ *
+ * Exit status: 0 done, 1 refused or not as it should be, 2 the command line is wrong.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "consentd/str.h"
+#include "ctl_priv.h"
+
+static const struct ctl_command commands[] = {
+    {"rules list", "[--json]", "every rule set with its mode", cmd_rules_list},
+    {"rules set", "NAME enforce|report|off|config [--site NAME]", "switch a rule set, live",
+     cmd_rules_set},
+    {"rules history", "[--json]", "who switched what, when and from where", cmd_rules_history},
+    {"rules rollback", "REVISION", "restore the modes of an earlier revision", cmd_rules_rollback},
+    {"rules check", "[--rules DIR]", "read all rule sets; contradictions are errors",
+     cmd_rules_check},
+    {"rules test", "[--rules DIR]", "try the examples of DIR/tests", cmd_rules_test},
+    {"rules match", "--cookie NAME | --url URL | --inline FILE [--rules DIR] [--consent LIST]",
+     "which rule matches, and why", cmd_rules_match},
+    {"config check", "", "read the configuration", cmd_config_check},
+    {"config reference", "", "every key with type, range, default and meaning",
+     cmd_config_reference},
+    {"keys init", "FILE", "make a key file; an existing one is left alone", cmd_keys_init},
+    {"keys list", "FILE", "the keys of a file, without their bytes", cmd_keys_list},
+    {"audit query",
+     "[--from T] [--to T] [--act A] [--purpose P] [--granted yes|no] [--sub S] [--pe N]\n"
+     "      [--doc D] [--lang L] [--jur J] [--host H] [--gpc yes|no] [--kind event|operator]\n"
+     "      [--order newest|oldest] [--limit N] [--cursor C] [-o table|jsonl|csv] [--journal]",
+     "who consented to what, when, to which text; from Redis or the journal", cmd_audit_query},
+    {"audit get", "NODE:LEAF [-o table|jsonl|csv] [--journal]", "one record", cmd_audit_get},
+    {"ledger status", "", "what the journal and Redis hold", cmd_ledger_status},
+    {"filter", "--rules DIR --consent LIST --url URL [--chunk N] [--no-banner] [--report]",
+     "HTML on stdin, rewritten on stdout, by the proxy's own engine", cmd_filter},
+};
+
+static void print_usage(FILE *to)
+{
+    fprintf(to, "consentctl " CONSENTD_VERSION ": operates consentd and reads its ledger.\n\n"
+                "usage: consentctl [-c FILE] COMMAND [OPTIONS]\n\n");
+    for (size_t i = 0; i < COUNT_OF(commands); i++)
+        fprintf(to, "  %s %s\n      %s\n", commands[i].words, commands[i].options, commands[i].doc);
+    fprintf(to,
+            "\n-c FILE: the configuration, " CTL_CONFIG_DEFAULT " by default.\n"
+            "COMMAND --help: its options. Exit status: 0 done, 1 refused or failed, 2 usage.\n");
+}
+
+static void print_command(const struct ctl_command *c)
+{
+    printf("usage: consentctl %s %s\n%s.\n", c->words, c->options, c->doc);
+}
+
+/* How many of argv the command's words take; 0 when they are others. */
+static int words_match(const char *words, int argc, char **argv)
+{
+    struct str rest = str_c(words), word;
+    int cnt = 0;
+
+    while (str_cut(&rest, ' ', &word)) {
+        if (cnt >= argc || !str_eq_c(word, argv[cnt]))
+            return 0;
+        cnt++;
+    }
+    return cnt;
+}
+
+static int fail_unknown(const char *word)
+{
+    const char *names[COUNT_OF(commands)];
+    const char *near;
+
+    for (size_t i = 0; i < COUNT_OF(commands); i++)
+        names[i] = commands[i].words;
+    near = str_nearest(str_c(word), names, COUNT_OF(commands));
+    fprintf(stderr, "consentctl: no command \"%s\"%s%s%s; see consentctl --help\n", word,
+            near != NULL ? ", did you mean \"" : "", near != NULL ? near : "",
+            near != NULL ? "\"" : "");
+    return CTL_USAGE;
+}
+
+static int run(struct ctl_args *args)
+{
+    for (size_t i = 0; i < COUNT_OF(commands); i++) {
+        int cnt = words_match(commands[i].words, args->argc, args->argv);
+
+        if (cnt == 0)
+            continue;
+        args->argc -= cnt;
+        args->argv += cnt;
+        if (args->argc > 0 && strcmp(args->argv[0], "--help") == 0) {
+            print_command(&commands[i]);
+            return CTL_OK;
+        }
+        return commands[i].run(args);
+    }
+    return fail_unknown(args->argv[0]);
+}
+
+bool ctl_options(const struct ctl_args *args, const struct ctl_option *options, size_t cnt)
+{
+    size_t word = 0; /* words without dashes so far */
+
+    for (int i = 0; i < args->argc; i++) {
+        bool dashed = args->argv[i][0] == '-' && args->argv[i][1] != '\0';
+        size_t at = 0, seen = 0;
+
+        while (at < cnt && (dashed ? strcmp(options[at].name, args->argv[i]) != 0
+                                   : options[at].name[0] != '\0' || seen++ < word))
+            at++;
+        if (at == cnt) {
+            fprintf(stderr, "consentctl: \"%s\" is not expected here; see --help\n", args->argv[i]);
+            return false;
+        }
+        if (options[at].flag != NULL) {
+            *options[at].flag = true;
+            continue;
+        }
+        if (dashed && ++i == args->argc) {
+            fprintf(stderr, "consentctl: %s needs a value\n", args->argv[i - 1]);
+            return false;
+        }
+        word += dashed ? 0 : 1;
+        *options[at].value = args->argv[i];
+    }
+    return true;
+}
+
+int ctl_fail(const char *fmt, ...)
+{
+    va_list args;
+
+    fputs("consentctl: ", stderr);
+    va_start(args, fmt);
+    vfprintf(stderr, fmt, args);
+    va_end(args);
+    fputc('\n', stderr);
+    return CTL_FAILED;
+}
+
+int main(int argc, char **argv)
+{
+    struct ctl_args args = {.argc = argc - 1, .argv = argv + 1, .config = CTL_CONFIG_DEFAULT};
+
+    if (args.argc >= 2 && (strcmp(args.argv[0], "-c") == 0)) {
+        args.config = args.argv[1];
+        args.argc -= 2;
+        args.argv += 2;
+    }
+    if (args.argc == 0) {
+        print_usage(stderr);
+        return CTL_USAGE;
+    }
+    if (strcmp(args.argv[0], "--help") == 0 || strcmp(args.argv[0], "help") == 0) {
+        print_usage(stdout);
+        return CTL_OK;
+    }
+    if (strcmp(args.argv[0], "--version") == 0) {
+        puts("consentctl " CONSENTD_VERSION);
+        return CTL_OK;
+    }
+    return run(&args);
+}
