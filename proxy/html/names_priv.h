@@ -232,7 +232,13 @@ static inline enum html_element element_lookup(struct str name, uint32_t hash)
 
     if (id == ELEM_OTHER || element_rows[id].len != name.len)
         return ELEM_OTHER;
-    return str_eq_fold(name, str_make(element_rows[id].name, name.len)) ? id : ELEM_OTHER;
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.ptr[i];
+
+        if ((c >= 'A' && c <= 'Z' ? c | 0x20 : c) != element_rows[id].name[i])
+            return ELEM_OTHER;
+    }
+    return id;
 }
 
 /* The attribute of this name. */

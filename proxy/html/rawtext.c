@@ -97,7 +97,7 @@ static size_t run_less(struct tokenizer *tok, const uint8_t *w, size_t i)
         tok->state = ST_SCRIPT_BANG;
         return i + 1;
     }
-    if (tok->escape == 1 && ascii_is_alpha((char)w[i])) {
+    if (tok->escape == 1 && tok_is_alpha(w[i])) {
         tok->state = ST_SCRIPT_WORD;
         return i;
     }
@@ -164,7 +164,7 @@ size_t rawtext_run(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len
     case ST_RAW_LESS:
         return run_less(tok, w, i);
     case ST_RAW_END_OPEN:
-        if (!ascii_is_alpha((char)w[i]))
+        if (!tok_is_alpha(w[i]))
             return back_to_text(tok, i);
         tok->state = ST_RAW_END_NAME;
         return i;

@@ -61,28 +61,51 @@ static bool is_suspect(uint8_t a, uint8_t b)
     }
 }
 
-static size_t begin_attr(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
+static void begin_attr(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
 {
     tok->attr = position(tok, i);
     if (i + 1 == len || is_suspect(w[i], w[i + 1]))
         tok->suspect = true;
     tok->state = ST_ATTR_NAME;
-    return i + 1; /* also "=": 13.2.5.32 takes it as the first byte of a name */
 }
 
+static bool ends_attr_name(uint8_t c)
+{
+    return c <= '>' && (c == '=' || c == '>' || c == '/' || tok_is_space(c));
+}
+
+/*
+ * .32, with the common attribute (name="value") taken in one go: the other states are for
+ * what is written otherwise, and for what the window cuts.
+ */
 static size_t st_attr_before(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
 {
-    while (i < len && tok_is_space(w[i]))
-        i++;
-    if (i == len)
-        return i;
-    if (w[i] == '>')
-        return finish_tag(tok, i + 1);
-    if (w[i] == '/') {
-        tok->state = ST_SELF_CLOSING;
-        return i + 1;
+    for (;;) {
+        const uint8_t *quote;
+
+        while (i < len && tok_is_space(w[i]))
+            i++;
+        if (i == len)
+            return i;
+        if (w[i] == '>')
+            return finish_tag(tok, i + 1);
+        if (w[i] == '/') {
+            tok->state = ST_SELF_CLOSING;
+            return i + 1;
+        }
+        begin_attr(tok, w, i++, len); /* "=" too: 13.2.5.32 begins a name with it */
+        while (i < len && !ends_attr_name(w[i]))
+            i++;
+        if (i + 1 >= len || w[i] != '=' || (w[i + 1] != '"' && w[i + 1] != '\''))
+            return i;
+        quote = memchr(w + i + 2, w[i + 1], len - i - 2);
+        if (quote == NULL) {
+            tok->state = w[i + 1] == '"' ? ST_VALUE_DOUBLE : ST_VALUE_SINGLE;
+            return len;
+        }
+        tok->state = ST_ATTR_BEFORE;
+        i = (size_t)(quote - w) + 1;
     }
-    return begin_attr(tok, w, i, len);
 }
 
 static size_t st_attr_name(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
@@ -168,6 +191,19 @@ static size_t st_self_closing(struct tokenizer *tok, const uint8_t *w, size_t i,
     return i;
 }
 
+/* The name is complete in the window or in what the caller kept: look it up late. */
+static void resolve_name(struct tokenizer *tok, const uint8_t *w)
+{
+    size_t from = (size_t)(tok->start - tok->pos) + (tok->is_end ? 2 : 1);
+    size_t end = (size_t)(tok->name_end - tok->pos);
+
+    if (tok->start < tok->pos) { /* a name longer than what was kept: none that is known */
+        tok->elem = ELEM_OTHER;
+        return;
+    }
+    tok->elem = (uint8_t)element_lookup(str_make(w + from, end - from), tok->hash);
+}
+
 static size_t st_tag_name(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
 {
     uint32_t hash = tok->hash;
@@ -179,7 +215,8 @@ static size_t st_tag_name(struct tokenizer *tok, const uint8_t *w, size_t i, siz
         return i;
     tok->name_end = position(tok, i);
     tok->state = ST_ATTR_BEFORE;
-    return i;
+    resolve_name(tok, w);
+    return st_attr_before(tok, w, i, len);
 }
 
 static void begin_tag(struct tokenizer *tok, bool is_end)
@@ -197,7 +234,7 @@ static void begin_tag(struct tokenizer *tok, bool is_end)
 static size_t st_tag_open(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
 {
     (void)len;
-    if (ascii_is_alpha((char)w[i])) {
+    if (tok_is_alpha(w[i])) {
         begin_tag(tok, false);
         return i;
     }
@@ -213,7 +250,7 @@ static size_t st_tag_open(struct tokenizer *tok, const uint8_t *w, size_t i, siz
 static size_t st_end_tag_open(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
 {
     (void)len;
-    if (ascii_is_alpha((char)w[i])) {
+    if (tok_is_alpha(w[i])) {
         begin_tag(tok, true);
         return i;
     }
@@ -328,6 +365,14 @@ static size_t st_text(struct tokenizer *tok, const uint8_t *w, size_t i, size_t 
     i = (size_t)(lt - w);
     tok->start = position(tok, i);
     tok->state = ST_TAG_OPEN;
+    if (i + 2 < len) { /* the states .6 and .7 for what is nearly always there */
+        if (tok_is_alpha(w[i + 1])) {
+            begin_tag(tok, false);
+        } else if (w[i + 1] == '/' && tok_is_alpha(w[i + 2])) {
+            begin_tag(tok, true);
+            return i + 2;
+        }
+    }
     return i + 1;
 }
 
@@ -367,19 +412,6 @@ void tokenizer_init(struct tokenizer *tok)
     *tok = (struct tokenizer){0};
 }
 
-/* The name is complete in the window or in what the caller kept: look it up late. */
-static void resolve_name(struct tokenizer *tok, const uint8_t *w)
-{
-    size_t from = (size_t)(tok->start - tok->pos) + (tok->is_end ? 2 : 1);
-    size_t end = (size_t)(tok->name_end - tok->pos);
-
-    if (tok->start < tok->pos) { /* a name longer than what was kept: none that is known */
-        tok->elem = ELEM_OTHER;
-        return;
-    }
-    tok->elem = (uint8_t)element_lookup(str_make(w + from, end - from), tok->hash);
-}
-
 /* Where the state function must stop so that a long tag is noticed at the same byte always. */
 static size_t tag_stop(const struct tokenizer *tok, size_t len)
 {
@@ -398,7 +430,6 @@ size_t tokenizer_run(struct tokenizer *tok, const uint8_t *window, size_t from, 
     tok->event = TOK_MORE;
     tok->pos -= from; /* during the run: the position of window[0] */
     while (i < len && tok->event == TOK_MORE) {
-        uint8_t was = tok->state;
 
         size_t stop = tag_stop(tok, len);
 
@@ -407,9 +438,7 @@ size_t tokenizer_run(struct tokenizer *tok, const uint8_t *window, size_t from, 
             tok->event = TOK_LONG;
             break;
         }
-        i = states[was](tok, window, i, stop);
-        if (was == ST_TAG_NAME && tok->state == ST_ATTR_BEFORE && tok->text == TOK_DATA)
-            resolve_name(tok, window);
+        i = states[tok->state](tok, window, i, stop);
     }
     tok->pos += i;
     return i;

@@ -44,6 +44,11 @@ static inline bool tok_is_space(uint8_t c)
     return c == ' ' || c == '\n' || c == '\t' || c == '\r' || c == '\f';
 }
 
+static inline bool tok_is_alpha(uint8_t c)
+{
+    return (uint8_t)((c | 0x20) - 'a') < 26;
+}
+
 /* Texts other than data; index where it stopped. */
 size_t rawtext_run(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len);
 

@@ -144,6 +144,8 @@ enum html_action value_url(struct rewriter *rw, const struct judged *j, struct s
                            .base_alt = buf_str(&rw->base_alt),
                            .scripting_off = rw->hidden[HIDDEN_SCRIPTING].len > 0};
 
+    if (trim_url(text).len > 0 && trim_url(text).ptr[0] == '#')
+        return HTML_KEEP; /* a part of this page */
     if (has_scheme(text, "javascript:", &rest)) {
         if (use == HTML_USE_FRAME || use == HTML_USE_OBJECT || use == HTML_USE_FORM)
             return judge_inline(rw, rest, HTML_SCRIPT_URL, element, attr_rows[attr]);
