@@ -91,7 +91,8 @@ TABLE(LOGS, config);
 
 #define LEDGER(...) ROW(config_ledger, __VA_ARGS__)
 static const struct config_key LEDGERS[] = {
-    LEDGER("journal", journal, PLAIN(KEY_PATH, NULL, "Folder of the consent journal.")),
+    LEDGER("journal", journal,
+           PLAIN(KEY_PATH, "", "Folder of the consent journal; unset: journal in state_dir.")),
     LEDGER("journal_retention", journal_retention_ms,
            RANGE(KEY_DURATION, 0, 3650 * DAY, "7d", "Segments stay so long after Redis has them.")),
     LEDGER("segment_size", segment_size,
@@ -173,7 +174,7 @@ static const struct config_key ROOT[] = {
     TOP("limits", limits, OBJECT(LIMITS_TABLE, NO_EXTRA, "What one peer may ask of us.")),
     TOP("listen", listens,
         LIST(config, KEY_OBJECTS, &LISTEN_TABLE, listen_cnt, 1, 64, "Listening sockets.")),
-    TOP("ledger", ledger, OBJECT(LEDGERS_TABLE, NO_EXTRA, "Where consent is recorded. Required.")),
+    TOP("ledger", ledger, OBJECT(LEDGERS_TABLE, NO_EXTRA, "Where consent is recorded.")),
     TOP("admin", admin, OBJECT(ADMIN_TABLE, NO_EXTRA, "The operators' interface.")),
     TOP("sites", sites, LIST(config, KEY_OBJECTS, &SITES_TABLE, site_cnt, 1, 256, "The sites.")),
 };

@@ -224,6 +224,21 @@ static bool hold_low_descriptors(void)
     return true;
 }
 
+static void master_free(struct master *m)
+{
+    for (unsigned i = 0; i < m->seat_cnt; i++)
+        timer_clear(&m->seats[i].respawn);
+    for (size_t i = 0; i < m->listen_cnt; i++) {
+        close(m->listens[i].fd);
+        free(m->listens[i].address);
+    }
+    free(m->listens);
+    free(m->rules_text);
+    material_free(m->material);
+    loop_free(m->loop);
+    free(m);
+}
+
 int master_main(const char *config_path)
 {
     struct master *m = mem_new(struct master);
@@ -236,6 +251,7 @@ int master_main(const char *config_path)
     m->loop = loop_new();
     if (!hold_low_descriptors() || !start(m, &why)) {
         log_error("start.refused", "reason=\"%s\"", why.text);
+        master_free(m);
         return 1;
     }
     log_set_level(m->material->config->log_level);
@@ -244,5 +260,6 @@ int master_main(const char *config_path)
     seats_fill(m);
     int result = loop_run(m->loop);
     log_info("master.stopped", "");
+    master_free(m);
     return result == 0 ? 0 : 1;
 }
