@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "consentd/arena.h"
-#include "consentd/filter_html.h"
+#include "consentd/html_engine.h"
 #include "consentd/json.h"
 #include "consentd/mem.h"
 #include "ctl_priv.h"
@@ -87,7 +87,6 @@ static int filter(struct filter_run *run, const struct html_engine_setup *setup,
     html_engine_free(engine);
     buf_free(&run->report);
     return ok ? CTL_OK : ctl_fail("the page could not be rewritten to its end");
-    return CTL_USAGE;
 }
 
 struct filter_args {
@@ -150,6 +149,7 @@ int cmd_filter(struct ctl_args *args)
         return CTL_USAGE;
     if (a.url == NULL) {
         ctl_fail("filter needs --url, the address of the page");
+        return CTL_USAGE;
     }
     if (a.chunk != NULL && (!str_to_u64(str_c(a.chunk), CHUNK_MAX, &chunk) || chunk == 0)) {
         ctl_fail("--chunk: expected 1 to %u bytes", CHUNK_MAX);

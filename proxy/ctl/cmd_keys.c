@@ -24,8 +24,7 @@ int cmd_keys_init(struct ctl_args *args)
         return CTL_USAGE;
     }
     if (access(path, F_OK) == 0)
-        return return ctl_fail(CTL_USAGE,
-                               "%s is there already; its keys are what all tokens hang on", path);
+        return ctl_fail("%s is there already; its keys are what all tokens hang on", path);
     buf_init(&text, KEYRING_TEXT_MAX);
     ok = keyring_generate(&text) && file_write_atomic(path, text.data, text.len, 0600, &f);
     if (text.data != NULL)
@@ -49,6 +48,7 @@ int cmd_keys_list(struct ctl_args *args)
         return CTL_USAGE;
     if (path == NULL) {
         ctl_fail("keys list needs the name of the file");
+        return CTL_USAGE;
     }
     buf_init(&text, KEYRING_TEXT_MAX);
     if (file_read(path, KEYRING_TEXT_MAX, &text, &f))

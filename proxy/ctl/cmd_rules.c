@@ -27,7 +27,6 @@ int cmd_rules_check(struct ctl_args *args)
     rules = ctl_load_rules(args, dir, NULL, 0, &f);
     if (rules == NULL)
         return ctl_fail("%s", f.text);
-    return CTL_USAGE;
     rules_stats(rules, &stats);
     printf("%zu rule sets: %zu cookies, %zu addresses, %zu signatures, %zu patterns; all fine\n",
            stats.sets, stats.cookies, stats.urls, stats.inlines, stats.patterns);
@@ -145,8 +144,7 @@ static int answer(const struct rules *rules, const struct decider *d, const stru
     if (q->cookie != NULL)
         v = decide_cookie(d, str_c(q->cookie));
     else if (q->url != NULL && !ask_url(d, q->url, &v))
-        return ctl_fail(CTL_FAILED,
-                        "\"%s\" is neither a complete URL nor a path that begins with /", q->url);
+        return ctl_fail("\"%s\" is neither a complete URL nor a path that begins with /", q->url);
     else if (q->file != NULL && !ask_file(d, q->file, &v, &f))
         return ctl_fail("%s", f.text);
     print_verdict(rules, &v);
@@ -172,6 +170,7 @@ int cmd_rules_match(struct ctl_args *args)
         return CTL_USAGE;
     if ((q.cookie != NULL) + (q.url != NULL) + (q.file != NULL) != 1) {
         ctl_fail("rules match needs one of --cookie, --url and --inline");
+        return CTL_USAGE;
     }
     rules = ctl_load_rules(args, dir, NULL, 0, &f);
     if (rules == NULL)
