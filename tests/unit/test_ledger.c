@@ -1,0 +1,404 @@
+/*
+ * test_ledger.c - the engine: sequence, repetitions, restarts, a full disk; the wire format;
+ * queries over the journal page by page.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <sys/resource.h>
+
+#include "consentd/clock.h"
+#include "consentd/journal.h"
+#include "consentd/keks.h"
+#include "consentd/ledger.h"
+#include "consentd/loop.h"
+#include "consentd/mem.h"
+#include "consentd/query.h"
+#include "ledger_fixture.h"
+
+#define MAX_ACKS 1000
+
+struct bench {
+    char dir[64], journal[80], keks[80];
+    struct loop *loop;
+    struct ledger *ledger;
+    struct ledger_ack acks[MAX_ACKS];
+    unsigned ack_cnt;
+};
+
+static const uint8_t idx_key[32] = {0x33};
+
+static void on_ack(void *owner, uint64_t peer, const struct ledger_ack *ack)
+{
+    struct bench *b = owner;
+
+    assert_int_equal(peer, 7);
+    assert_true(b->ack_cnt < MAX_ACKS);
+    b->acks[b->ack_cnt++] = *ack;
+}
+
+static void start(struct bench *b)
+{
+    static const struct ledger_ops ops = {.on_ack = on_ack};
+    const struct ledger_config cfg = {.journal_dir = b->journal,
+                                      .keks_path = b->keks,
+                                      .site = "www.example.org",
+                                      .node = 1,
+                                      .segment_size = JOURNAL_SEGMENT_MIN,
+                                      .idx_key = idx_key};
+    struct fault f = {{0}};
+
+    b->loop = loop_new();
+    b->ledger = ledger_new(b->loop, &cfg, &ops, b, &f);
+    if (b->ledger == NULL)
+        print_error("%s\n", f.text);
+    assert_non_null(b->ledger);
+}
+
+static void stop(struct bench *b)
+{
+    ledger_free(b->ledger);
+    loop_poll(b->loop);
+    loop_free(b->loop);
+}
+
+static void setup(struct bench *b)
+{
+    memset(b, 0, sizeof(*b));
+    fixture_dir(b->dir);
+    (void)snprintf(b->journal, sizeof(b->journal), "%s/journal", b->dir);
+    (void)snprintf(b->keks, sizeof(b->keks), "%s/keks.json", b->dir);
+    start(b);
+}
+
+static void teardown(struct bench *b)
+{
+    stop(b);
+    fixture_remove(b->dir);
+}
+
+/* Runs the loop until so many acks are there, at most two seconds. */
+static void wait_acks(struct bench *b, unsigned cnt)
+{
+    uint64_t until = clock_mono_ms() + 2000;
+
+    while (b->ack_cnt < cnt && clock_mono_ms() < until)
+        loop_poll(b->loop);
+    assert_int_equal(b->ack_cnt, cnt);
+}
+
+static struct ledger_event_msg message(uint8_t n)
+{
+    struct ledger_event_msg msg = {.req_id = n, .event = fixture_event()};
+
+    msg.flags = LEDGER_EVENT_NEW_SUBJECT;
+    memcpy(msg.names, fixture_names, sizeof(msg.names));
+    msg.event.eid[0] = n;
+    return msg;
+}
+
+static void give(struct bench *b, const struct ledger_event_msg *msg)
+{
+    uint8_t out[LEDGER_EVENT_MSG_MAX];
+    size_t len = ledger_event_encode(msg, out, sizeof(out));
+
+    assert_true(len > 0);
+    ledger_event(b->ledger, 7, str_make(out, len));
+}
+
+static const struct ledger_ack *give_one(struct bench *b, const struct ledger_event_msg *msg)
+{
+    unsigned before = b->ack_cnt;
+
+    give(b, msg);
+    wait_acks(b, before + 1);
+    return &b->acks[before];
+}
+
+static void test_message_round_trip(void **state)
+{
+    struct ledger_event_msg msg = message(3), back;
+    uint8_t out[LEDGER_EVENT_MSG_MAX];
+    size_t len = ledger_event_encode(&msg, out, sizeof(out));
+
+    UNUSED(state);
+    assert_true(ledger_event_decode(str_make(out, len), &back));
+    assert_memory_equal(back.event.eid, msg.event.eid, 16);
+    assert_int_equal(back.event.prev_leaf, msg.event.prev_leaf);
+    assert_true(str_eq(back.event.host, msg.event.host));
+    assert_string_equal(back.names[1], "analytics");
+    assert_null(back.names[3]);
+    for (size_t cut = 0; cut < len; cut++)
+        assert_false(ledger_event_decode(str_make(out, cut), &back));
+    out[len] = 'x';
+    assert_false(ledger_event_decode(str_make(out, len + 1), &back));
+}
+
+static void test_leaves_are_consecutive(void **state)
+{
+    struct bench b;
+
+    UNUSED(state);
+    setup(&b);
+    for (unsigned i = 0; i < 200; i++) {
+        struct ledger_event_msg msg = message((uint8_t)i);
+
+        give(&b, &msg);
+    }
+    wait_acks(&b, 200);
+    for (unsigned i = 0; i < 200; i++) {
+        assert_int_equal(b.acks[i].status, LEDGER_RECORDED);
+        assert_int_equal(b.acks[i].req_id, i);
+        assert_int_equal(b.acks[i].leaf, i);
+        assert_int_equal(b.acks[i].node, 1);
+    }
+    teardown(&b);
+}
+
+static void test_repetition_gets_the_first_answer(void **state)
+{
+    struct ledger_event_msg msg = message(1);
+    struct ledger_ack first;
+    const struct ledger_ack *again;
+    struct bench b;
+
+    UNUSED(state);
+    setup(&b);
+    give(&b, &msg);
+    msg.req_id = 2; /* the same in the same batch, with another subject drawn */
+    memset(msg.event.subject, 9, 16);
+    give(&b, &msg);
+    wait_acks(&b, 2);
+    first = b.acks[0];
+    assert_int_equal(b.acks[1].leaf, first.leaf);
+    assert_int_equal(b.acks[1].duplicate, 1);
+    assert_memory_equal(b.acks[1].subject, first.subject, 16);
+    again = give_one(&b, &msg);
+    assert_int_equal(again->leaf, first.leaf);
+    assert_int_equal(again->ts_ms, first.ts_ms);
+    assert_int_equal(again->grants, first.grants);
+    stop(&b);
+    start(&b); /* and after a restart */
+    again = give_one(&b, &msg);
+    assert_int_equal(again->duplicate, 1);
+    assert_int_equal(again->leaf, first.leaf);
+    assert_int_equal(again->ts_ms, first.ts_ms);
+    assert_int_equal(again->expires_s, first.expires_s);
+    assert_memory_equal(again->subject, first.subject, 16);
+    teardown(&b);
+}
+
+static void test_other_choice_or_subject_is_a_new_record(void **state)
+{
+    struct ledger_event_msg msg = message(1);
+    struct bench b;
+
+    UNUSED(state);
+    setup(&b);
+    assert_int_equal(give_one(&b, &msg)->leaf, 0);
+    msg.event.grant = 1;
+    msg.event.deny = 6;
+    assert_int_equal(give_one(&b, &msg)->leaf, 1);
+    msg.flags = 0; /* a token names the subject: another visitor's eid opens nothing */
+    memset(msg.event.subject, 9, 16);
+    assert_int_equal(give_one(&b, &msg)->leaf, 2);
+    teardown(&b);
+}
+
+static void test_invalid_is_refused(void **state)
+{
+    struct ledger_event_msg msg = message(1);
+    struct bench b;
+
+    UNUSED(state);
+    setup(&b);
+    ledger_event(b.ledger, 7, STR("short"));
+    wait_acks(&b, 1);
+    assert_int_equal(b.acks[0].status, LEDGER_REFUSED);
+    msg.event.act = CONSENT_ACT_NONE;
+    assert_int_equal(give_one(&b, &msg)->status, LEDGER_REFUSED);
+    teardown(&b);
+}
+
+static void test_operator_record_takes_a_leaf(void **state)
+{
+    struct ledger_event_msg msg = message(1);
+    uint8_t out[LEDGER_OPLOG_MSG_MAX];
+    struct bench b;
+    size_t len;
+
+    UNUSED(state);
+    setup(&b);
+    assert_int_equal(give_one(&b, &msg)->leaf, 0);
+    len = ledger_oplog_encode(5, STR("{\"who\":\"root\", \"did\":\"x\"}"), out, sizeof(out));
+    ledger_oplog(b.ledger, 7, str_make(out, len));
+    wait_acks(&b, 2);
+    assert_int_equal(b.acks[1].status, LEDGER_RECORDED);
+    assert_int_equal(b.acks[1].req_id, 5);
+    assert_int_equal(b.acks[1].leaf, 1);
+    len = ledger_oplog_encode(6, STR("[1]"), out, sizeof(out));
+    ledger_oplog(b.ledger, 7, str_make(out, len));
+    wait_acks(&b, 3);
+    assert_int_equal(b.acks[2].status, LEDGER_REFUSED);
+    teardown(&b);
+}
+
+static void test_full_disk_refuses_grants_and_holds_narrowings(void **state)
+{
+    struct rlimit before, low = {4096, 0};
+    struct ledger_event_msg msg;
+    struct ledger_status st;
+    struct bench b;
+    uint64_t until;
+
+    UNUSED(state);
+    setup(&b);
+    for (uint8_t i = 0; i < 20; i++) {
+        msg = message(i);
+        assert_int_equal(give_one(&b, &msg)->status, LEDGER_RECORDED);
+    }
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    low.rlim_max = before.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
+    msg = message(100);
+    assert_int_equal(give_one(&b, &msg)->status, LEDGER_UNAVAILABLE);
+    msg = message(101);
+    msg.flags |= LEDGER_EVENT_NARROWS;
+    assert_int_equal(give_one(&b, &msg)->status, LEDGER_DEFERRED);
+    assert_int_equal(give_one(&b, &(struct ledger_event_msg){.req_id = 1})->status, LEDGER_REFUSED);
+    ledger_status_get(b.ledger, &st);
+    assert_int_equal(st.held, 1);
+    assert_int_equal(st.failed, 1);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    until = clock_mono_ms() + 4000;
+    do { /* the tick finds space again and journals what was held */
+        loop_poll(b.loop);
+        ledger_status_get(b.ledger, &st);
+    } while (st.held > 0 && clock_mono_ms() < until);
+    assert_int_equal(st.held, 0);
+    assert_int_equal(st.next_leaf, 21);
+    msg = message(100);
+    assert_int_equal(give_one(&b, &msg)->leaf, 21);
+    msg = message(101); /* the held one is known by its eid */
+    assert_int_equal(give_one(&b, &msg)->leaf, 20);
+    teardown(&b);
+}
+
+/* --- queries ----------------------------------------------------------------------------- */
+
+struct pages {
+    uint64_t leaves[MAX_ACKS];
+    unsigned cnt;
+};
+
+static bool on_row(void *arg, const struct query_row *row)
+{
+    struct pages *p = arg;
+
+    assert_int_equal(row->status, QUERY_ROW_OK);
+    p->leaves[p->cnt++] = row->leaf;
+    return true;
+}
+
+static unsigned ask(struct bench *b, struct query_spec spec, struct pages *p)
+{
+    struct fault f;
+    struct keks *keks = keks_open(b->keks, false, &f);
+    const struct query_log log = {
+        .site = "www.example.org", .node = 1, .keks = keks, .idx_key = idx_key};
+    char cursor[QUERY_CURSOR_LEN + 1] = "";
+    struct query_end end;
+    unsigned pages = 0;
+
+    p->cnt = 0;
+    do {
+        spec.cursor = str_c(cursor);
+        query_journal(b->journal, &log, &spec, on_row, p, &end);
+        if (!end.ok)
+            print_error("%s\n", end.fault.text);
+        assert_true(end.ok);
+        memcpy(cursor, end.cursor, sizeof(cursor));
+        pages++;
+    } while (end.more);
+    if (pages > 1) { /* a cursor serves its own question only */
+        spec.cursor = str_c(cursor);
+        spec.gpc = QUERY_YES;
+        query_journal(b->journal, &log, &spec, on_row, p, &end);
+        assert_true(cursor[0] == '\0' || !end.ok);
+    }
+    keks_free(keks);
+    return pages;
+}
+
+static void test_query_pages_and_filters(void **state)
+{
+    static struct pages p;
+    struct query_spec spec = {.limit = 7};
+    struct ledger_event_msg msg;
+    struct bench b;
+
+    UNUSED(state);
+    setup(&b);
+    for (unsigned i = 0; i < 250; i++) {
+        msg = message((uint8_t)i);
+        if (i % 10 == 0) {
+            msg.event.act = CONSENT_REJECT_ALL;
+            msg.event.grant = 1;
+            msg.event.deny = 6;
+        }
+        msg.event.subject[0] = (uint8_t)(i % 50);
+        give(&b, &msg);
+    }
+    wait_acks(&b, 250);
+    assert_int_equal(ask(&b, spec, &p), 36);
+    assert_int_equal(p.cnt, 250);
+    for (unsigned i = 0; i < 250; i++)
+        assert_int_equal(p.leaves[i], 249 - i);
+    spec.oldest_first = true;
+    (void)ask(&b, spec, &p);
+    for (unsigned i = 0; i < 250; i++)
+        assert_int_equal(p.leaves[i], i);
+    spec.act = CONSENT_REJECT_ALL;
+    (void)ask(&b, spec, &p);
+    assert_int_equal(p.cnt, 25);
+    spec.act = CONSENT_ACT_NONE;
+    spec.purpose = STR("analytics");
+    spec.granted = QUERY_YES;
+    (void)ask(&b, spec, &p);
+    assert_int_equal(p.cnt, 225);
+    spec.granted = QUERY_NO;
+    (void)ask(&b, spec, &p);
+    assert_int_equal(p.cnt, 25);
+    spec = (struct query_spec){.has_subject = true};
+    msg = message(0);
+    memcpy(spec.subject, msg.event.subject, 16);
+    spec.subject[0] = 3;
+    (void)ask(&b, spec, &p);
+    assert_int_equal(p.cnt, 5);
+    spec = (struct query_spec){.has_epoch = true, .epoch = 8};
+    (void)ask(&b, spec, &p);
+    assert_int_equal(p.cnt, 0);
+    spec = (struct query_spec){.to_ms = b.acks[0].ts_ms};
+    (void)ask(&b, spec, &p);
+    assert_int_equal(p.cnt, 0);
+    teardown(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_message_round_trip),
+        cmocka_unit_test(test_leaves_are_consecutive),
+        cmocka_unit_test(test_repetition_gets_the_first_answer),
+        cmocka_unit_test(test_other_choice_or_subject_is_a_new_record),
+        cmocka_unit_test(test_invalid_is_refused),
+        cmocka_unit_test(test_operator_record_takes_a_leaf),
+        cmocka_unit_test(test_full_disk_refuses_grants_and_holds_narrowings),
+        cmocka_unit_test(test_query_pages_and_filters),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
