@@ -27,7 +27,8 @@ static int hex_of(int c)
 
 static bool is_name(int c)
 {
-    return c >= 0x80 || c == '-' || c == '_' || (c > 0 && ascii_is_alnum((char)c));
+    return c >= 0x80 || c == '-' || c == '_' || (unsigned)((c | 0x20) - 'a') < 26 ||
+           (unsigned)(c - '0') < 10;
 }
 
 /* 4.3.7, at the backslash: the code point; URLs that matter are ASCII, others become "?". */
@@ -168,6 +169,22 @@ static bool on_ident(struct css_scan *s, struct buf *out, bool *ok)
     return false;
 }
 
+/* A name without escapes that is no function's: nearly all of a style sheet. */
+static bool skip_plain(struct css_scan *s)
+{
+    const unsigned char *p = (const unsigned char *)s->text.ptr;
+    size_t i = s->pos;
+
+    while (i < s->text.len && is_name(p[i]))
+        i++;
+    if (i == s->pos || (i < s->text.len && (p[i] == '(' || p[i] == '\\')))
+        return false;
+    s->pos = i;
+    while (s->pos < s->text.len && is_space(p[s->pos]))
+        s->pos++;
+    return true;
+}
+
 /* One byte that is neither name, string nor comment. */
 static void on_other(struct css_scan *s, int c)
 {
@@ -196,6 +213,8 @@ bool css_next(struct css_scan *s, struct css_url *out, struct buf *url_out, bool
         int c = peek(s, 0);
         bool found = false;
 
+        if (skip_plain(s))
+            continue;
         buf_clear(url_out);
         *out = (struct css_url){.start = s->pos, .import = s->import};
         if (c == '"' || c == '\'') {

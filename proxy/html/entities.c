@@ -128,6 +128,10 @@ static size_t decode_one(struct str raw, bool in_attribute, struct buf *out, boo
 {
     struct entity e = {0};
 
+    if (raw.len >= 5 && memcmp(raw.ptr, "&amp;", 5) == 0) { /* the one that URLs are full of */
+        *ok = buf_append_char(out, '&');
+        return 5;
+    }
     if (raw.len > 2 && raw.ptr[1] == '#') {
         size_t used = decode_numeric(raw, out, ok);
 
@@ -154,6 +158,16 @@ bool entities_decode(struct str raw, bool in_attribute, struct buf *out)
 
     while (i < raw.len && ok) {
         char c = raw.ptr[i];
+        size_t plain = i;
+
+        while (plain < raw.len && raw.ptr[plain] != '&' && raw.ptr[plain] != '\r' &&
+               raw.ptr[plain] != '\0')
+            plain++;
+        if (plain > i) {
+            ok = buf_append(out, raw.ptr + i, plain - i);
+            i = plain;
+            continue;
+        }
 
         if (c == '&') {
             i += decode_one(str_slice(raw, i, raw.len), in_attribute, out, &ok);
