@@ -54,6 +54,7 @@ bool log_is_on(enum log_level level);
 /* Writes one line with one write(2). fmt may be "". Use the macros below. */
 void log_write(enum log_level level, const char *event, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
+/* Level and event, then a format as printf's; info and debug evaluate nothing when off. */
 #define log_error(...) log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warn(...)  log_write(LOG_LEVEL_WARN, __VA_ARGS__)
 #define log_info(...)  (log_is_on(LOG_LEVEL_INFO) ? log_write(LOG_LEVEL_INFO, __VA_ARGS__) : (void)0)

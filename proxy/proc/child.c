@@ -76,6 +76,7 @@ void child_begin(struct child_env *env, enum ipc_role role, unsigned slot)
 
 void child_end(struct child_env *env)
 {
+    loop_poll(env->loop); /* what was closed after the last turn is freed in one more */
     loop_free(env->loop);
     config_free(env->config);
     bundle_free(env->bundle);

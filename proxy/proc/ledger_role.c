@@ -176,15 +176,16 @@ int ledger_main(unsigned slot)
     static const struct ipc_ops ops = {.on_msg = on_master_msg, .on_closed = on_master_closed};
     struct ledger_role *r = mem_new(struct ledger_role);
     struct fault why = {0};
+    int result = -1;
 
     child_begin(&r->env, IPC_ROLE_LEDGER, slot);
     r->ledger = open_ledger(r, &why);
     if (r->ledger == NULL) {
         log_error("process.refused", "reason=\"%s\"", why.text);
-        return 1;
+    } else {
+        r->master = ipc_new(r->env.loop, PROC_FD_MASTER, &ops, r);
+        result = loop_run(r->env.loop);
     }
-    r->master = ipc_new(r->env.loop, PROC_FD_MASTER, &ops, r);
-    int result = loop_run(r->env.loop);
     ledger_free(r->ledger);
     for (size_t i = 0; i < PROC_SLOTS; i++)
         ipc_free(r->peers[i].ipc);

@@ -182,38 +182,49 @@ static int open_access_log(const struct config *c)
     return open(c->access_log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
 }
 
-int worker_main(unsigned slot)
+static struct server *make_server(struct worker *w, struct fault *f)
+{
+    if (!live_init(&w->live, w->env.config, w->env.bundle, f))
+        return NULL;
+    struct server_opts opts = {
+        .loop = w->env.loop,
+        .config = w->env.config,
+        .bundle = w->env.bundle,
+        .keyring = w->live.keyring,
+        .policies = w->live.policies,
+        .access_log_fd = open_access_log(w->env.config),
+    };
+    return server_new(&opts, f);
+}
+
+static int serve(struct worker *w)
 {
     static const struct ipc_ops ops = {.on_msg = on_master_msg, .on_closed = on_master_closed};
+
+    timer_init(&w->deadline, w->env.loop, on_deadline, w);
+    set_snapshots(w, NULL);
+    w->master = ipc_new(w->env.loop, PROC_FD_MASTER, &ops, w);
+    int result = loop_run(w->env.loop);
+    timer_clear(&w->deadline);
+    server_set_ledger(w->server, NULL);
+    ipc_free(w->ledger);
+    ipc_free(w->master);
+    server_free(w->server);
+    return result;
+}
+
+int worker_main(unsigned slot)
+{
     struct worker w = {0};
     struct fault why = {0};
+    int result = -1;
 
     child_begin(&w.env, IPC_ROLE_WORKER, slot);
-    int access_log = open_access_log(w.env.config);
-    if (live_init(&w.live, w.env.config, w.env.bundle, &why)) {
-        struct server_opts opts = {
-            .loop = w.env.loop,
-            .config = w.env.config,
-            .bundle = w.env.bundle,
-            .keyring = w.live.keyring,
-            .policies = w.live.policies,
-            .access_log_fd = access_log,
-        };
-        w.server = server_new(&opts, &why);
-    }
-    if (w.server == NULL) {
+    w.server = make_server(&w, &why);
+    if (w.server != NULL)
+        result = serve(&w);
+    else
         log_error("process.refused", "reason=\"%s\"", why.text);
-        return 1;
-    }
-    timer_init(&w.deadline, w.env.loop, on_deadline, &w);
-    set_snapshots(&w, NULL);
-    w.master = ipc_new(w.env.loop, PROC_FD_MASTER, &ops, &w);
-    int result = loop_run(w.env.loop);
-    timer_clear(&w.deadline);
-    ipc_free(w.ledger);
-    ipc_free(w.master);
-    server_set_ledger(w.server, NULL);
-    server_free(w.server);
     live_fini(&w.live);
     child_end(&w.env);
     return result == 0 ? 0 : 1;

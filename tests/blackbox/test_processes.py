@@ -1,0 +1,262 @@
+"""The processes, with real signals: start, respawn, reload, refusal, drain, stop.
+
+The binary is $CONSENTD_BUILD/consentd (or $CONSENTD_BIN). Load is keep-alive and
+one-shot requests from threads; "no request fails" means: none at all.
+"""
+import base64
+import http.client
+import http.server
+import json
+import os
+import pathlib
+import pwd
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = os.environ.get("CONSENTD_BUILD", str(ROOT / "build"))
+BINARY = os.environ.get("CONSENTD_BIN", BUILD + "/consentd")
+
+pytestmark = pytest.mark.skipif(not os.path.exists(BINARY), reason=f"{BINARY} is not built")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for(what, seconds=10):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if what():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"not in {seconds} s: {what.__doc__ or what}")
+
+
+class Origin(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "3")
+        self.end_headers()
+        self.wfile.write(b"ok\n")
+
+    def log_message(self, *args):
+        pass
+
+
+class Daemon:
+    def __init__(self, folder):
+        self.folder, self.port = folder, free_port()
+        self.origin = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Origin)
+        threading.Thread(target=self.origin.serve_forever, daemon=True).start()
+        keys = [{"kid": 1, "use": use, "state": "active", "not_before": 0,
+                 "key": base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=")}
+                for use in ("tok", "idx", "log", "unsub")]
+        (folder / "keys.json").write_text(json.dumps({"keys": keys}))
+        self.config = {
+            "workers": 2, "user": pwd.getpwuid(os.geteuid()).pw_name, "keys": "keys.json", "state_dir": str(folder / "state"),
+            "rules": str(ROOT / "rules"), "drain_timeout": "5s",
+            "listen": [{"address": f"127.0.0.1:{self.port}"}],
+            "ledger": {"segment_size": "1MiB"}, "admin": {"socket": str(folder / "admin.sock")},
+            "sites": [{"name": "s", "hosts": ["localhost"],
+                       "origins": [f"http://127.0.0.1:{self.origin.server_address[1]}"],
+                       "policy": str(ROOT / "conf/policy.json")}]}
+        self.write(self.config)
+        self.log_path = folder / "log"
+        self.process = subprocess.Popen([BINARY, "-c", str(folder / "consentd.json")],
+                                        stderr=open(self.log_path, "wb"))
+        wait_for(lambda: len(self.ready("worker")) >= 2 and self.ready("ledger"))
+
+    def write(self, config):
+        text = config if isinstance(config, str) else json.dumps(config, indent=1)
+        (self.folder / "consentd.json").write_text(text)
+
+    def events(self, name):
+        lines = self.log_path.read_text(errors="replace").splitlines()
+        rows = [dict(f.split("=", 1) for f in x.split() if "=" in f) for x in lines]
+        return [r for r in rows if r.get("event") == name]
+
+    def ready(self, role):
+        return [r for r in self.events("process.ready") if r["role"] == role]
+
+    def children(self, role):
+        """Living children: pid by slot."""
+        out = subprocess.run(["ps", "--ppid", str(self.process.pid), "-o", "pid=,args="],
+                             capture_output=True, text=True, check=False).stdout
+        return {int(x.split()[0]) for x in out.splitlines() if f"--role {role}" in x}
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.origin.shutdown()
+
+
+class Load(threading.Thread):
+    """Requests until told to stop; remembers what went wrong."""
+
+    def __init__(self, port, keep_alive):
+        super().__init__(daemon=True)
+        self.port, self.keep_alive, self.go = port, keep_alive, True
+        self.cnt, self.errors = 0, []
+
+    def run(self):
+        c = None
+        while self.go:
+            try:
+                if c is None:
+                    c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+                c.request("GET", "/", headers={"Host": "localhost"})
+                r = c.getresponse()
+                body = r.read()
+                if r.status != 200 or not body:
+                    self.errors.append(r.status)
+                self.cnt += 1
+                if not self.keep_alive or r.will_close:
+                    c.close()
+                    c = None
+            except (OSError, http.client.HTTPException) as e:
+                # a kept connection that ended before the request's first answer byte may be
+                # tried again once: RFC 9110 9.2.2 and 9.3.1 of RFC 9112
+                if self.keep_alive and c is not None and isinstance(
+                        e, (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError)):
+                    self.retried = getattr(self, "retried", 0) + 1
+                else:
+                    self.errors.append(repr(e))
+                c = None
+
+
+@pytest.fixture
+def daemon(tmp_path):
+    os.chmod(tmp_path, 0o755)
+    d = Daemon(tmp_path)
+    yield d
+    d.stop()
+
+
+def loads(d):
+    running = [Load(d.port, keep_alive=i % 2 == 0) for i in range(4)]
+    for x in running:
+        x.start()
+    return running
+
+
+def finish(running):
+    for x in running:
+        x.go = False
+    for x in running:
+        x.join(15)
+    return sum(x.cnt for x in running), [e for x in running for e in x.errors]
+
+
+def test_a_killed_worker_is_replaced_and_the_others_serve(daemon):
+    for _ in range(3):
+        wait_for(lambda: len(daemon.children("worker")) == 2)
+        before = daemon.children("worker")
+        victim = min(before)
+        os.kill(victim, signal.SIGKILL)
+        wait_for(lambda: len(daemon.children("worker") - {victim}) == 2)
+    assert len(daemon.events("process.died")) == 3
+
+
+def test_a_killed_ledger_is_replaced_and_no_request_fails(daemon):
+    running = loads(daemon)
+    for _ in range(3):
+        wait_for(lambda: len(daemon.children("ledger")) == 1)
+        (victim,) = daemon.children("ledger")
+        os.kill(victim, signal.SIGKILL)
+        wait_for(lambda: daemon.children("ledger") - {victim})
+    wait_for(lambda: len(daemon.ready("ledger")) >= 2)
+    cnt, errors = finish(running)
+    assert cnt > 0 and errors == []
+
+
+def test_respawning_backs_off(daemon):
+    """Killed at once each time, the waits double from 100 ms."""
+    def one():
+        return len(daemon.children("ledger")) == 1
+    deaths = []
+    for _ in range(5):
+        wait_for(one)
+        os.kill(daemon.children("ledger").pop(), signal.SIGKILL)
+        died = time.monotonic()
+        wait_for(lambda: not daemon.children("ledger"), 5)
+        wait_for(one)
+        deaths.append(time.monotonic() - died)
+    assert deaths[-1] > 1.0 and deaths[-1] > 4 * deaths[0]
+
+
+def test_reload_under_load_fails_no_request(daemon):
+    running = loads(daemon)
+    for turn in range(1, 6):
+        old = daemon.children("worker")
+        daemon.signal(signal.SIGHUP)
+        wait_for(lambda: len(daemon.events("reload.done")) >= turn, 20)
+        wait_for(lambda: not old & daemon.children("worker"), 20)
+    cnt, errors = finish(running)
+    assert cnt > 0 and errors == []
+    assert len(daemon.children("worker")) == 2 and len(daemon.children("ledger")) == 1
+    assert daemon.events("process.killed") == [] and daemon.events("process.died") == []
+
+
+def test_a_bad_configuration_is_refused_with_the_reason(daemon):
+    old = daemon.children("worker")
+    running = loads(daemon)
+    daemon.write(dict(daemon.config, worker=3))
+    daemon.signal(signal.SIGHUP)
+    wait_for(lambda: daemon.events("reload.refused"))
+    cnt, errors = finish(running)
+    assert cnt > 0 and errors == []
+    assert daemon.children("worker") == old
+    assert 'unknown key; did you mean "workers"?' in daemon.log_path.read_text()
+
+
+def test_reload_changes_workers_and_listeners(daemon):
+    second = free_port()
+    daemon.write(dict(daemon.config, workers=3, listen=[{"address": f"127.0.0.1:{second}"}]))
+    daemon.signal(signal.SIGHUP)
+    wait_for(lambda: len(daemon.events("reload.done")) == 1)
+    c = http.client.HTTPConnection("127.0.0.1", second, timeout=5)
+    c.request("GET", "/", headers={"Host": "localhost"})
+    assert c.getresponse().status == 200
+
+    def closed():
+        with socket.socket() as s:
+            return s.connect_ex(("127.0.0.1", daemon.port)) != 0
+    wait_for(closed)
+    wait_for(lambda: len(daemon.children("worker")) == 3)
+
+
+def test_sigterm_finishes_and_exits_0(daemon):
+    daemon.signal(signal.SIGTERM)
+    assert daemon.process.wait(10) == 0
+    order = [r["role"] for r in daemon.events("process.finished")]
+    assert order == ["worker", "worker", "ledger"] or order[-1] == "ledger"
+    assert daemon.events("process.killed") == []
+
+
+def test_workers_leave_when_the_master_is_killed(daemon):
+    pids = daemon.children("worker") | daemon.children("ledger")
+    daemon.process.kill()
+    daemon.process.wait()
+    wait_for(lambda: not any(os.path.exists(f"/proc/{p}") for p in pids))
+
+
+def test_check_says_what_is_wrong(tmp_path):
+    (tmp_path / "c.json").write_text('{\n  "wrokers": 1\n}\n')
+    out = subprocess.run([BINARY, "-t", "-c", str(tmp_path / "c.json")], capture_output=True,
+                         text=True, check=False)
+    assert out.returncode == 1
+    assert 'c.json:2: wrokers: unknown key; did you mean "workers"?' in out.stderr
