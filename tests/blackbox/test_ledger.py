@@ -8,6 +8,7 @@ import os
 import pathlib
 import random
 import signal
+import socket
 import subprocess
 import time
 
@@ -18,9 +19,16 @@ BUILD = pathlib.Path(os.environ.get("CONSENTD_BUILD", "build"))
 LOAD = (BUILD if BUILD.is_absolute() else ROOT / BUILD) / "ledger_load"
 
 
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
 class Redis:
-    def __init__(self, folder):
+    def __init__(self, folder, *options):
         self.folder = folder
+        self.options = options
         self.socket = folder / "redis.sock"
         self.process = None
         self.start()
@@ -28,7 +36,7 @@ class Redis:
     def start(self):
         self.process = subprocess.Popen(
             ["redis-server", "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder),
-             "--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--daemonize", "no"],
+             "--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--daemonize", "no", *self.options],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(100):
             if self.socket.exists() and self.call("ping") == "PONG":
@@ -222,3 +230,64 @@ def test_one_event_by_leaf_and_by_subject(tmp_path, redis):
         assert dump("get", tmp_path, redis.url, leaf) == [(places[leaf], leaf)]
     assert dump("get", tmp_path, redis.url, 3000) == []
     assert len(dump("dump-redis", tmp_path, redis.url, 1234)) == 1
+
+
+def certificate(folder, name, issuer=None):
+    """An authority (no issuer) or a certificate for localhost; returns the paths of both files."""
+    cert, key = folder / f"{name}.pem", folder / f"{name}.key"
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+             "-nodes", "-days", "2", "-subj", f"/CN={name}", "-keyout", key, "-out", cert]
+    if issuer:
+        words += ["-CA", issuer[0], "-CAkey", issuer[1], "-addext", "basicConstraints=CA:FALSE",
+                  "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    done = subprocess.run([str(w) for w in words], capture_output=True, text=True, check=False)
+    if done.returncode and issuer:  # OpenSSL 3.0 has no -CA for req
+        request, extra = folder / f"{name}.csr", folder / f"{name}.ext"
+        extra.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
+        subprocess.run(["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+                        "-nodes", "-subj", f"/CN={name}", "-keyout", str(key), "-out", str(request)],
+                       check=True, capture_output=True)
+        subprocess.run(["openssl", "x509", "-req", "-in", str(request), "-CA", str(issuer[0]),
+                        "-CAkey", str(issuer[1]), "-CAcreateserial", "-days", "2",
+                        "-extfile", str(extra), "-out", str(cert)], check=True, capture_output=True)
+    return cert, key
+
+
+@pytest.fixture(name="tls_redis")
+def tls_redis_fixture(tmp_path):
+    authority = certificate(tmp_path, "authority")
+    cert, key = certificate(tmp_path, "localhost", authority)
+    port = free_port()
+    server = Redis(tmp_path, "--tls-port", str(port), "--tls-cert-file", str(cert), "--tls-key-file",
+                   str(key), "--tls-ca-cert-file", str(authority[0]), "--tls-auth-clients", "no")
+    yield server, f"rediss://localhost:{port}", authority
+    server.kill()
+
+
+def test_tls_and_password(tmp_path, tls_redis, monkeypatch):
+    server, url, authority = tls_redis
+    server.call("acl", "setuser", "consentd", "on", ">secret", "resetchannels", "~c:*", "~{c:*", "-@all",
+                "+ping", "+info", "+time", "+get", "+set", "+xadd", "+xrange", "+xrevrange", "+xlen",
+                "+hget", "+hset", "+hmget", "+evalsha", "+eval", "+script|load", "+bgrewriteaof",
+                "+client|setname")
+    monkeypatch.setenv("LEDGER_CA", str(authority[0]))
+    monkeypatch.setenv("LEDGER_USER", "consentd")
+    monkeypatch.setenv("LEDGER_PASSWORD", "secret")
+    load = Load(tmp_path, url, 3000)
+    load.wait_done()
+    wait_shipped(tmp_path, server, 3000)
+    acked = load.finish()
+    check_exactly_once(acked, dump("dump-redis", tmp_path, url))
+    monkeypatch.setenv("LEDGER_PASSWORD", "wrong")
+    out = subprocess.run([str(LOAD), "status", str(tmp_path), url, "1"], capture_output=True, text=True,
+                         check=True, timeout=20)
+    assert "WRONGPASS" in out.stdout
+
+
+def test_tls_certificate_is_checked(tmp_path, tls_redis, monkeypatch):
+    _, url, _ = tls_redis
+    other = certificate(tmp_path, "other")
+    monkeypatch.setenv("LEDGER_CA", str(other[0]))
+    out = subprocess.run([str(LOAD), "status", str(tmp_path), url, "1"], capture_output=True, text=True,
+                         check=True, timeout=20)
+    assert '"state":"down"' in out.stdout and "certificate" in out.stdout

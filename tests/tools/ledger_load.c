@@ -8,6 +8,7 @@
  *   ledger_load get   DIR URL LEAF               one event from Redis by its leaf
  *   ledger_load status DIR URL SECONDS           the status after so many seconds
  *
+ * LEDGER_CA (a PEM file), LEDGER_USER and LEDGER_PASSWORD in the environment go to Redis.
  * run keeps WINDOW events unacknowledged, starts the ledger again when it dies, and sends
  * again what was not acknowledged, as a worker does.
  */
@@ -23,6 +24,7 @@
 #include "consentd/b64.h"
 #include "consentd/clock.h"
 #include "consentd/crypto.h"
+#include "consentd/file.h"
 #include "consentd/ipc.h"
 #include "consentd/ipc_msg.h"
 #include "consentd/keks.h"
@@ -92,6 +94,21 @@ static void on_term(void *arg)
     loop_stop(((struct host *)arg)->loop);
 }
 
+/* What the environment says about Redis; the texts live as long as the process. */
+static struct str ca_from_environment(void)
+{
+    static struct buf ca;
+    const char *path = getenv("LEDGER_CA");
+    struct fault f = {{0}};
+
+    if (path == NULL || ca.max != 0)
+        return buf_str(&ca);
+    buf_init(&ca, 1u << 20);
+    if (!file_read(path, 1u << 20, &ca, &f))
+        die("LEDGER_CA", f.text);
+    return buf_str(&ca);
+}
+
 static struct ledger *open_ledger(struct host *h, const char *dir, const char *url,
                                   const char *segment)
 {
@@ -112,6 +129,9 @@ static struct ledger *open_ledger(struct host *h, const char *dir, const char *u
     cfg.segment_size = segment != NULL ? number(segment) : 4u << 20;
     if (strcmp(url, "-") != 0)
         cfg.redis_url = str_c(url);
+    cfg.redis_ca = ca_from_environment();
+    cfg.redis_user = str_c(getenv("LEDGER_USER"));
+    cfg.redis_password = str_c(getenv("LEDGER_PASSWORD"));
     l = ledger_new(h->loop, &cfg, &ops, h, &f);
     if (l == NULL)
         die("ledger", f.text);
@@ -433,7 +453,11 @@ static void on_down(void *owner, const char *why)
 static int dump_redis(const char *dir, const char *url, const char *subject, const char *leaf)
 {
     static const struct rlink_ops ops = {.on_up = on_up, .on_down = on_down};
-    const struct rlink_config cfg = {.url = str_c(url), .name = "dump"};
+    const struct rlink_config cfg = {.url = str_c(url),
+                                     .name = "dump",
+                                     .ca_pem = ca_from_environment(),
+                                     .user = str_c(getenv("LEDGER_USER")),
+                                     .password = str_c(getenv("LEDGER_PASSWORD"))};
     struct keks *keks = open_keks(dir);
     struct dump d = {.loop = loop_new(), .spec = {.limit = 1000}, .leaf = leaf};
     struct fault f = {{0}};
