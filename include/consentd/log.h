@@ -57,9 +57,11 @@ void log_write(enum log_level level, const char *event, const char *fmt, ...) PR
 /* Level and event, then a format as printf's; info and debug evaluate nothing when off. */
 #define log_error(...) log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warn(...)  log_write(LOG_LEVEL_WARN, __VA_ARGS__)
-#define log_info(...)  (log_is_on(LOG_LEVEL_INFO) ? log_write(LOG_LEVEL_INFO, __VA_ARGS__) : (void)0)
-#define log_debug(...)                                                                             \
-    (log_is_on(LOG_LEVEL_DEBUG) ? log_write(LOG_LEVEL_DEBUG, __VA_ARGS__) : (void)0)
+#define log_info(...)  LOG_IF(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...) LOG_IF(LOG_LEVEL_DEBUG, __VA_ARGS__)
+
+/* Behind log_info and log_debug. */
+#define LOG_IF(level, ...) (log_is_on(level) ? log_write(level, __VA_ARGS__) : (void)0)
 
 /* "203.0.113.0/24", "2001:db8:1::/48", "unix"; returns out. */
 const char *log_peer(const struct sockaddr *sa, char out[LOG_PEER_MAX]);

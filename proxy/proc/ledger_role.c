@@ -161,6 +161,7 @@ static struct ledger *open_ledger(struct ledger_role *r, struct fault *f)
         .lock_wait_ms = LOCK_WAIT_MS,
         .idx_key = idx->bytes,
         .redis_url = str_c(c->ledger.redis),
+        .redis_user = password.len > 0 ? STR("consentd") : STR(""), /* conf/redis-ledger.conf */
         .redis_password = password,
         .redis_ca = ca,
     };
