@@ -5,6 +5,11 @@
  * short, when no FIN is waiting behind it) clears it. Whatever stops reading earlier - the
  * budget, a pause - leaves the flag, and a deferred kick goes on from it: no edge is lost.
  *
+ * One thing the edge does not tell: libevent reports bytes and a reset behind them as plain
+ * EV_READ. So a short read starts the doubt timer, which every further read moves; when the
+ * connection has been quiet for DOUBT_MS one more read asks the kernel. That costs no system
+ * call while messages flow.
+ *
  * Failures found while writing are told at the end of the turn, never from inside the
  * caller's own call.
  */
@@ -20,11 +25,13 @@
 #include "consentd/mem.h"
 
 #define FLUSH_MS 30000 /* lingering: how long a slow peer may take for the next bytes */
+#define DOUBT_MS 100   /* quiet after a short read: look for a reset */
 
 static void on_later(void *arg);
 static void on_readable(evutil_socket_t fd, short what, void *arg);
 static void on_can_write(evutil_socket_t fd, short what, void *arg);
 static void on_timer(void *arg);
+static void on_doubt(void *arg);
 
 const char *conn_strerror(enum conn_why why)
 {
@@ -62,6 +69,7 @@ struct conn *conn_new(struct loop *loop, const struct conn_ops *ops, void *owner
     buf_init(&c->keep, CONN_KEEP_MAX + LOOP_SCRATCH_LEN);
     buf_init(&c->queue, CONN_QUEUE_MAX);
     timer_init(&c->timer, loop, on_timer, c);
+    timer_init(&c->doubt, loop, on_doubt, c);
     return c;
 }
 
@@ -82,6 +90,7 @@ static void conn_kill(struct conn *c)
     c->state = CONN_DEAD;
     events_off(c);
     timer_clear(&c->timer);
+    timer_clear(&c->doubt);
     dial_free(c->dial);
     c->dial = NULL;
     conn_tls_free(c->tls);
@@ -310,8 +319,10 @@ static bool read_step(struct conn *c)
 
     switch (read_some(c, &len)) {
     case CONN_IO_OK:
-        if (c->tls == NULL && len < LOOP_SCRATCH_LEN && !c->peer_shut)
+        if (c->tls == NULL && len < LOOP_SCRATCH_LEN && !c->peer_shut) {
             c->readable = false; /* drained; a new edge tells of more */
+            timer_set(&c->doubt, DOUBT_MS);
+        }
         deliver(c, loop_scratch(c->loop), len);
         return c->readable;
     case CONN_IO_AGAIN:
@@ -341,6 +352,30 @@ static void read_all(struct conn *c)
     if (c->state != CONN_DEAD && c->readable && may_read(c)) {
         c->kick = true; /* the others first */
         later(c);
+    }
+}
+
+static void on_doubt(void *arg)
+{
+    struct conn *c = arg;
+
+    c->readable = true;
+    read_all(c);
+}
+
+/*
+ * Writing failed. An origin may have answered early and hung up: what it said before that is
+ * still in the kernel, and the owner gets it before on_closed.
+ */
+static void read_last(struct conn *c)
+{
+    for (unsigned i = 0; i < CONN_READ_BUDGET; i++) {
+        size_t len = 0;
+
+        if (c->state < CONN_OPEN || c->state == CONN_DEAD || c->paused || c->eof ||
+            c->keep.len >= CONN_KEEP_MAX || read_some(c, &len) != CONN_IO_OK)
+            return;
+        deliver(c, loop_scratch(c->loop), len);
     }
 }
 
@@ -609,7 +644,10 @@ static void on_later(void *arg)
         return;
     }
     if (c->failed) {
-        tell_closed(c, c->why);
+        if (c->why == CONN_WHY_ERROR)
+            read_last(c);
+        if (c->state != CONN_DEAD)
+            tell_closed(c, c->why);
         return;
     }
     if (c->opening)

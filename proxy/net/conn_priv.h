@@ -59,6 +59,7 @@ struct conn {
     struct event read_event, write_event;
     struct deferred later;
     struct timer timer; /* connect, handshake, linger */
+    struct timer doubt; /* since the last short read */
     struct buf keep;    /* read and not taken */
     struct buf queue;   /* written and not sent */
     size_t low, high;

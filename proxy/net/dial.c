@@ -22,6 +22,7 @@
 
 #define ADDRESSES_MAX      8    /* tried for one name */
 #define CONNECT_TIMEOUT_MS 5000 /* when the caller gives none */
+#define ATTEMPT_MS_MIN     250  /* for one address, when another one is left */
 
 union address {
     struct sockaddr sa;
@@ -40,7 +41,8 @@ struct dial {
     union address addresses[ADDRESSES_MAX];
     socklen_t lens[ADDRESSES_MAX];
     unsigned cnt, next;
-    int fd; /* owned while connecting */
+    uint64_t timeout_ms; /* of all attempts together */
+    int fd;              /* owned while connecting */
     struct event event;
     bool event_on;
     enum conn_why why;
@@ -112,13 +114,30 @@ static void on_connect(evutil_socket_t fd, short what, void *arg)
     int error = 0;
     socklen_t len = sizeof(error);
 
-    (void)what;
-    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error == 0) {
+    if (!(what & EV_TIMEOUT) && getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 &&
+        error == 0) {
         connected(dial);
         return;
     }
     attempt_end(dial);
     try_next(dial);
+}
+
+/* Waits for the connect; an address that is silent leaves time for those behind it. */
+static bool attempt_wait(struct dial *dial)
+{
+    uint64_t ms = dial->timeout_ms / dial->cnt;
+    struct timeval tv;
+
+    if (ms < ATTEMPT_MS_MIN)
+        ms = ATTEMPT_MS_MIN;
+    tv =
+        (struct timeval){.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+    if (event_assign(&dial->event, loop_base(dial->conn->loop), dial->fd, EV_WRITE, on_connect,
+                     dial) != 0)
+        return false;
+    dial->event_on = event_add(&dial->event, dial->next < dial->cnt ? &tv : NULL) == 0;
+    return dial->event_on;
 }
 
 static bool attempt(struct dial *dial, const union address *address, socklen_t len)
@@ -132,11 +151,7 @@ static bool attempt(struct dial *dial, const union address *address, socklen_t l
         setsockopt(dial->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     if (connect(dial->fd, &address->sa, len) != 0 && errno != EINPROGRESS)
         return false;
-    if (event_assign(&dial->event, loop_base(dial->conn->loop), dial->fd, EV_WRITE, on_connect,
-                     dial) != 0)
-        return false;
-    dial->event_on = event_add(&dial->event, NULL) == 0;
-    return dial->event_on;
+    return attempt_wait(dial);
 }
 
 static void try_next(struct dial *dial)
@@ -250,8 +265,9 @@ struct conn *conn_dial(struct loop *loop, const struct endpoint *ep,
     dial->fd = -1;
     dial->why = CONN_WHY_CONNECT;
     snprintf(dial->name, sizeof(dial->name), "%s", name);
-    timer_set(&c->timer,
-              opts->connect_timeout_ms != 0 ? opts->connect_timeout_ms : CONNECT_TIMEOUT_MS);
+    dial->timeout_ms =
+        opts->connect_timeout_ms != 0 ? opts->connect_timeout_ms : CONNECT_TIMEOUT_MS;
+    timer_set(&c->timer, dial->timeout_ms);
     dial_start(dial);
     return c;
 }
