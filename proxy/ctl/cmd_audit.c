@@ -403,6 +403,8 @@ static void from_redis(struct audit *a)
 
         if (str_cut(&rest, '\n', &line))
             cfg.password = str_trim(line);
+        if (cfg.password.len > 0)
+            cfg.user = STR("consentd"); /* as the daemon: conf/redis-ledger.conf */
         cfg.ca_pem = buf_str(&ca);
         a->link = rlink_new(a->loop, &cfg, &ops, a, &f);
     }
