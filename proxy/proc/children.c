@@ -64,6 +64,7 @@ void seats_set(struct master *m)
     m->seats[cnt++] = (struct seat){.role = IPC_ROLE_LEDGER};
     while (cnt < workers + 1)
         m->seats[cnt++] = (struct seat){.role = IPC_ROLE_WORKER};
+    m->seats[cnt++] = (struct seat){.role = IPC_ROLE_ADMIN};
     m->seat_cnt = cnt;
     for (unsigned i = 0; i < cnt; i++) {
         m->seats[i].master = m;

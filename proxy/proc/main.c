@@ -65,6 +65,8 @@ static int run(const struct arguments *args)
         return worker_main(args->slot);
     if (strcmp(args->role, "ledger") == 0)
         return ledger_main(args->slot);
+    if (strcmp(args->role, "admin") == 0)
+        return admin_main(args->slot);
     fprintf(stderr, "consentd: there is no role \"%s\"\n", args->role);
     return 2;
 }

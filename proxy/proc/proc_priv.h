@@ -109,6 +109,7 @@ void child_end(struct child_env *env);
 
 int worker_main(unsigned slot);
 int ledger_main(unsigned slot);
+int admin_main(unsigned slot);
 int master_main(const char *config_path);
 
 /* --- the master's own ------------------------------------------------------------------- */
