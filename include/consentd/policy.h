@@ -14,7 +14,7 @@
  *                       "privacy_policy"?: "https://…" } ],
  *     "transfers": {…}, "retention": {…}, "rights": [ {…} ],
  *     "sections"?: [ { "heading": {…}, "text": {…} } ],   // the full text of the policy
- *     "changes":   [ { "version": "2026-11", "date": "2026-11-24", "summary": {…} } ], // newest 1st
+ *     "changes":   [ { "version": "2026-11", "date": "2026-11-24", "summary": {…} } ],
  *     "texts": { "en": { "banner.title": "…", … } } }     // interface texts, by key
  *
  * "bit" is required for categories other than the four fixed ones (category.h). Epoch goes up

@@ -3,8 +3,8 @@
  *
  * Reads a pattern as a sequence of items: a fixed character, something that matches unknown text
  * (a class, a group, a dot) or nothing (an anchor). Runs of fixed characters are candidates; an
- * item that may be absent (? * {0) ends the run before it. At an alternative, an option setting or an
- * escape that is not in the short list below it gives up and takes nothing from that level.
+ * item that may be absent (? * {0) ends the run before it. At an alternative, an option setting or
+ * an escape that is not in the short list below it gives up and takes nothing from that level.
  */
 #include "match_priv.h"
 
