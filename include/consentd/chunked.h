@@ -1,5 +1,6 @@
 /*
  * chunked.h - the chunked transfer coding, both ways (RFC 9112 7.1).
+ * layer: http
  *
  * The decoder copies nothing: each piece of data is a slice of the caller's input.
  *

@@ -1,5 +1,6 @@
 /*
  * h1_parse.h - HTTP/1 request and response heads, parsed once and strictly (RFC 9112).
+ * layer: http
  *
  * Pure: bytes in, a head or an error out. No I/O, no clock, no globals.
  *

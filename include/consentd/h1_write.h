@@ -1,5 +1,6 @@
 /*
  * h1_write.h - HTTP/1 heads, written from the parsed form.
+ * layer: http
  *
  * One pass to add up the size, one reservation, one pass to copy. The writer owns
  * everything that frames a message: Content-Length, Transfer-Encoding, Connection,

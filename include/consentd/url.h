@@ -11,7 +11,7 @@
  * decoding of hosts, IPv4 in all number forms, IPv6, dot segments (also %2e), and a small UTS 46
  * mapping of hosts (ASCII case, fullwidth forms, the ideographic full stops, characters that are
  * ignored); other non-ASCII labels become punycode. Beyond the standard, path and query have
- * escapes of unreserved characters undone (%6A is j): a server sees no difference, rules should not.
+ * escapes of unreserved characters undone (%6A is j): to a server they are the same.
  *
  * A host which this module cannot bring into a form it is sure of (letters whose mapping is
  * not in the small table, forbidden characters, bad numbers, bad UTF-8) still gives a url, with

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "consent_cookie.h"
 #include "consentd/arena.h"
 #include "consentd/cookie.h"
 #include "consentd/ipc_msg.h"
@@ -28,10 +29,6 @@
 #define NEAR_ORIGIN_V4  "http://127."
 #define NEAR_ORIGIN_V6  "http://[::1]"
 #define NEAR_ORIGIN_LOC "http://localhost"
-
-static const struct str cookie_host = STR_INIT("__Host-consent");
-static const struct str cookie_domain = STR_INIT("__Secure-consent");
-static const struct str cookie_clear = STR_INIT("consent");
 
 bool enforce_worker_start(struct server *s, struct fault *fault_out)
 {
@@ -93,15 +90,8 @@ void enforce_ledger_message(struct server *s, uint16_t type, const void *data, s
 struct str consent_cookie_name(const struct exchange *x)
 {
     if (!x->secure)
-        return cookie_clear;
-    return x->site->config->cookie_domain != NULL ? cookie_domain : cookie_host;
-}
-
-bool consent_cookie_is(struct str name)
-{
-    /* Browsers fold the prefixes' case (6265bis 4.1.3), so must we. */
-    return str_eq_fold(name, cookie_host) || str_eq_fold(name, cookie_domain) ||
-           str_eq(name, cookie_clear);
+        return consent_cookie_clear;
+    return x->site->config->cookie_domain != NULL ? consent_cookie_domain : consent_cookie_host;
 }
 
 uint16_t policy_optional(const struct policy *policy)

@@ -4,7 +4,7 @@
  *   enforce.c         the calls of consentd/enforce.h: who is it, what may pass
  *   enforce_cache.c   ETags, conditions and caching of pages that differ by consent
  *   filter_headers.c  Cookie, Set-Cookie, Link, Refresh
- *   filter_html.c     decode, rewrite, encode
+ *   filter_html.c     decode, rewrite (html_engine.h), encode
  *   consent_api.c     what is under the prefix: choice, state, assets
  *   consent_choice.c  reading a choice and answering it
  *   ledger_link.c     events that wait for the ledger's ack
@@ -63,9 +63,6 @@ static inline struct enforcement *enforcement_of(const struct exchange *x)
 
 /* The name of the consent cookie on this site and listener (LEDGER 1.1). */
 struct str consent_cookie_name(const struct exchange *x);
-
-/* True for all three names: none of them is ever the origin's business. */
-bool consent_cookie_is(struct str name);
 
 /* The optional categories of the policy: what a visitor can grant or deny. */
 uint16_t policy_optional(const struct policy *policy);

@@ -8,6 +8,7 @@
  */
 #include <string.h>
 
+#include "consent_cookie.h"
 #include "consentd/arena.h"
 #include "consentd/cookie.h"
 #include "consentd/metrics.h"

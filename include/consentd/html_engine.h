@@ -1,5 +1,5 @@
 /*
- * filter_html.h - the rewriter with rules: the engine that pages go through. layer: serve
+ * html_engine.h - the rewriter with rules: the engine that pages go through. layer: serve
  *
  * html/rewriter.c knows HTML and policy/decide.c knows rules; this joins the two: every URL and
  * every piece of code that the rewriter finds is resolved and judged. The proxy uses it for
@@ -7,8 +7,8 @@
  *
  * No I/O: the output goes to a callback. One engine is one page.
  */
-#ifndef CONSENTD_FILTER_HTML_H
-#define CONSENTD_FILTER_HTML_H
+#ifndef CONSENTD_HTML_ENGINE_H
+#define CONSENTD_HTML_ENGINE_H
 
 #include <stdbool.h>
 #include <stddef.h>

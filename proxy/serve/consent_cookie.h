@@ -1,0 +1,18 @@
+/*
+ * consent_cookie.h - the three names of the consent cookie (LEDGER 1.1).
+ */
+#ifndef CONSENTD_CONSENT_COOKIE_H
+#define CONSENTD_CONSENT_COOKIE_H
+
+#include <stdbool.h>
+
+#include "consentd/str.h"
+
+extern const struct str consent_cookie_host;   /* over TLS: nobody else can set it */
+extern const struct str consent_cookie_domain; /* over TLS, shared with subdomains */
+extern const struct str consent_cookie_clear;  /* without TLS */
+
+/* True for all three: none of them is ever the origin's business. */
+bool consent_cookie_is(struct str name);
+
+#endif

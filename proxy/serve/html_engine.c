@@ -1,0 +1,187 @@
+/*
+ * html_engine.c - contract in consentd/html_engine.h.
+ *
+ * URLs are resolved against the page's own address and, where the page has <base>, against
+ * each base that some reading of it sees: one denied answer is enough.
+ */
+#include "consentd/html_engine.h"
+
+#include <stdlib.h>
+
+#include "consent_cookie.h"
+#include "consentd/arena.h"
+#include "consentd/category.h"
+#include "consentd/cookie.h"
+#include "consentd/mem.h"
+#include "consentd/rules.h"
+#include "consentd/ruleset.h"
+#include "consentd/snapshot.h"
+
+#define URL_ARENA_MAX (1u << 20) /* memory to resolve one URL */
+
+struct html_engine {
+    struct decider decider;
+    struct url page;      /* the document's own address */
+    struct rewriter *rw;  /* owned */
+    struct arena scratch; /* emptied after each URL */
+    struct html_engine_ops ops;
+    void *owner;
+};
+
+static struct html_note note_of(const struct html_engine *engine, const struct verdict *verdict)
+{
+    const struct categories *categories =
+        engine->decider.snapshot == NULL
+            ? NULL
+            : rules_categories(snapshot_rules(engine->decider.snapshot));
+
+    return (struct html_note){
+        .set = verdict->set == NULL ? NULL : verdict->set->id,
+        .category = categories == NULL ? NULL : categories_name(categories, verdict->categories),
+    };
+}
+
+static enum html_action apply(struct html_engine *engine, const struct verdict *verdict,
+                              struct str thing, struct html_note *note_out)
+{
+    if (verdict->action != VERDICT_PASS && engine->ops.on_verdict != NULL)
+        engine->ops.on_verdict(engine->owner, verdict, thing);
+    if (verdict->action != VERDICT_STRIP)
+        return HTML_KEEP;
+    *note_out = note_of(engine, verdict);
+    return HTML_DROP;
+}
+
+/* Against one base; a value that no browser would fetch passes unless that is in doubt. */
+static struct verdict judge(struct html_engine *engine, struct str value, const struct url *base)
+{
+    struct url url;
+
+    if (url_parse(value, base, &engine->scratch, &url))
+        return decide_url(&engine->decider, &url);
+    return (struct verdict){
+        .action = url.flags & URL_SUSPECT ? VERDICT_STRIP : VERDICT_PASS,
+        .rule = "unreadable URL",
+    };
+}
+
+/* The stricter of two verdicts. */
+static struct verdict worse(struct verdict a, struct verdict b)
+{
+    return b.action < a.action ? b : a;
+}
+
+static struct verdict judge_bases(struct html_engine *engine, const struct html_ref *ref)
+{
+    const struct str bases[] = {ref->base, ref->base_alt};
+    struct verdict verdict = judge(engine, ref->value, &engine->page);
+
+    /* An absolute URL is the same under every base: these then agree. */
+    for (size_t i = 0; i < COUNT_OF(bases) && verdict.action != VERDICT_STRIP; i++) {
+        struct url base;
+
+        if (bases[i].len > 0 && url_parse(bases[i], &engine->page, &engine->scratch, &base))
+            verdict = worse(verdict, judge(engine, ref->value, &base));
+    }
+    return verdict;
+}
+
+/* What fetches nothing until the visitor acts, or is no URL at all. */
+static bool is_inert(const struct html_ref *ref)
+{
+    return ref->use == HTML_USE_BASE;
+}
+
+static enum html_action on_ref(void *owner, const struct html_ref *ref, struct html_note *note_out)
+{
+    struct html_engine *engine = owner;
+    struct verdict verdict;
+
+    if (is_inert(ref))
+        return HTML_KEEP;
+    if (ref->use == HTML_USE_COOKIE) {
+        struct cookie_pair pair;
+
+        if (!set_cookie_name(ref->value, &pair))
+            return HTML_KEEP;
+        if (pair.trust == COOKIE_DROP || consent_cookie_is(pair.name))
+            return HTML_DROP;
+        verdict = decide_cookie_pair(&engine->decider, &pair);
+        return apply(engine, &verdict, pair.name, note_out);
+    }
+    if (ref->use == HTML_USE_AMP) {
+        /* An analytics vendor by name; its script may come from the AMP cache. */
+        verdict = (struct verdict){
+            .action = engine->decider.grants & CATEGORY_ANALYTICS ? VERDICT_PASS : VERDICT_STRIP,
+            .categories = CATEGORY_ANALYTICS,
+            .rule = "amp-analytics",
+        };
+        return apply(engine, &verdict, ref->value, note_out);
+    }
+    verdict = judge_bases(engine, ref);
+    arena_fini(&engine->scratch);
+    arena_init(&engine->scratch, NULL, URL_ARENA_MAX);
+    return apply(engine, &verdict, ref->value, note_out);
+}
+
+static enum html_action on_inline(void *owner, const struct html_inline *code,
+                                  struct html_note *note_out)
+{
+    struct html_engine *engine = owner;
+    struct verdict verdict = decide_inline(&engine->decider, code->text);
+
+    return apply(engine, &verdict, STR(""), note_out);
+}
+
+static bool on_body_start(void *owner, struct buf *out)
+{
+    struct html_engine *engine = owner;
+
+    return engine->ops.on_body_start != NULL && engine->ops.on_body_start(engine->owner, out);
+}
+
+static bool on_output(void *owner, const uint8_t *data, size_t len)
+{
+    struct html_engine *engine = owner;
+
+    return engine->ops.on_output(engine->owner, data, len);
+}
+
+struct html_engine *html_engine_new(const struct html_engine_setup *setup,
+                                    const struct html_engine_ops *ops, void *owner)
+{
+    static const struct html_ops rewriter_ops = {on_ref, on_inline, on_body_start, on_output};
+    struct html_engine *engine = mem_new(struct html_engine);
+
+    engine->decider = setup->decider;
+    engine->page = setup->page;
+    engine->ops = *ops;
+    engine->owner = owner;
+    arena_init(&engine->scratch, NULL, URL_ARENA_MAX);
+    engine->rw = rewriter_new(&setup->limits, &rewriter_ops, engine);
+    return engine;
+}
+
+bool html_engine_push(struct html_engine *engine, struct str in)
+{
+    return rewriter_push(engine->rw, (const uint8_t *)in.ptr, in.len);
+}
+
+bool html_engine_end(struct html_engine *engine)
+{
+    return rewriter_end(engine->rw);
+}
+
+const struct html_counts *html_engine_counts(const struct html_engine *engine)
+{
+    return rewriter_counts(engine->rw);
+}
+
+void html_engine_free(struct html_engine *engine)
+{
+    if (engine == NULL)
+        return;
+    rewriter_free(engine->rw);
+    arena_fini(&engine->scratch);
+    free(engine);
+}

@@ -1,0 +1,216 @@
+/* test_html_engine.c - pages through the rewriter with the shipped rules. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "consentd/arena.h"
+#include "consentd/buf.h"
+#include "consentd/category.h"
+#include "consentd/file.h"
+#include "consentd/html_engine.h"
+#include "consentd/mem.h"
+#include "consentd/rules.h"
+#include "consentd/snapshot.h"
+
+#define SETS_MAX 512
+#define PAGE_MAX (4u << 20)
+
+static struct rules *rules;
+static struct snapshot *snapshot;
+static struct arena arena;
+
+struct texts {
+    char *names[SETS_MAX];
+    struct buf texts[SETS_MAX];
+    size_t cnt, next;
+    const char *dir;
+};
+
+static bool on_file(void *arg, const char *name)
+{
+    struct texts *t = arg;
+    char *path = file_resolve(t->dir, name);
+    bool ok;
+
+    t->names[t->cnt] = path;
+    buf_init(&t->texts[t->cnt], PAGE_MAX);
+    ok = file_read(path, PAGE_MAX, &t->texts[t->cnt], NULL);
+    t->cnt++;
+    return ok;
+}
+
+static bool next_set(void *arg, struct str *name_out, struct str *text_out)
+{
+    struct texts *t = arg;
+
+    if (t->next == t->cnt)
+        return false;
+    *name_out = str_c(t->names[t->next]);
+    *text_out = buf_str(&t->texts[t->next++]);
+    return true;
+}
+
+static int load(void **state)
+{
+    const char *source = getenv("CONSENTD_SOURCE");
+    const char *const hosts[] = {"www.example.test"};
+    const struct rules_site site = {.name = "test", .hosts = hosts, .host_cnt = 1};
+    struct categories categories;
+    struct rules_input input = {.categories = &categories, .sites = &site, .site_cnt = 1};
+    struct texts *t = mem_new(struct texts);
+    struct fault fault = {""};
+    char dir[4096];
+
+    UNUSED(state);
+    snprintf(dir, sizeof(dir), "%s/rules/sets", source != NULL ? source : ".");
+    t->dir = dir;
+    categories_init(&categories);
+    categories.defined = CATEGORY_ESSENTIAL | CATEGORY_ANALYTICS | CATEGORY_MARKETING;
+    if (!file_each(dir, ".json", on_file, t, &fault))
+        fail_msg("%s", fault.text);
+    rules = rules_load(next_set, t, &input, &fault);
+    for (size_t i = 0; i < t->cnt; i++) {
+        free(t->names[i]);
+        buf_free(&t->texts[i]);
+    }
+    free(t);
+    if (rules == NULL)
+        fail_msg("%s", fault.text);
+    snapshot = snapshot_new(rules, 0, NULL, NULL, 0);
+    arena_init(&arena, NULL, 65536);
+    return 0;
+}
+
+static int unload(void **state)
+{
+    UNUSED(state);
+    snapshot_give(snapshot);
+    rules_give(rules);
+    arena_fini(&arena);
+    return 0;
+}
+
+static bool on_output(void *owner, const uint8_t *data, size_t len)
+{
+    return buf_append(owner, data, len);
+}
+
+/* The page after filtering, fed in slices of `step` bytes. */
+static void filter(struct str page, uint16_t grants, size_t step, struct buf *out)
+{
+    static const struct html_engine_ops ops = {.on_output = on_output};
+    struct html_engine_setup setup = {.decider = {.snapshot = snapshot, .grants = grants}};
+    struct html_engine *engine;
+
+    assert_true(url_parse(STR("https://www.example.test/a/b.html"), NULL, &arena, &setup.page));
+    buf_init(out, PAGE_MAX);
+    engine = html_engine_new(&setup, &ops, out);
+    for (size_t at = 0; at < page.len; at += step)
+        assert_true(html_engine_push(engine, str_slice(page, at, step)));
+    assert_true(html_engine_end(engine));
+    html_engine_free(engine);
+}
+
+static const char page[] =
+    "<!doctype html><html><head><title>t</title>\n"
+    "<link rel=preconnect href=https://www.google-analytics.com>\n"
+    "<script async src=\"https://www.googletagmanager.com/gtag/js?id=G-ABC123\"></script>\n"
+    "<script>window.dataLayer=window.dataLayer||[];function gtag(){dataLayer.push(arguments);}"
+    "gtag('js',new Date());gtag('config','G-ABC123');</script>\n"
+    "<script src=/js/site.js></script></head>\n"
+    "<body><h1>Hello</h1><img src=/logo.png alt=logo>\n"
+    "<script src=\"//js.hs-scripts.com/123.js\"></script>\n"
+    "<noscript><img height=1 src=\"https://www.facebook.com/tr?id=1&amp;ev=PageView\"></noscript>\n"
+    "<p>See <a href=\"https://www.google-analytics.com/\">analytics</a>.</p></body></html>\n";
+
+static bool has(const struct buf *out, const char *text)
+{
+    return str_find(buf_str(out), str_c(text)) >= 0;
+}
+
+static void test_undecided_has_no_tracker_and_keeps_the_rest(void **state)
+{
+    struct buf out;
+
+    UNUSED(state);
+    filter(str_make(page, sizeof(page) - 1), CATEGORY_ESSENTIAL, sizeof(page), &out);
+    assert_false(has(&out, "gtag/js?id="));
+    assert_false(has(&out, "preconnect"));
+    assert_false(has(&out, "hs-scripts.com"));
+    assert_false(has(&out, "facebook.com/tr"));
+    assert_true(has(&out, "<!--consentd: removed google-analytics (analytics)-->"));
+    assert_true(has(&out, "<script src=/js/site.js></script></head>\n<body><h1>Hello</h1>"));
+    assert_true(has(&out, "<a href=\"https://www.google-analytics.com/\">analytics</a>"));
+    buf_free(&out);
+}
+
+static void test_analytics_alone_lets_analytics_pass(void **state)
+{
+    struct buf out;
+
+    UNUSED(state);
+    filter(str_make(page, sizeof(page) - 1), CATEGORY_ESSENTIAL | CATEGORY_ANALYTICS, sizeof(page),
+           &out);
+    assert_true(has(&out, "gtag/js?id=G-ABC123"));
+    assert_false(has(&out, "facebook.com/tr"));
+    buf_free(&out);
+}
+
+static void test_all_granted_is_the_origins_page_byte_for_byte(void **state)
+{
+    struct buf out;
+
+    UNUSED(state);
+    filter(str_make(page, sizeof(page) - 1), UINT16_MAX, sizeof(page), &out);
+    assert_int_equal(out.len, sizeof(page) - 1);
+    assert_memory_equal(out.data, page, out.len);
+    buf_free(&out);
+}
+
+static void test_chunking_does_not_matter(void **state)
+{
+    struct buf whole, cut;
+
+    UNUSED(state);
+    filter(str_make(page, sizeof(page) - 1), CATEGORY_ESSENTIAL, sizeof(page), &whole);
+    for (size_t step = 1; step < 40; step++) {
+        filter(str_make(page, sizeof(page) - 1), CATEGORY_ESSENTIAL, step, &cut);
+        assert_int_equal(cut.len, whole.len);
+        assert_memory_equal(cut.data, whole.data, whole.len);
+        buf_free(&cut);
+    }
+    buf_free(&whole);
+}
+
+/* Twice is once: nothing that was left behind is a tracker. */
+static void test_idempotent(void **state)
+{
+    struct buf once, twice;
+
+    UNUSED(state);
+    filter(str_make(page, sizeof(page) - 1), CATEGORY_ESSENTIAL, 100, &once);
+    filter(buf_str(&once), CATEGORY_ESSENTIAL, 100, &twice);
+    assert_int_equal(twice.len, once.len);
+    assert_memory_equal(twice.data, once.data, once.len);
+    buf_free(&once);
+    buf_free(&twice);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_undecided_has_no_tracker_and_keeps_the_rest),
+        cmocka_unit_test(test_analytics_alone_lets_analytics_pass),
+        cmocka_unit_test(test_all_granted_is_the_origins_page_byte_for_byte),
+        cmocka_unit_test(test_chunking_does_not_matter),
+        cmocka_unit_test(test_idempotent),
+    };
+
+    return cmocka_run_group_tests(tests, load, unload);
+}
