@@ -220,6 +220,60 @@ def test_redis_away_from_the_start(tmp_path, redis):
     settle(load, redis)
 
 
+def newest_segment(folder):
+    return sorted((folder / "journal").glob("wal-1-*.log"))[-1]
+
+
+def flip_last_batch(folder):
+    """One bit of the last synced batch: to the journal alone it looks like a torn write."""
+    path = newest_segment(folder)
+    data = bytearray(path.read_bytes())
+    data[data.rindex(b"CBT1") + 200] ^= 4
+    path.write_bytes(data)
+
+
+def test_rotten_last_batch_is_not_taken_for_torn(tmp_path, redis):
+    load = Load(tmp_path, redis.url, 500, window=8)
+    load.wait_done()
+    wait_shipped(tmp_path, redis, 500)
+    acked = load.finish()
+    flip_last_batch(tmp_path)
+    out = subprocess.run([str(LOAD), "status", str(tmp_path), redis.url, "2"], capture_output=True,
+                         text=True, check=True, timeout=20)
+    assert '"records":500' in out.stdout and '"state":"live"' in out.stdout
+    assert "journal.corrupt" in out.stderr
+    check_exactly_once(acked, dump("dump-redis", tmp_path, redis.url))
+
+
+def test_redis_that_knows_more_blocks_shipping(tmp_path, redis):
+    load = Load(tmp_path, redis.url, 500)
+    load.wait_done()
+    wait_shipped(tmp_path, redis, 500)
+    load.finish()
+    for path in (tmp_path / "journal").iterdir():
+        path.unlink()
+    out = subprocess.run([str(LOAD), "status", str(tmp_path), redis.url, "1"], capture_output=True,
+                         text=True, check=True, timeout=20)
+    assert '"state":"blocked"' in out.stdout and "node number" in out.stdout
+    assert max(int(redis.call("get", k)) for k in redis.call("keys", "*:hw").split()) == 499
+
+
+def test_segments_gone_and_redis_emptied_is_a_gap(tmp_path, redis):
+    load = Load(tmp_path, redis.url, 3000, segment=65536)
+    load.wait_done()
+    wait_shipped(tmp_path, redis, 3000)
+    load.finish()
+    sorted((tmp_path / "journal").glob("wal-1-*.log"))[0].unlink()
+    redis.call("flushall")
+    out = subprocess.run([str(LOAD), "status", str(tmp_path), redis.url, "2"], capture_output=True,
+                         text=True, check=True, timeout=20)
+    assert "ship.gap" in out.stderr and '"gap_from":0' in out.stdout
+    rows = dump("dump-redis", tmp_path, redis.url)
+    assert rows[-1][1] == 2999 and [leaf for _, leaf in rows] == list(range(rows[0][1], 3000))
+    gaps = [redis.call("hgetall", k).split() for k in redis.call("keys", "*:gap").split()]
+    assert gaps == [["0", str(rows[0][1] - 1)]]
+
+
 def test_one_event_by_leaf_and_by_subject(tmp_path, redis):
     load = Load(tmp_path, redis.url, 3000)
     load.wait_done()
