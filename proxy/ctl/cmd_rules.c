@@ -75,7 +75,8 @@ int cmd_rules_test(struct ctl_args *args)
     tests = file_resolve(folder, "tests");
     t.dir = tests;
     read = file_each(tests, ".json", on_test_file, &t, &t.fault);
-    fwrite(t.report.data, 1, t.report.len, stdout);
+    if (t.report.len > 0)
+        fwrite(t.report.data, 1, t.report.len, stdout);
     if (read && !t.broken)
         printf("%zu examples, %zu failed\n", t.counts.run, t.counts.failed);
     free(tests);
@@ -122,6 +123,20 @@ static bool ask_url(const struct decider *d, const char *text, struct verdict *o
     return ok;
 }
 
+static bool read_stdin(struct buf *out, struct fault *f)
+{
+    char chunk[4096];
+    size_t len;
+
+    while ((len = fread(chunk, 1, sizeof(chunk), stdin)) > 0) {
+        if (!buf_append(out, chunk, len)) {
+            fault_set(f, "stdin: more than %u bytes", DECIDE_INLINE_MAX);
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool ask_file(const struct decider *d, const char *path, struct verdict *out,
                      struct fault *f)
 {
@@ -129,7 +144,8 @@ static bool ask_file(const struct decider *d, const char *path, struct verdict *
     bool ok;
 
     buf_init(&text, DECIDE_INLINE_MAX);
-    ok = file_read(strcmp(path, "-") == 0 ? "/dev/stdin" : path, DECIDE_INLINE_MAX, &text, f);
+    ok = strcmp(path, "-") == 0 ? read_stdin(&text, f)
+                                : file_read(path, DECIDE_INLINE_MAX, &text, f);
     if (ok)
         *out = decide_inline(d, buf_str(&text));
     buf_free(&text);

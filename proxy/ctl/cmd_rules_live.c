@@ -17,7 +17,7 @@ static int ask_and_print(const struct ctl_args *args, const char *line)
 
     buf_init(&out, CTL_ANSWER_MAX);
     ok = ctl_ask(args, line, &out, &f);
-    if (ok)
+    if (ok && out.len > 0)
         fwrite(out.data, 1, out.len, stdout);
     buf_free(&out);
     return ok ? CTL_OK : ctl_fail("%s", f.text);
