@@ -20,6 +20,7 @@
 #include "consentd/journal_read.h"
 #include "consentd/keks.h"
 #include "consentd/keyring.h"
+#include "consentd/log.h"
 #include "consentd/loop.h"
 #include "consentd/mem.h"
 #include "consentd/redis.h"
@@ -248,6 +249,7 @@ static int audit_open(struct audit *a, const struct ctl_args *args)
     const struct key *idx;
     char *path;
 
+    log_set_level(LOG_LEVEL_ERROR); /* a person reads this; what goes wrong is said below */
     a->config = config_load(args->config, &f);
     if (a->config == NULL)
         return ctl_fail("%s", f.text);
