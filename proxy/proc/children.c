@@ -62,7 +62,8 @@ void seats_set(struct master *m)
     for (unsigned i = 0; i < m->seat_cnt; i++)
         timer_clear(&m->seats[i].respawn);
     m->seats[cnt++] = (struct seat){.role = IPC_ROLE_LEDGER};
-    while (cnt < workers + 1)
+    m->seats[cnt++] = (struct seat){.role = IPC_ROLE_ADMIN};
+    while (cnt < workers + 2)
         m->seats[cnt++] = (struct seat){.role = IPC_ROLE_WORKER};
     m->seats[cnt++] = (struct seat){.role = IPC_ROLE_ADMIN};
     m->seat_cnt = cnt;
@@ -174,28 +175,34 @@ static void send_listens(struct child *c)
     }
 }
 
-/* The state that is in force, in a bundle when it does not fit a message. */
-static bool send_rules(struct child *c, uint64_t request)
+bool rules_send(struct ipc *to, uint64_t revision, uint64_t request, struct str text)
 {
-    const struct master *m = c->master;
-    struct ipc_rules head = {.revision = m->rules_revision, .request = request};
-    size_t len = sizeof(head) + m->rules_len;
+    struct ipc_rules head = {.revision = revision, .request = request};
+    size_t len = sizeof(head) + text.len;
     struct fault why = {0};
 
     if (len > IPC_MSG_MAX) {
         struct bundle *b = bundle_new();
         int fd = -1;
-        if (bundle_add(b, STR(":rules"), str_make(m->rules_text, m->rules_len)))
+        if (bundle_add(b, STR(":rules"), text))
             fd = bundle_seal(b, &why);
         bundle_free(b);
-        return fd >= 0 && ipc_send(c->ipc, IPC_RULES, &head, sizeof(head), fd);
+        return fd >= 0 && ipc_send(to, IPC_RULES, &head, sizeof(head), fd);
     }
     uint8_t *message = mem_alloc(len);
     memcpy(message, &head, sizeof(head));
-    memcpy(message + sizeof(head), m->rules_text, m->rules_len);
-    bool ok = ipc_send(c->ipc, IPC_RULES, message, len, -1);
+    memcpy(message + sizeof(head), text.ptr, text.len);
+    bool ok = ipc_send(to, IPC_RULES, message, len, -1);
     free(message);
     return ok;
+}
+
+/* The state that is in force, to a worker. */
+static bool send_rules(struct child *c, uint64_t request)
+{
+    const struct master *m = c->master;
+
+    return rules_send(c->ipc, m->rules_revision, request, str_make(m->rules_text, m->rules_len));
 }
 
 unsigned children_send_rules(struct master *m, uint64_t request)
@@ -219,6 +226,10 @@ static void greet(struct child *c)
         if (m->rules_text != NULL)
             ok = send_rules(c, 0);
         send_listens(c);
+    } else if (c->role == IPC_ROLE_ADMIN) {
+        struct ipc_listen head = {0};
+        int fd = fcntl(m->admin_fd, F_DUPFD_CLOEXEC, 16);
+        ok = fd >= 0 && ipc_send(c->ipc, IPC_LISTEN, &head, sizeof(head), fd);
     }
     join_ledger(m, c);
     if (!ipc_send(c->ipc, IPC_START, NULL, 0, -1) || !ok)
