@@ -301,6 +301,7 @@ static void on_end(struct rewriter *rw, size_t start, size_t end)
     if (rw->hold.kind != HOLD_NONE) {
         bool own = rw->tok.elem == rw->hold.elem;
 
+        rw->hold.broken = !own && hidden_in(rw, str_make(rw->win + name_end, end - name_end));
         if (!hold_finish(rw, start, own ? end : start)) {
             reveal(rw, name);
             return;
