@@ -1,5 +1,5 @@
 /*
- * ask.c - one question to the admin process over its socket (proc/admin_role.c).
+ * ask.c - one request to the admin process over its socket: HTTP/1.1, one per connection.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -12,10 +12,11 @@
 
 #include "consentd/config.h"
 #include "consentd/file.h"
+#include "consentd/json.h"
 #include "consentd/mem.h"
 #include "ctl_priv.h"
 
-#define WAIT_S 10 /* the admin answers within two seconds whatever happens */
+#define WAIT_S 10 /* the admin answers within half of it whatever happens */
 
 static char *socket_path(const struct ctl_args *args, struct fault *f)
 {
@@ -50,17 +51,26 @@ static int dial(const char *path, struct fault *f)
     return -1;
 }
 
-static bool exchange(int fd, const char *line, struct buf *out, struct fault *f)
+static bool send_request(int fd, const char *method, const char *target, struct str body)
 {
-    char text[1024];
-    int len = snprintf(text, sizeof(text), "%s\n", line);
+    struct buf text;
+    bool ok;
+
+    buf_init(&text, 65536);
+    ok = buf_printf(&text,
+                    "%s %s HTTP/1.1\r\nHost: admin\r\nContent-Type: application/json\r\n"
+                    "Content-Length: %zu\r\nConnection: close\r\n\r\n",
+                    method, target, body.len) &&
+         buf_append_str(&text, body) &&
+         send(fd, text.data, text.len, MSG_NOSIGNAL) == (ssize_t)text.len;
+    buf_free(&text);
+    return ok;
+}
+
+static bool exchange(int fd, struct buf *out, struct fault *f)
+{
     ssize_t got = 0;
 
-    if (len < 0 || (size_t)len >= sizeof(text) ||
-        send(fd, text, (size_t)len, MSG_NOSIGNAL) != len) {
-        fault_set(f, "the request could not be sent");
-        return false;
-    }
     do {
         uint8_t *room = buf_reserve(out, 65536);
 
@@ -77,21 +87,50 @@ static bool exchange(int fd, const char *line, struct buf *out, struct fault *f)
     return got == 0;
 }
 
-bool ctl_ask(const struct ctl_args *args, const char *line, struct buf *out, struct fault *f)
+/* {"error": "…"} as the reason. */
+static void fault_from(struct str status, struct str body, struct fault *f)
+{
+    json_t *root = json_load_text("answer", body, 0, NULL);
+    const char *why = json_string_value(json_object_get(root, "error"));
+
+    if (why != NULL)
+        fault_set(f, "%s", why);
+    else
+        fault_set(f, "the admin answered %.*s", STR_ARGS(status));
+    json_decref(root);
+}
+
+/* Leaves the body of a 200 in out. */
+static bool take_body(struct buf *out, struct fault *f)
+{
+    struct str all = buf_str(out);
+    ptrdiff_t end = str_find(all, STR("\r\n\r\n"));
+    struct str status = str_slice(all, 9, 3);
+
+    if (!str_starts(all, STR("HTTP/1.1 ")) || end < 0) {
+        fault_set(f, "the admin hung up");
+        return false;
+    }
+    if (!str_eq(status, STR("200"))) {
+        fault_from(status, str_slice(all, (size_t)end + 4, all.len), f);
+        return false;
+    }
+    buf_consume(out, (size_t)end + 4);
+    return true;
+}
+
+bool ctl_ask(const struct ctl_args *args, const char *method, const char *target, struct str body,
+             struct buf *out, struct fault *f)
 {
     char *path = socket_path(args, f);
     int fd = path != NULL ? dial(path, f) : -1;
-    bool ok = fd >= 0 && exchange(fd, line, out, f);
+    bool ok = fd >= 0 && send_request(fd, method, target, body);
 
+    if (fd >= 0 && !ok)
+        fault_set(f, "%s: the request could not be sent", path);
+    ok = ok && exchange(fd, out, f) && take_body(out, f);
     if (fd >= 0)
         close(fd);
     free(path);
-    if (!ok)
-        return false;
-    if (str_starts(buf_str(out), STR("ok\n"))) {
-        buf_consume(out, 3);
-        return true;
-    }
-    fault_set(f, "%.*s", STR_ARGS(str_slice(buf_str(out), 0, out->len > 0 ? out->len - 1 : 0)));
-    return false;
+    return ok;
 }

@@ -2,35 +2,84 @@
  * cmd_rules_live.c - consentctl rules list | set | history | rollback: what the admin does.
  */
 #include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
 #include <time.h>
 
+#include "consentd/json.h"
 #include "consentd/rules_state.h"
 #include "ctl_priv.h"
 
-/* Asks and prints the answer as it is. */
-static int ask_and_print(const struct ctl_args *args, const char *line)
+/* The answer as JSON; NULL after saying why there is none. */
+static json_t *ask(const struct ctl_args *args, const char *method, const char *target,
+                   struct str body)
 {
     struct fault f = {0};
     struct buf out;
-    bool ok;
+    json_t *root = NULL;
 
     buf_init(&out, CTL_ANSWER_MAX);
-    ok = ctl_ask(args, line, &out, &f);
-    if (ok && out.len > 0)
-        fwrite(out.data, 1, out.len, stdout);
+    if (ctl_ask(args, method, target, body, &out, &f))
+        root = json_load_text("answer", buf_str(&out), 0, &f);
     buf_free(&out);
-    return ok ? CTL_OK : ctl_fail("%s", f.text);
+    if (root == NULL)
+        ctl_fail("%s", f.text);
+    return root;
+}
+
+static int print_json(json_t *root)
+{
+    if (root == NULL)
+        return CTL_FAILED;
+    json_dumpf(root, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(root);
+    return CTL_OK;
+}
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+
+    return text != NULL ? text : "";
 }
 
 int cmd_rules_list(struct ctl_args *args)
 {
     bool json = false;
     const struct ctl_option options[] = {{"--json", NULL, &json}};
+    json_t *root, *set;
+    size_t i;
 
     if (!ctl_options(args, options, COUNT_OF(options)))
         return CTL_USAGE;
-    return ask_and_print(args, json ? "state" : "list");
+    root = ask(args, "GET", "/api/v1/rules", STR(""));
+    if (json || root == NULL)
+        return print_json(root);
+    printf("%-32s %-8s %s\n", "SET", "MODE", "NAME");
+    json_array_foreach (json_object_get(root, "sets"), i, set)
+        printf("%-32s %-8s %s\n", text_of(set, "id"), text_of(set, "mode"), text_of(set, "name"));
+    printf("revision %lld; config: as the configuration says, enforce by default\n",
+           (long long)json_integer_value(json_object_get(root, "revision")));
+    json_decref(root);
+    return CTL_OK;
+}
+
+/* Sends a change and says what became of it. Takes over body. */
+static int change(const struct ctl_args *args, const char *target, json_t *body)
+{
+    char *text = json_dumps(body, JSON_COMPACT);
+    json_t *root = text != NULL ? ask(args, "POST", target, str_c(text)) : NULL;
+    long long confirmed = json_integer_value(json_object_get(root, "confirmed"));
+    long long workers = json_integer_value(json_object_get(root, "workers"));
+
+    json_decref(body);
+    free(text);
+    if (root == NULL)
+        return CTL_FAILED;
+    printf("revision %lld, in force in %lld of %lld workers\n",
+           (long long)json_integer_value(json_object_get(root, "revision")), confirmed, workers);
+    json_decref(root);
+    return confirmed == workers && workers > 0 ? CTL_OK : CTL_FAILED;
 }
 
 int cmd_rules_set(struct ctl_args *args)
@@ -38,7 +87,7 @@ int cmd_rules_set(struct ctl_args *args)
     const char *name = NULL, *mode = NULL, *site = NULL;
     const struct ctl_option options[] = {
         {"", &name, NULL}, {"", &mode, NULL}, {"--site", &site, NULL}};
-    char line[512];
+    json_t *body;
 
     if (!ctl_options(args, options, COUNT_OF(options)))
         return CTL_USAGE;
@@ -46,25 +95,26 @@ int cmd_rules_set(struct ctl_args *args)
         ctl_fail("rules set needs a rule set and a mode: enforce, report, off or config");
         return CTL_USAGE;
     }
-    snprintf(line, sizeof(line), "set %s %s%s%s", name, mode, site != NULL ? " " : "",
-             site != NULL ? site : "");
-    return ask_and_print(args, line);
+    body = json_pack("{s:s, s:s}", "set", name, "mode", mode);
+    if (body == NULL || (site != NULL && json_object_set_new(body, "site", json_string(site)) != 0))
+        return ctl_fail("the names are not UTF-8");
+    return change(args, "/api/v1/rules", body);
 }
 
 int cmd_rules_rollback(struct ctl_args *args)
 {
     const char *revision = NULL;
     const struct ctl_option options[] = {{"", &revision, NULL}};
-    char line[512];
+    uint64_t number = 0;
 
     if (!ctl_options(args, options, COUNT_OF(options)))
         return CTL_USAGE;
-    if (revision == NULL) {
+    if (revision == NULL || !str_to_u64(str_c(revision), INT64_MAX, &number)) {
         ctl_fail("rules rollback needs the number of a revision; see rules history");
         return CTL_USAGE;
     }
-    snprintf(line, sizeof(line), "rollback %s", revision);
-    return ask_and_print(args, line);
+    return change(args, "/api/v1/rules/rollback",
+                  json_pack("{s:I}", "revision", (json_int_t)number));
 }
 
 static void print_revision(const struct rules_revision *r)
@@ -95,9 +145,9 @@ int cmd_rules_history(struct ctl_args *args)
     if (!ctl_options(args, options, COUNT_OF(options)))
         return CTL_USAGE;
     if (json)
-        return ask_and_print(args, "state");
+        return print_json(ask(args, "GET", "/api/v1/rules/history", STR("")));
     buf_init(&out, CTL_ANSWER_MAX);
-    if (ctl_ask(args, "state", &out, &f))
+    if (ctl_ask(args, "GET", "/api/v1/rules/history", STR(""), &out, &f))
         state = rules_state_parse("state", buf_str(&out), &f);
     buf_free(&out);
     if (state == NULL)

@@ -66,11 +66,11 @@ MUST_USE struct rules *ctl_load_rules(const struct ctl_args *args, const char *d
 MUST_USE char *ctl_rules_folder(const struct ctl_args *args, const char *dir);
 
 /*
- * One request line (without its end) to the admin's socket, which the configuration names. out
- * gets what stands behind the answer's "ok". False with the reason for any other answer, or none.
+ * One request to the admin (consentd/admin.h) over the socket that the configuration names. out
+ * gets the body of a 200. False with the reason for any other answer, or none.
  */
-MUST_USE bool ctl_ask(const struct ctl_args *args, const char *line, struct buf *out,
-                      struct fault *f);
+MUST_USE bool ctl_ask(const struct ctl_args *args, const char *method, const char *target,
+                      struct str body, struct buf *out, struct fault *f);
 
 /* The commands; a file per group. */
 int cmd_rules_check(struct ctl_args *args);
