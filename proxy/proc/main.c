@@ -67,8 +67,6 @@ static int run(const struct arguments *args)
         return ledger_main(args->slot);
     if (strcmp(args->role, "admin") == 0)
         return admin_main(args->slot);
-    if (strcmp(args->role, "admin") == 0)
-        return admin_main(args->slot);
     fprintf(stderr, "consentd: there is no role \"%s\"\n", args->role);
     return 2;
 }

@@ -192,7 +192,6 @@ static bool start(struct master *m, struct fault *f)
     m->material = material_load(m->config_path, f);
     if (m->material == NULL || !privs_find(m->material->config, &m->privs, f) ||
         !privs_make_dirs(m->material->config, &m->privs, f) || !load_rules(m, f) ||
-        !admin_socket_open(m, m->material->config, &m->privs, f) ||
         !listens_open(m, m->material->config, &m->listens, f))
         return false;
     m->listen_cnt = m->material->config->listen_cnt;
@@ -234,11 +233,6 @@ static void master_free(struct master *m)
         free(m->listens[i].address);
     }
     free(m->listens);
-    if (m->admin_socket != NULL) {
-        close(m->admin_fd);
-        unlink(m->admin_socket);
-        free(m->admin_socket);
-    }
     free(m->rules_text);
     material_free(m->material);
     loop_free(m->loop);

@@ -11,10 +11,8 @@
  * ledger leaves at once: the new one waits for its lock on the journal, and workers
  * of both generations send again over their new sockets what was not acknowledged.
  */
-#include <grp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "consentd/config.h"
@@ -75,42 +73,6 @@ bool listens_open(struct master *m, const struct config *c, struct listening **o
     return true;
 }
 
-/* The operators' socket: its mode is who may connect. */
-bool admin_socket_open(struct master *m, const struct config *c, const struct privs *p,
-                       struct fault *f)
-{
-    const struct group *group = c->admin.group != NULL ? getgrnam(c->admin.group) : NULL;
-    char *address;
-    int fd;
-
-    if (c->admin.group != NULL && group == NULL) {
-        fault_set(f, "admin.group: there is no group \"%s\"", c->admin.group);
-        return false;
-    }
-    if (m->admin_socket != NULL && strcmp(m->admin_socket, c->admin.socket) == 0)
-        return true;
-    address = mem_calloc(1, strlen(c->admin.socket) + sizeof("unix:"));
-    memcpy(address, "unix:", 5);
-    memcpy(address + 5, c->admin.socket, strlen(c->admin.socket));
-    fd = listener_bind(address, f);
-    free(address);
-    if (fd < 0)
-        return false;
-    if (chmod(c->admin.socket, 0660) != 0 ||
-        (p->change &&
-         chown(c->admin.socket, p->uid, group != NULL ? group->gr_gid : p->gid) != 0)) {
-        fault_set_errno(f, "%s: cannot set who may connect", c->admin.socket);
-        close(fd);
-        return false;
-    }
-    if (m->admin_socket != NULL)
-        close(m->admin_fd);
-    free(m->admin_socket);
-    m->admin_fd = fd;
-    m->admin_socket = mem_strdup(c->admin.socket);
-    return true;
-}
-
 /* Everybody who sits somewhere gets up: the next seats_fill() seats new ones. */
 static void unseat(struct master *m)
 {
@@ -131,7 +93,6 @@ static bool prepare(struct master *m, struct material *fresh, struct listening *
     struct privs privs;
 
     if (!privs_find(fresh->config, &privs, f) || !privs_make_dirs(fresh->config, &privs, f) ||
-        !admin_socket_open(m, fresh->config, &privs, f) ||
         !listens_open(m, fresh->config, listens, f))
         return false;
     m->privs = privs;
