@@ -148,6 +148,8 @@ static bool must_drop(struct rewriter *rw, size_t text_from, size_t text_end)
 /* The start tag of a foreign element leaves nothing behind: not on the stack, not hidden. */
 static void forget_start(struct rewriter *rw)
 {
+    if (rw->hold.edited)
+        return;
     if (rw->hold.kind != HOLD_SVG_SCRIPT && rw->hold.kind != HOLD_SVG_STYLE)
         return;
     if (rw->sim.depth > rw->hold.depth)
@@ -172,16 +174,17 @@ bool hold_finish(struct rewriter *rw, size_t text_end, size_t end)
         hold_over(rw, out_index(rw, rw->tok.pos));
         rw->skip = rw->skip_cdata = false;
         if (!section)
-            out_comment(rw);
+            hold_mark(rw);
         return false;
     }
     if (rw->hold.kind == HOLD_CDATA) {
         finish_cdata(rw, text, end);
     } else if (must_drop(rw, text, text_end)) {
         out_flush(rw, out_index(rw, rw->hold.start));
-        rw->sent = end;
+        rw->sent = rw->hold.edited ? text_end : end;
         rw->counts.removed++;
-        out_comment(rw);
+        if (!rw->hold.edited)
+            out_comment(rw);
         forget_start(rw);
     }
     rw->hold.kind = HOLD_NONE;
@@ -199,4 +202,16 @@ void hold_over(struct rewriter *rw, size_t len)
     rw->skip = true;
     rw->skip_cdata = rw->hold.kind == HOLD_CDATA;
     rw->hold.kind = HOLD_NONE;
+}
+
+void hold_mark(struct rewriter *rw)
+{
+    if (!rw->hold.edited) {
+        out_comment(rw);
+        return;
+    }
+    out_send(rw, STR("</"));
+    out_send(rw, str_c(element_rows[rw->hold.elem].name));
+    out_send(rw, STR(">"));
+    rw->hold.edited = false;
 }

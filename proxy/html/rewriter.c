@@ -156,6 +156,7 @@ static void drop_tag(struct rewriter *rw, const struct judged *j, size_t start, 
         return;
     }
     tokenizer_set_text(&rw->tok, treesim_text_of(j->elem), str_c(element_rows[j->elem].name));
+    rw->hold.edited = false;
     rw->skip = true; /* the comment comes with the end tag */
 }
 
@@ -199,8 +200,9 @@ static void enter_raw(struct rewriter *rw, const struct judged *j, bool foreign,
         return;
     rw->hold.kind = kind;
     rw->hold.broken = false;
+    rw->hold.edited = rw->cut_cnt > 0;
     rw->hold.elem = (uint8_t)j->elem;
-    rw->hold.start = rw->tok.start;
+    rw->hold.start = rw->cut_cnt > 0 ? rw->tok.pos : rw->tok.start;
     rw->hold.text = rw->tok.pos;
     rw->hold.depth = depth;
     rw->hold.sets_blind = foreign && !was_blind;
@@ -341,7 +343,7 @@ static void end_skip(struct rewriter *rw, size_t end)
         return;
     }
     if (rw->tok.event == TOK_TAG)
-        out_comment(rw);
+        hold_mark(rw);
 }
 
 static void on_tag(struct rewriter *rw, size_t end)
@@ -374,7 +376,7 @@ static void on_cdata_open(struct rewriter *rw)
         return;
     rw->counts.partings++;
     rw->hold.kind = HOLD_CDATA;
-    rw->hold.broken = false;
+    rw->hold.broken = rw->hold.edited = false;
     rw->hold.elem = ELEM_OTHER;
     rw->hold.start = rw->tok.start;
     rw->hold.text = rw->tok.pos;
@@ -518,7 +520,7 @@ static void end_unfinished(struct rewriter *rw, size_t len)
         rw->counts.removed++;
     }
     if (rw->skip && !rw->skip_cdata)
-        out_comment(rw);
+        hold_mark(rw);
 }
 
 bool rewriter_end(struct rewriter *rw)

@@ -38,6 +38,7 @@ struct hold {
     uint8_t elem;    /* enum html_element */
     bool sets_blind; /* its start tag opened hidden[HIDDEN_BLIND] */
     bool broken;     /* a tag inside it: what the text is depends on the reading */
+    bool edited;     /* its start tag has left, edited: only the text can still go */
     unsigned depth;  /* simulator depth before its start tag */
     uint64_t start;  /* position of the start tag's '<' */
     uint64_t text;   /* position behind the start tag */
@@ -137,6 +138,7 @@ bool hidden_active(const struct rewriter *rw);
 bool hidden_in(const struct rewriter *rw, struct str text); /* holds such an end tag */
 bool hold_finish(struct rewriter *rw, size_t text_end, size_t end);
 void hold_over(struct rewriter *rw, size_t len);
+void hold_mark(struct rewriter *rw); /* what stands where the held text was dropped */
 
 /* rewriter.c */
 void out_send(struct rewriter *rw, struct str text);
