@@ -1,0 +1,350 @@
+/*
+ * client_h1.c - the client's side of HTTP/1: requests in order, one answered at a time.
+ *
+ * Bytes of a later request stay in the connection (and then in the kernel) until the answer
+ * before it is complete, so pipelining keeps its order and needs no queue of ours.
+ */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "consentd/mem.h"
+#include "consentd/metrics.h"
+#include "serve_priv.h"
+
+static void on_reap(void *arg)
+{
+    struct client *c = arg;
+
+    free(c);
+}
+
+void client_close(struct client *c, bool cut)
+{
+    struct server *s = c->server;
+
+    if (c->dead)
+        return;
+    c->dead = true;
+    timer_clear(&c->timer);
+    timer_clear(&c->send_timer);
+    loop_undefer(s->loop, &c->again);
+    if (c->conn != NULL && cut)
+        conn_reset(c->conn);
+    else if (c->conn != NULL)
+        conn_close_flush(c->conn, SERVER_LINGER_MS);
+    c->conn = NULL;
+    if (c->prev != NULL)
+        c->prev->next = c->next;
+    else
+        s->data->clients = c->next;
+    if (c->next != NULL)
+        c->next->prev = c->prev;
+    s->data->client_cnt--;
+    metric_down(METRIC_CLIENT_OPEN);
+    if (c->flow != NULL)
+        flow_gone(c->flow);
+    c->flow = NULL;
+    c->reap = (struct deferred){.fn = on_reap, .arg = c};
+    loop_defer(s->loop, &c->reap);
+    server_check_drained(s);
+}
+
+/* Hands de-framed bytes on; false when the client is over or must wait. */
+static size_t read_body(struct client *c, const uint8_t *data, size_t len)
+{
+    struct str piece = str_make(data, len);
+    size_t used = len;
+    bool end = false;
+
+    if (!c->want_body)
+        return 0;
+    timer_set(&c->timer, c->server->config->limits.body_timeout_ms);
+    if (c->flow->x.req.body == H1_BODY_LENGTH) {
+        used = piece.len = c->left < len ? (size_t)c->left : len;
+        c->left -= used;
+        end = c->left == 0;
+    } else {
+        enum chunked_status status = chunked_decode(&c->chunks, data, len, &used, &piece);
+
+        if (status == CHUNKED_BAD) {
+            c->last = true;
+            exchange_fail(&c->flow->x, 400, "malformed chunk");
+            return 0;
+        }
+        end = status == CHUNKED_END;
+    }
+    if (end) {
+        timer_clear(&c->timer);
+        c->state = CLIENT_BUSY;
+    }
+    return flow_body(c->flow, (const uint8_t *)piece.ptr, piece.len, end) ? used : 0;
+}
+
+static size_t read_head(struct client *c, const uint8_t *data, size_t len)
+{
+    const struct config_limits *max = &c->server->config->limits;
+    struct h1_limits limits = {max->header_size, max->target, max->fields};
+    struct flow *f = c->flow;
+    enum h1_status status;
+    size_t used;
+
+    if (f == NULL) {
+        f = c->flow = flow_new(c);
+        c->parser = (struct h1_parser){0};
+        timer_set(&c->timer, max->request_header_timeout_ms);
+    }
+    status = h1_parse_request(&c->parser, &f->x.arena, str_make(data, len), &limits, &f->x.req);
+    if (status == H1_MORE)
+        return 0;
+    timer_clear(&c->timer);
+    c->state = CLIENT_BUSY;
+    if (status == H1_BAD) {
+        metric_add(METRIC_REQUESTS_BAD, 1);
+        c->last = true;
+        exchange_fail(&f->x, h1_error_status(c->parser.error), h1_strerror(c->parser.error));
+        return 0;
+    }
+    used = c->parser.used;
+    c->want_body = false;
+    c->chunks = (struct chunked_decoder){0};
+    c->left = f->x.req.content_length;
+    if (f->x.req.body == H1_BODY_CHUNKED || (f->x.req.body == H1_BODY_LENGTH && c->left > 0))
+        c->state = CLIENT_BODY;
+    else
+        f->body_done = true;
+    c->last = c->last || !f->x.req.keep_alive || c->server->draining;
+    flow_start(f);
+    return used;
+}
+
+static size_t read_tunnel(struct client *c, const uint8_t *data, size_t len)
+{
+    struct flow *f = c->flow;
+
+    if (f->oc == NULL || !conn_write(f->oc->conn, data, len)) {
+        client_close(c, true);
+        return 0;
+    }
+    timer_set(&f->timer, SERVER_TUNNEL_IDLE_MS);
+    if (conn_is_choked(f->oc->conn))
+        conn_pause_read(c->conn);
+    return len;
+}
+
+static size_t on_data(void *owner, const uint8_t *data, size_t len)
+{
+    struct client *c = owner;
+    size_t used = 0;
+
+    c->reading = true;
+    while (used < len && !c->dead) {
+        size_t n = 0;
+
+        if (c->state == CLIENT_HEAD)
+            n = read_head(c, data + used, len - used);
+        else if (c->state == CLIENT_BODY)
+            n = read_body(c, data + used, len - used);
+        else if (c->state == CLIENT_TUNNEL)
+            n = read_tunnel(c, data + used, len - used);
+        if (n == 0)
+            break;
+        used += n;
+    }
+    if (c->dead)
+        return len;
+    c->reading = false;
+    c->unread = used < len;
+    if (c->unread && (c->state == CLIENT_BUSY || (c->state == CLIENT_BODY && !c->want_body)))
+        conn_pause_read(c->conn);
+    return used;
+}
+
+static void on_again(void *arg)
+{
+    struct client *c = arg;
+
+    conn_resume_read(c->conn);
+    if (!c->dead && c->eof && c->state == CLIENT_HEAD)
+        client_close(c, false);
+}
+
+static void on_eof(void *owner)
+{
+    struct client *c = owner;
+
+    c->eof = true;
+    if (c->state == CLIENT_TUNNEL && c->flow->oc != NULL)
+        conn_shut_write(c->flow->oc->conn);
+    else if (c->state == CLIENT_BODY) /* an incomplete request must not look complete */
+        client_close(c, true);
+    else if (c->state == CLIENT_HEAD && !c->again.queued)
+        client_close(c, false);
+}
+
+static void on_writable(void *owner)
+{
+    struct client *c = owner;
+
+    if (c->flow != NULL && c->flow->choked && c->flow->oc != NULL) {
+        c->flow->choked = false;
+        conn_resume_read(c->flow->oc->conn);
+    }
+}
+
+static void on_closed(void *owner, enum conn_why why)
+{
+    struct client *c = owner;
+
+    UNUSED(why);
+    c->conn = NULL;
+    client_close(c, true);
+}
+
+static const struct conn_ops client_ops = {
+    .on_data = on_data, .on_eof = on_eof, .on_writable = on_writable, .on_closed = on_closed};
+
+static void on_timer(void *arg)
+{
+    struct client *c = arg;
+
+    metric_add(METRIC_CLIENT_TIMEOUT, 1);
+    c->last = true;
+    if (c->flow != NULL && !c->flow->head_sent)
+        exchange_fail(&c->flow->x, 408, "request timed out");
+    else
+        client_close(c, c->flow != NULL);
+}
+
+static void on_send_timer(void *arg)
+{
+    struct client *c = arg;
+    size_t queued = conn_queued(c->conn);
+
+    if (queued > 0 && queued >= c->last_queued) {
+        client_close(c, true);
+        return;
+    }
+    c->last_queued = queued;
+    if (queued > 0)
+        timer_set(&c->send_timer, c->server->config->limits.send_timeout_ms);
+}
+
+static void peer_print(struct client *c)
+{
+    const struct sockaddr_storage *ss = &c->peer;
+    const void *addr = &((const struct sockaddr_in *)(const void *)ss)->sin_addr;
+
+    if (ss->ss_family == AF_INET6)
+        addr = &((const struct sockaddr_in6 *)(const void *)ss)->sin6_addr;
+    if (ss->ss_family != AF_INET && ss->ss_family != AF_INET6)
+        (void)snprintf(c->peer_text, sizeof(c->peer_text), "unknown");
+    else if (inet_ntop(ss->ss_family, addr, c->peer_text, sizeof(c->peer_text)) == NULL)
+        c->peer_text[0] = '\0';
+}
+
+void client_accept(void *owner, int fd, const struct sockaddr *peer, socklen_t len)
+{
+    struct acceptor *a = owner;
+    struct server *s = a->server;
+    struct client *c = mem_new(struct client);
+
+    c->server = s;
+    c->acceptor = a;
+    memcpy(&c->peer, peer, len < sizeof(c->peer) ? len : sizeof(c->peer));
+    peer_print(c);
+    timer_init(&c->timer, s->loop, on_timer, c);
+    timer_init(&c->send_timer, s->loop, on_send_timer, c);
+    c->again = (struct deferred){.fn = on_again, .arg = c};
+    c->next = s->data->clients;
+    if (c->next != NULL)
+        c->next->prev = c;
+    s->data->clients = c;
+    s->data->client_cnt++;
+    metric_add(METRIC_CLIENT_ACCEPTED, 1);
+    metric_up(METRIC_CLIENT_OPEN);
+    c->conn = conn_accept(s->loop, fd, a->tls, &client_ops, c);
+    conn_set_marks(c->conn, CLIENT_QUEUE_LOW, CLIENT_QUEUE_HIGH, CLIENT_QUEUE_MAX);
+    timer_set(&c->timer, s->config->limits.request_header_timeout_ms);
+    if (s->data->client_cnt > s->config->limits.connections) {
+        metric_add(METRIC_CLIENT_REFUSED, 1);
+        client_close(c, true);
+    }
+}
+
+void client_want_body(struct client *c)
+{
+    if (c->want_body || c->state != CLIENT_BODY)
+        return;
+    c->want_body = true;
+    if (c->flow->x.req.expect_continue && !conn_write(c->conn, h1_continue.ptr, h1_continue.len)) {
+        client_close(c, true);
+        return;
+    }
+    timer_set(&c->timer, c->server->config->limits.body_timeout_ms);
+    if (!c->reading)
+        loop_defer(c->server->loop, &c->again);
+}
+
+bool client_head(struct client *c, unsigned status, struct h1_response *resp,
+                 struct h1_framing framing)
+{
+    struct buf *head = &c->server->data->head;
+    bool interim = status < 200 && status != 101;
+
+    c->last = c->last || (!interim && framing.body == H1_BODY_CLOSE) ||
+              (!interim && c->state == CLIENT_BODY);
+    c->chunked = framing.body == H1_BODY_CHUNKED;
+    if (!interim && status != 101 && (c->last || c->server->draining)) {
+        c->last = true;
+        framing.persist = H1_PERSIST_CLOSE;
+    } else if (!interim && status != 101 && c->flow->x.req.version_minor == 0) {
+        framing.persist = H1_PERSIST_KEEP_ALIVE;
+    }
+    buf_clear(head);
+    return h1_write_response_head(head, status, resp->reason, &resp->headers, &framing) &&
+           conn_queue(c->conn, head->data, head->len);
+}
+
+bool client_body(struct client *c, const uint8_t *data, size_t len)
+{
+    char size[CHUNKED_HEAD_MAX];
+    bool ok = true;
+
+    if (len == 0)
+        return true;
+    if (c->chunked)
+        ok = conn_queue(c->conn, size, chunked_head(size, len));
+    if (ok)
+        ok = len < 4096 ? conn_queue(c->conn, data, len) : conn_write(c->conn, data, len);
+    if (ok && c->chunked)
+        ok = conn_queue(c->conn, chunked_crlf.ptr, chunked_crlf.len);
+    metric_add(METRIC_BYTES_OUT, len);
+    if (conn_queued(c->conn) > 0 && !timer_is_set(&c->send_timer)) {
+        c->last_queued = conn_queued(c->conn);
+        timer_set(&c->send_timer, c->server->config->limits.send_timeout_ms);
+    }
+    return ok;
+}
+
+void client_answered(struct client *c)
+{
+    bool early = c->state == CLIENT_BODY;
+
+    c->flow = NULL;
+    if (c->chunked && !conn_queue(c->conn, chunked_last.ptr, chunked_last.len)) {
+        client_close(c, true);
+        return;
+    }
+    c->chunked = false;
+    if (c->last || early) {
+        client_close(c, false);
+        return;
+    }
+    c->state = CLIENT_HEAD;
+    timer_set(&c->timer, c->server->config->limits.keepalive_timeout_ms);
+    if (!c->reading && (c->unread || c->eof))
+        loop_defer(c->server->loop, &c->again);
+}

@@ -1,0 +1,451 @@
+/*
+ * origin.c - slots, dialling, the request toward the origin and the reading of its answer.
+ *
+ * A request without a body on a kept connection that dies before a byte came is sent once more
+ * on a new connection; nothing else is ever repeated (RFC 9110 9.2.2).
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "consentd/bundle.h"
+#include "consentd/enforce.h"
+#include "consentd/log.h"
+#include "consentd/mem.h"
+#include "consentd/metrics.h"
+#include "consentd/tls_ctx.h"
+#include "serve_priv.h"
+
+bool origin_conn_is_reusable(struct origin_conn *oc)
+{
+    return oc->conn != NULL && conn_is_reusable(oc->conn);
+}
+
+static void on_reap(void *arg)
+{
+    struct origin_conn *oc = arg;
+
+    free(oc);
+}
+
+void origin_conn_close(struct origin_conn *oc)
+{
+    if (oc->conn != NULL)
+        conn_reset(oc->conn);
+    oc->conn = NULL;
+    oc->flow = NULL;
+    oc->reap = (struct deferred){.fn = on_reap, .arg = oc};
+    loop_defer(oc->origin->server->loop, &oc->reap);
+}
+
+struct origin *origin_new(struct server *s, struct site *site, const char *url,
+                          struct fault *fault_out)
+{
+    struct origin *o = mem_new(struct origin);
+    struct upstream_limits limits = {site->config->origin_connections,
+                                     site->config->origin_connections,
+                                     site->config->origin_idle_timeout_ms};
+    struct str ca = STR("");
+
+    o->server = s;
+    o->site = site;
+    o->pool = upstream_pool_new(&limits);
+    if (!endpoint_parse(str_c(url), &o->endpoint, fault_out)) {
+        origin_free(o);
+        return NULL;
+    }
+    if (site->config->origin_ca != NULL && s->bundle != NULL &&
+        !bundle_get(s->bundle, str_c(site->config->origin_ca), &ca)) {
+        fault_set(fault_out, "%s is not in the bundle", site->config->origin_ca);
+        origin_free(o);
+        return NULL;
+    }
+    if (o->endpoint.tls && (o->tls = tls_client_new(ca, fault_out)) == NULL) {
+        origin_free(o);
+        return NULL;
+    }
+    return o;
+}
+
+void origin_free(struct origin *o)
+{
+    if (o == NULL)
+        return;
+    upstream_pool_free(o->pool);
+    tls_client_free(o->tls);
+    free(o);
+}
+
+void origin_release(struct flow *f, bool reusable)
+{
+    struct origin_conn *oc = f->oc;
+
+    if (oc == NULL)
+        return;
+    f->oc = NULL;
+    timer_clear(&f->timer);
+    oc->flow = NULL;
+    if (reusable && !f->x.server->draining) {
+        conn_resume_read(oc->conn);
+        upstream_give(oc->origin->pool, oc, loop_now_ms(f->x.server->loop));
+    } else {
+        upstream_drop(oc->origin->pool, oc);
+    }
+}
+
+/* Via, X-Forwarded-*, Host: once, also when the request is sent again. */
+static bool prepare(struct flow *f)
+{
+    struct exchange *x = &f->x;
+    struct headers *h = &x->req.headers;
+    struct arena *a = &x->arena;
+    struct str old = headers_value(h, HDR_X_FORWARDED_FOR);
+    const char *peer = f->client->peer_text;
+    const char *chain = old.len > 0 ? arena_printf(a, "%.*s, %s", STR_ARGS(old), peer) : peer;
+
+    if (f->prepared)
+        return true;
+    f->prepared = true;
+    headers_remove(h, HDR_FORWARDED);
+    headers_remove(h, HDR_X_FORWARDED_PORT);
+    if (!x->site->config->preserve_host) {
+        const char *host =
+            arena_printf(a, "%s:%u", f->origin->endpoint.host, (unsigned)f->origin->endpoint.port);
+
+        if (host == NULL || !headers_set(h, a, HDR_HOST, str_c(host)))
+            return false;
+    } else if (headers_find(h, HDR_HOST) == NULL) {
+        if (!headers_add(h, a, STR("Host"), x->req.authority))
+            return false;
+    }
+    return chain != NULL && headers_set(h, a, HDR_X_FORWARDED_FOR, str_c(chain)) &&
+           headers_set(h, a, HDR_X_FORWARDED_PROTO, x->secure ? STR("https") : STR("http")) &&
+           headers_set(h, a, HDR_X_FORWARDED_HOST, x->req.authority) &&
+           headers_add(h, a, STR("Via"), STR("1.1 consentd"));
+}
+
+static void send_request(struct flow *f)
+{
+    struct buf *head = &f->x.server->data->head;
+    struct h1_framing framing = {.body = f->x.req.body, .length = f->x.req.content_length};
+
+    f->asked = true;
+    f->head_seen = false;
+    f->oparser = (struct h1_parser){0};
+    f->ochunks = (struct chunked_decoder){0};
+    if (f->x.req.upgrade_websocket)
+        framing.persist = H1_PERSIST_UPGRADE;
+    buf_clear(head);
+    if (!prepare(f) ||
+        !h1_write_request_head(head, f->x.req.method, f->x.req.path, &f->x.req.headers, &framing)) {
+        exchange_fail(&f->x, 500, "memory limit");
+        return;
+    }
+    if (!(f->body_done ? conn_write : conn_queue)(f->oc->conn, head->data, head->len)) {
+        flow_origin_failed(f, 502, "origin connection broke");
+        return;
+    }
+    timer_set(&f->timer, f->x.site->config->response_timeout_ms);
+    if (!f->body_done)
+        client_want_body(f->client);
+}
+
+bool origin_body(struct flow *f, const uint8_t *data, size_t len, bool end)
+{
+    bool chunked = f->x.req.body == H1_BODY_CHUNKED;
+    char size[CHUNKED_HEAD_MAX];
+    bool ok = true;
+
+    if (f->oc == NULL)
+        return false;
+    if (chunked && len > 0)
+        ok = conn_queue(f->oc->conn, size, chunked_head(size, len));
+    if (ok && len > 0)
+        ok = conn_write(f->oc->conn, data, len);
+    if (ok && chunked && len > 0)
+        ok = conn_queue(f->oc->conn, chunked_crlf.ptr, chunked_crlf.len);
+    if (ok && chunked && end)
+        ok = conn_queue(f->oc->conn, chunked_last.ptr, chunked_last.len);
+    if (!ok && !f->head_seen) {
+        flow_origin_failed(f, 502, "origin connection broke");
+        return false;
+    }
+    if (!f->head_seen)
+        timer_set(&f->timer, f->x.site->config->response_timeout_ms);
+    if (ok && !end && conn_is_choked(f->oc->conn))
+        conn_pause_read(f->client->conn);
+    return true;
+}
+
+/* 1xx. False: the exchange is over or has become a tunnel. */
+static bool interim(struct flow *f)
+{
+    struct exchange *x = &f->x;
+    unsigned status = x->resp.status;
+
+    if (++f->informational > SERVER_INFORMATION_MAX) {
+        flow_origin_failed(f, 502, "too many 1xx answers");
+        return false;
+    }
+    f->oparser = (struct h1_parser){0};
+    if (status == 100 || x->req.version_minor == 0)
+        return true;
+    headers_strip_hop_by_hop(&x->resp.headers);
+    enforce_informational(x, status, &x->resp.headers);
+    if (client_head(f->client, status, &x->resp, (struct h1_framing){.body = H1_BODY_NONE}))
+        return true;
+    client_close(f->client, true);
+    return false;
+}
+
+static void upgraded(struct flow *f)
+{
+    struct exchange *x = &f->x;
+    struct h1_framing framing = {.persist = H1_PERSIST_UPGRADE};
+
+    if (!x->req.upgrade_websocket || !x->resp.upgrade_websocket) {
+        flow_origin_failed(f, 502, "unasked 101");
+        return;
+    }
+    headers_strip_hop_by_hop(&x->resp.headers);
+    if (enforce_response(x) != ENFORCE_FORWARD || f->done) {
+        exchange_fail(x, 502, "upgrade refused");
+        return;
+    }
+    f->head_sent = x->answered = true;
+    f->client->state = CLIENT_TUNNEL;
+    timer_set(&f->timer, SERVER_TUNNEL_IDLE_MS);
+    if (!client_head(f->client, 101, &x->resp, framing))
+        client_close(f->client, true);
+    else
+        conn_resume_read(f->client->conn);
+}
+
+static size_t read_head(struct flow *f, const uint8_t *data, size_t len)
+{
+    const struct config_limits *max = &f->x.server->config->limits;
+    struct h1_limits limits = {max->header_size, max->target, max->fields};
+    bool head = f->x.req.method_id == HTTP_METHOD_HEAD;
+    enum h1_status status =
+        h1_parse_response(&f->oparser, &f->x.arena, str_make(data, len), &limits, head, &f->x.resp);
+    size_t used = f->oparser.used;
+
+    if (status == H1_MORE)
+        return 0;
+    if (status == H1_BAD) {
+        flow_origin_failed(f, 502, h1_strerror(f->oparser.error));
+        return 0;
+    }
+    if (f->x.resp.status < 200 && f->x.resp.status != 101)
+        return interim(f) ? used : 0;
+    f->head_seen = true;
+    f->oleft = f->x.resp.content_length;
+    if (f->x.resp.status == 101)
+        upgraded(f);
+    else
+        flow_response(f);
+    return used;
+}
+
+/* The last byte of the answer: lets the connection go before the client gets the end. */
+static void answer_end(struct flow *f, const uint8_t *data, size_t len, bool stray)
+{
+    origin_release(f, f->x.resp.keep_alive && f->body_done && !stray);
+    if (!flow_push(f, data, len, true))
+        return;
+}
+
+static size_t read_body(struct flow *f, const uint8_t *data, size_t len)
+{
+    struct str piece = str_make(data, len);
+    size_t used = f->filters != NULL && len > FILTER_SLICE_MAX ? FILTER_SLICE_MAX : len;
+    bool end = false;
+
+    if (f->x.resp.body == H1_BODY_LENGTH) {
+        used = f->oleft < used ? (size_t)f->oleft : used;
+        f->oleft -= used;
+        end = f->oleft == 0;
+        piece.len = used;
+    } else if (f->x.resp.body == H1_BODY_CHUNKED) {
+        enum chunked_status status = chunked_decode(&f->ochunks, data, used, &used, &piece);
+
+        if (status == CHUNKED_BAD) {
+            flow_origin_failed(f, 502, "malformed chunk from the origin");
+            return 0;
+        }
+        end = status == CHUNKED_END;
+    } else {
+        piece.len = used;
+    }
+    if (end)
+        answer_end(f, (const uint8_t *)piece.ptr, piece.len, used < len);
+    else if (piece.len > 0 && !flow_push(f, (const uint8_t *)piece.ptr, piece.len, false))
+        return 0;
+    return used;
+}
+
+/* True when the answer's head says that no body byte follows. */
+static bool is_empty(const struct flow *f)
+{
+    return f->x.resp.body == H1_BODY_NONE || (f->x.resp.body == H1_BODY_LENGTH && f->oleft == 0);
+}
+
+static size_t from_tunnel(struct flow *f, const uint8_t *data, size_t len)
+{
+    if (!conn_write(f->client->conn, data, len)) {
+        client_close(f->client, true);
+        return len;
+    }
+    timer_set(&f->timer, SERVER_TUNNEL_IDLE_MS);
+    if (conn_is_choked(f->client->conn)) {
+        f->choked = true;
+        conn_pause_read(f->oc->conn);
+    }
+    return len;
+}
+
+static size_t on_data(void *owner, const uint8_t *data, size_t len)
+{
+    struct origin_conn *oc = owner;
+    size_t used = 0;
+
+    if (oc->flow == NULL) { /* idle, and speaks unasked: its next answer could not be trusted */
+        upstream_forget(oc->origin->pool, oc);
+        return len;
+    }
+    while (used < len && oc->flow != NULL) {
+        struct flow *f = oc->flow;
+        size_t n;
+
+        if (f->client->state == CLIENT_TUNNEL)
+            return used + from_tunnel(f, data + used, len - used);
+        n = f->head_seen ? read_body(f, data + used, len - used)
+                         : read_head(f, data + used, len - used);
+        if (oc->flow == f && f->head_seen && f->client->state != CLIENT_TUNNEL && is_empty(f))
+            answer_end(f, NULL, 0, used + n < len);
+        if (n == 0 || oc->flow == NULL)
+            break;
+        used += n;
+        timer_set(&f->timer, f->x.site->config->response_timeout_ms);
+        if (conn_is_choked(f->client->conn)) {
+            f->choked = true;
+            timer_clear(&f->timer);
+            conn_pause_read(oc->conn);
+            break;
+        }
+    }
+    return oc->flow == NULL ? len : used;
+}
+
+static void retry_or_fail(struct flow *f, enum conn_why why)
+{
+    struct origin *o = f->origin;
+    bool safe = f->x.req.method_id == HTTP_METHOD_GET || f->x.req.method_id == HTTP_METHOD_HEAD ||
+                f->x.req.method_id == HTTP_METHOD_OPTIONS;
+    bool was_ready = f->oc->ready;
+    bool again = f->oc->reused && !f->retried && safe && f->x.req.body == H1_BODY_NONE &&
+                 !f->head_seen && f->oparser.scan == 0;
+
+    if (!was_ready)
+        o->down_until_ms = loop_now_ms(o->server->loop) + SERVER_ORIGIN_DOWN_MS;
+    origin_release(f, false);
+    if (again || (!was_ready && f->tries < f->x.site->origins_cnt)) {
+        f->retried = f->retried || again;
+        origin_start(f);
+        return;
+    }
+    log_warn("origin.failed", "site=%s why=\"%s\"", f->x.site->config->name, conn_strerror(why));
+    flow_origin_failed(f, why == CONN_WHY_TIMEOUT ? 504 : 502, "origin failed");
+}
+
+static void on_eof(void *owner)
+{
+    struct origin_conn *oc = owner;
+    struct flow *f = oc->flow;
+
+    if (f == NULL)
+        upstream_forget(oc->origin->pool, oc);
+    else if (f->client->state == CLIENT_TUNNEL)
+        client_close(f->client, false);
+    else if (f->head_seen && f->x.resp.body == H1_BODY_CLOSE)
+        answer_end(f, NULL, 0, true);
+    else
+        retry_or_fail(f, CONN_WHY_EOF);
+}
+
+static void on_closed(void *owner, enum conn_why why)
+{
+    struct origin_conn *oc = owner;
+
+    oc->conn = NULL;
+    if (oc->flow != NULL)
+        retry_or_fail(oc->flow, why);
+    else
+        upstream_forget(oc->origin->pool, oc);
+}
+
+static void on_open(void *owner)
+{
+    struct origin_conn *oc = owner;
+
+    oc->ready = true;
+    if (oc->flow != NULL)
+        send_request(oc->flow);
+}
+
+static void on_writable(void *owner)
+{
+    struct origin_conn *oc = owner;
+
+    if (oc->flow != NULL && oc->flow->client != NULL)
+        conn_resume_read(oc->flow->client->conn);
+}
+
+static const struct conn_ops ops = {.on_data = on_data,
+                                    .on_open = on_open,
+                                    .on_eof = on_eof,
+                                    .on_writable = on_writable,
+                                    .on_closed = on_closed};
+
+/* Round robin over the site's origins; one that refused lately only when all did. */
+static struct origin *choose(struct flow *f)
+{
+    struct site *site = f->x.site;
+    uint64_t now = loop_now_ms(f->x.server->loop);
+    struct origin *o = site->origins[site->origins_next++ % site->origins_cnt];
+
+    for (unsigned i = 0; i < site->origins_cnt && o->down_until_ms > now; i++)
+        o = site->origins[site->origins_next++ % site->origins_cnt];
+    return o;
+}
+
+void origin_start(struct flow *f)
+{
+    struct origin *o = f->origin = choose(f);
+    struct origin_conn *oc = NULL;
+    struct conn_dial_opts dial = {f->x.site->config->connect_timeout_ms, o->tls, NULL};
+    uint64_t now = loop_now_ms(o->server->loop);
+    bool sure = f->x.req.body != H1_BODY_NONE;
+    enum upstream_slot slot =
+        f->retried ? upstream_take_new(o->pool) : upstream_take(o->pool, now, sure, &oc);
+
+    f->tries++;
+    if (slot == UPSTREAM_BUSY) {
+        exchange_fail(&f->x, 503, "origin has no free connection");
+        return;
+    }
+    if (slot == UPSTREAM_REUSE) {
+        oc->reused = true;
+        oc->flow = f;
+        f->oc = oc;
+        metric_add(METRIC_ORIGIN_REUSED, 1);
+        send_request(f);
+        return;
+    }
+    oc = mem_new(struct origin_conn);
+    oc->origin = o;
+    oc->flow = f;
+    f->oc = oc;
+    metric_add(METRIC_ORIGIN_DIALS, 1);
+    oc->conn = conn_dial(o->server->loop, &o->endpoint, &dial, &ops, oc);
+}

@@ -1,0 +1,229 @@
+/*
+ * server.c - contract in consentd/server.h: wires sites, origins and listeners of one worker.
+ */
+#include "consentd/server.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "consentd/bundle.h"
+#include "consentd/enforce.h"
+#include "consentd/listener.h"
+#include "consentd/mem.h"
+#include "consentd/snapshot.h"
+#include "consentd/tls_ctx.h"
+#include "serve_priv.h"
+
+#define TICK_MS       1000
+#define DRAIN_IDLE_MS 2000 /* an idle connection may still ask once while draining */
+
+static void on_tick(void *arg)
+{
+    struct server *s = arg;
+    uint64_t now = loop_now_ms(s->loop);
+
+    for (unsigned i = 0; i < s->sites_cnt; i++)
+        for (unsigned k = 0; k < s->sites[i].origins_cnt; k++)
+            upstream_sweep(s->sites[i].origins[k]->pool, now);
+    timer_set(&s->data->tick, TICK_MS);
+}
+
+static bool tls_start(struct server *s, struct acceptor *a, struct fault *f)
+{
+    const struct config_tls *tls = &a->config->tls;
+    struct tls_cert *certs = mem_calloc(tls->cert_cnt, sizeof(*certs));
+    struct tls_server_opts opts = {
+        .certs = certs, .cert_cnt = tls->cert_cnt, .allow_1_2 = tls->min_version == CONFIG_TLS_1_2};
+    bool ok = s->bundle != NULL;
+
+    for (size_t i = 0; ok && i < tls->cert_cnt; i++) {
+        certs[i].name = tls->certs[i].cert;
+        ok = bundle_get(s->bundle, str_c(tls->certs[i].cert), &certs[i].chain_pem) &&
+             bundle_get(s->bundle, str_c(tls->certs[i].key), &certs[i].key_pem);
+    }
+    if (!ok)
+        fault_set(f, "a certificate of %s is not in the bundle", a->config->address);
+    else
+        a->tls = tls_server_new(&opts, f);
+    free(certs);
+    return a->tls != NULL;
+}
+
+static bool site_start(struct server *s, struct site *site, struct fault *f)
+{
+    size_t cnt = site->config->origins.cnt;
+
+    site->origins = mem_calloc(cnt + 1, sizeof(*site->origins));
+    for (size_t i = 0; i < cnt; i++) {
+        site->origins[i] = origin_new(s, site, site->config->origins.items[i], f);
+        if (site->origins[i] == NULL)
+            return false;
+        site->origins_cnt++;
+    }
+    s->data->sites_started++;
+    return enforce_site_start(s, site, f);
+}
+
+static bool start(struct server *s, const struct server_opts *opts, struct fault *f)
+{
+    s->data->worker_started = true;
+    if (!enforce_worker_start(s, f))
+        return false;
+    for (unsigned i = 0; i < s->sites_cnt; i++) {
+        s->sites[i].config = &s->config->sites[i];
+        s->sites[i].policy = opts->policies != NULL ? opts->policies[i] : NULL;
+        if (!site_start(s, &s->sites[i], f))
+            return false;
+    }
+    for (size_t i = 0; i < s->config->listen_cnt; i++) {
+        struct acceptor *a = &s->data->acceptors[i];
+
+        a->server = s;
+        a->config = &s->config->listens[i];
+        if (a->config->has_tls && !tls_start(s, a, f))
+            return false;
+    }
+    return true;
+}
+
+struct server *server_new(const struct server_opts *opts, struct fault *fault_out)
+{
+    struct server *s = mem_new(struct server);
+
+    s->loop = opts->loop;
+    s->config = opts->config;
+    s->bundle = opts->bundle;
+    s->keyring = opts->keyring;
+    s->sites_cnt = (unsigned)s->config->site_cnt;
+    s->sites = mem_calloc(s->sites_cnt + 1, sizeof(*s->sites));
+    s->arenas = arena_pool_new(8192, 4096);
+    s->data = mem_new(struct server_data);
+    s->data->access_log_fd = opts->access_log_fd;
+    s->data->acceptors = mem_calloc(s->config->listen_cnt + 1, sizeof(struct acceptor));
+    buf_init(&s->data->head, 2 * s->config->limits.header_size + 65536);
+    timer_init(&s->data->tick, s->loop, on_tick, s);
+    timer_set(&s->data->tick, TICK_MS);
+    if (start(s, opts, fault_out))
+        return s;
+    server_free(s);
+    return NULL;
+}
+
+bool server_listen(struct server *s, unsigned index, int fd, struct fault *fault_out)
+{
+    if (index >= s->config->listen_cnt) {
+        fault_set(fault_out, "there is no listen[%u]", index);
+        (void)close(fd);
+        return false;
+    }
+    s->data->acceptors[index].listener =
+        listener_new(s->loop, fd, client_accept, &s->data->acceptors[index]);
+    return true;
+}
+
+void server_set_ledger(struct server *s, struct ipc *ledger)
+{
+    s->ledger = ledger;
+    enforce_ledger_link(s, ledger != NULL);
+}
+
+void server_ledger_message(struct server *s, uint16_t type, const void *data, size_t len)
+{
+    enforce_ledger_message(s, type, data, len);
+}
+
+void server_set_snapshot(struct server *s, unsigned site, struct snapshot *snapshot)
+{
+    if (s->sites[site].snapshot != NULL)
+        snapshot_give(s->sites[site].snapshot);
+    s->sites[site].snapshot = snapshot;
+    enforce_rules_changed(s, &s->sites[site]);
+}
+
+struct site *server_find_site(const struct server *s, struct str host)
+{
+    for (unsigned i = 0; i < s->sites_cnt; i++)
+        for (size_t k = 0; k < s->sites[i].config->hosts.cnt; k++)
+            if (str_eq_c(host, s->sites[i].config->hosts.items[k]))
+                return &s->sites[i];
+    return NULL;
+}
+
+static void on_drained(void *arg)
+{
+    struct server *s = arg;
+
+    if (s->data->on_drained != NULL)
+        s->data->on_drained(s->data->on_drained_arg);
+}
+
+void server_check_drained(struct server *s)
+{
+    if (!s->draining || s->data->client_cnt > 0)
+        return;
+    s->data->drained = (struct deferred){.fn = on_drained, .arg = s};
+    loop_defer(s->loop, &s->data->drained);
+}
+
+void server_drain(struct server *s, void (*fn)(void *arg), void *arg)
+{
+    s->draining = true;
+    s->data->on_drained = fn;
+    s->data->on_drained_arg = arg;
+    for (size_t i = 0; i < s->config->listen_cnt; i++) {
+        listener_free(s->data->acceptors[i].listener);
+        s->data->acceptors[i].listener = NULL;
+    }
+    for (struct client *c = s->data->clients; c != NULL; c = c->next)
+        if (c->state == CLIENT_HEAD && c->flow == NULL)
+            timer_set(&c->timer, DRAIN_IDLE_MS);
+    server_check_drained(s);
+}
+
+void server_free(struct server *s)
+{
+    if (s == NULL)
+        return;
+    s->draining = true;
+    s->data->on_drained = NULL;
+    timer_clear(&s->data->tick);
+    for (size_t i = 0; i < s->config->listen_cnt; i++)
+        listener_free(s->data->acceptors[i].listener);
+    while (s->data->clients != NULL)
+        client_close(s->data->clients, true);
+    for (unsigned i = 0; i < s->sites_cnt; i++)
+        for (unsigned k = 0; k < s->sites[i].origins_cnt; k++)
+            upstream_sweep(s->sites[i].origins[k]->pool, UINT64_MAX);
+    loop_undefer(s->loop, &s->data->drained);
+    loop_poll(s->loop); /* what was closed above is freed at the end of this turn */
+    for (unsigned i = 0; i < s->sites_cnt; i++) {
+        if (i < s->data->sites_started)
+            enforce_site_stop(s, &s->sites[i]);
+        for (unsigned k = 0; k < s->sites[i].origins_cnt; k++)
+            origin_free(s->sites[i].origins[k]);
+        free(s->sites[i].origins);
+        if (s->sites[i].snapshot != NULL)
+            snapshot_give(s->sites[i].snapshot);
+    }
+    if (s->data->worker_started)
+        enforce_worker_stop(s);
+    for (size_t i = 0; i < s->config->listen_cnt; i++)
+        tls_server_free(s->data->acceptors[i].tls);
+    loop_undefer(s->loop, &s->data->drained);
+    arena_pool_free(s->arenas);
+    buf_free(&s->data->head);
+    free(s->data->acceptors);
+    free(s->data);
+    free(s->sites);
+    free(s);
+}
+
+unsigned server_clients(const struct server *s)
+{
+    return s->data->client_cnt;
+}
+
+unsigned server_exchanges(const struct server *s)
+{
+    return s->data->flow_cnt;
+}
