@@ -137,10 +137,13 @@ static struct ledger *open_ledger(struct ledger_role *r, struct fault *f)
     struct str keys = {0}, password = {0}, ca = {0};
     struct keyring *ring = NULL;
     struct ledger *made = NULL;
+    const struct key *idx;
+    struct ledger_config config;
+    char *keks;
 
     if (bundle_get(r->env.bundle, STR(":keys"), &keys))
         ring = keyring_parse(c->keys, keys, f);
-    const struct key *idx = ring != NULL ? keyring_active(ring, KEY_IDX) : NULL;
+    idx = ring != NULL ? keyring_active(ring, KEY_IDX) : NULL;
     if (idx == NULL)
         goto out;
     if (c->ledger.redis_password_file != NULL &&
@@ -150,8 +153,8 @@ static struct ledger *open_ledger(struct ledger_role *r, struct fault *f)
     }
     if (c->ledger.redis_ca != NULL && !bundle_get(r->env.bundle, str_c(c->ledger.redis_ca), &ca))
         goto out;
-    char *keks = file_resolve(c->state_dir, "keks.json");
-    struct ledger_config config = {
+    keks = file_resolve(c->state_dir, "keks.json");
+    config = (struct ledger_config){
         .journal_dir = c->ledger.journal,
         .keks_path = keks,
         .site = c->ledger.name,
