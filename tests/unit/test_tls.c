@@ -47,7 +47,7 @@ struct peer {
 };
 
 /* Runs openssl with the arguments, closing its input; returns its output through *out. */
-static pid_t openssl_start(char *const argv[], int *out_fd)
+static pid_t openssl_start(const char *const argv[], int *out_fd)
 {
     int fds[2];
     pid_t child;
@@ -56,13 +56,17 @@ static pid_t openssl_start(char *const argv[], int *out_fd)
     child = fork();
     if (child == 0) {
         int null = open("/dev/null", O_RDWR);
+        char *words[ARGS_MAX] = {NULL};
+
+        for (unsigned i = 0; i < ARGS_MAX - 1 && argv[i] != NULL; i++)
+            words[i] = strdup(argv[i]);
 
         dup2(null, 0);
         dup2(fds[1], 1);
         dup2(fds[1], 2);
         close(fds[0]);
         close(fds[1]);
-        execvp("openssl", argv);
+        execvp("openssl", words);
         _exit(127);
     }
     close(fds[1]);
@@ -118,7 +122,7 @@ static void on_accept(void *owner, int fd, const struct sockaddr *sa, socklen_t 
 }
 
 /* Runs openssl to its end while the loop turns; its exit status. */
-static int openssl_run(struct world *w, char *const argv[], struct buf *out)
+static int openssl_run(struct world *w, const char *const argv[], struct buf *out)
 {
     int fd, status = -1;
     pid_t child = openssl_start(argv, &fd);
@@ -152,7 +156,7 @@ static bool has(struct buf *b, const char *text)
 static void certificate(struct world *w, unsigned i)
 {
     char key[64], cert[64], subject[64], alt[80];
-    char *argv[] = {
+    const char *argv[] = {
         "openssl", "req",   "-x509", "-newkey", "ec",    "-pkeyopt", "ec_paramgen_curve:P-256",
         "-nodes",  "-days", "2",     "-subj",   subject, "-addext",  alt,
         "-keyout", key,     "-out",  cert,      NULL};
@@ -229,13 +233,13 @@ static int world_stop(void **state)
 /* s_client with up to six more arguments; waits until the server's side is gone too. */
 static int s_client(struct world *w, struct buf *out, const char *const more[])
 {
-    char *argv[ARGS_MAX] = {"openssl", "s_client", "-connect", w->address};
+    const char *argv[ARGS_MAX] = {"openssl", "s_client", "-connect", w->address};
     unsigned cnt = 4;
     unsigned before = w->closed;
     int status;
 
     for (; *more != NULL && cnt < ARGS_MAX - 1; more++)
-        memcpy(&argv[cnt++], more, sizeof(char *));
+        argv[cnt++] = *more;
     buf_init(out, OUTPUT_MAX);
     status = openssl_run(w, argv, out);
     for (unsigned i = 0; i < 5000 && w->closed == before; i++) {
