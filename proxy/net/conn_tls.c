@@ -52,15 +52,18 @@ static bool is_address(const char *name)
 struct conn_tls *conn_tls_client(struct tls_client *ctx, int fd, const char *name)
 {
     struct conn_tls *tls = tls_start(tls_client_ctx(ctx), fd);
+    char *copy;
     bool ok;
 
     if (tls == NULL)
         return NULL;
     SSL_set_connect_state(tls->ssl);
+    copy = mem_strdup(name); /* the macro below casts const away */
     if (is_address(name)) /* RFC 6066 3: no address in SNI */
         ok = X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(tls->ssl), name) == 1;
     else
-        ok = SSL_set_tlsext_host_name(tls->ssl, name) == 1 && SSL_set1_host(tls->ssl, name) == 1;
+        ok = SSL_set_tlsext_host_name(tls->ssl, copy) == 1 && SSL_set1_host(tls->ssl, name) == 1;
+    free(copy);
     if (ok)
         return tls;
     conn_tls_free(tls);

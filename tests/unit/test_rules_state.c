@@ -103,8 +103,8 @@ static void test_bad_texts_are_refused(void **state)
         "{\"revision\": -1, \"modes\": {}, \"history\": []}",
         "{\"revision\": 1, \"modes\": {\"a\": \"on\"}, \"history\": []}",
         "{\"revision\": 1, \"modes\": {\"a\": \"off\"}, \"history\": [{}]}",
-        "{\"revision\": 5, \"modes\": {}, \"history\": [{\"revision\": 4, \"at_ms\": 0, "
-        "\"who\": \"\", \"from\": \"\", \"changes\": []}]}"};
+        ("{\"revision\": 5, \"modes\": {}, \"history\": [{\"revision\": 4, \"at_ms\": 0, "
+         "\"who\": \"\", \"from\": \"\", \"changes\": []}]}")};
     struct rules_state *empty;
 
     UNUSED(state);
