@@ -59,7 +59,7 @@ struct conn_tls *conn_tls_client(struct tls_client *ctx, int fd, const char *nam
         return NULL;
     SSL_set_connect_state(tls->ssl);
     copy = mem_strdup(name); /* the macro below casts const away */
-    if (is_address(name)) /* RFC 6066 3: no address in SNI */
+    if (is_address(name))    /* RFC 6066 3: no address in SNI */
         ok = X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(tls->ssl), name) == 1;
     else
         ok = SSL_set_tlsext_host_name(tls->ssl, copy) == 1 && SSL_set1_host(tls->ssl, name) == 1;
