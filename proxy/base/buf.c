@@ -163,7 +163,7 @@ const char *buf_cstr(struct buf *b)
 {
     if (b->cap == b->len || b->data == NULL) {
         close_gap(b);
-        if (b->cap == b->len && !grow(b, b->len + 1))
+        if ((b->cap == b->len || b->data == NULL) && !grow(b, b->len + 1))
             return NULL;
     }
     b->data[b->len] = '\0';

@@ -131,7 +131,7 @@ static void listener_destroy(struct listener *l)
 /* One connection; false: none waits, or none can be had now. */
 static bool accept_one(struct listener *l)
 {
-    struct sockaddr_storage peer;
+    struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
     socklen_t len = sizeof(peer);
     const int on = 1;
     int fd = accept4(l->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
