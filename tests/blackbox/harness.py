@@ -198,7 +198,7 @@ class Origin:
     handler(conn, request) and the handlers of .routes get the socket and a Request; they return
     the bytes to send, or None when they wrote or closed by themselves. The connection stays
     open unless the answer says "Connection: close" or has no length. early(conn, request) runs
-    before the body is read; when it returns true the request is over.
+    before the body is read; when it returns true everything after the head is thrown away.
     """
 
     def __init__(self, handler=None, tls=None, unix=None, early=None):
@@ -245,14 +245,17 @@ class Origin:
             conn.close()
 
     def _one(self, conn, reader):
-        seen = []
+        answered = []
 
         def before_body(request):
-            seen.append(request)
-            return self.early is not None and self.early(conn, request)
+            if self.early is not None and self.early(conn, request):
+                answered.append(request)
+            return answered
         request = reader.request(before_body)
         self.requests.append(request)
-        if self.early is not None and conn.fileno() < 0:
+        if answered:
+            while conn.fileno() >= 0 and conn.recv(65536):
+                pass  # the body is thrown away, and what looks like a request behind it
             return False
         what = self.routes.get(request.target, self.routes.get(request.path, self.handler))
         if what is None:
