@@ -60,6 +60,7 @@ struct conn_ops {
     void (*on_eof)(void *owner);      /* the peer sends no more; writing still works; may be NULL */
     void (*on_writable)(void *owner); /* the queue fell to the low mark; may be NULL */
     void (*on_closed)(void *owner, enum conn_why why); /* the last call */
+    bool eager; /* a reset is told at once, also behind bytes that a pause leaves unread */
 };
 
 /*
@@ -95,6 +96,12 @@ MUST_USE bool conn_queue(struct conn *c, const void *data, size_t len);
 /* Bytes not taken by the kernel yet. */
 size_t conn_queued(const struct conn *c);
 
+/*
+ * A figure that changes whenever the peer takes bytes, also from the kernel's own queue: who
+ * sees the same figure twice looks at a peer that has stopped reading. Asks the kernel.
+ */
+uint64_t conn_progress(const struct conn *c);
+
 /* True above the high mark: stop producing until on_writable. */
 bool conn_is_choked(const struct conn *c);
 
@@ -113,15 +120,20 @@ void conn_close(struct conn *c);
 
 /*
  * Writes the queue, then FIN, then reads and drops at most linger_ms so that the peer sees the
- * answer and no reset, then closes. The owner is let go at once: no callback comes any more.
+ * answer and no reset, then closes. The owner is let go at once: no callback comes any more,
+ * except on_closed for an owner that conn_set_owner() names afterwards. False: there was
+ * nothing to wait for, it is closed already.
  */
-void conn_close_flush(struct conn *c, uint64_t linger_ms);
+bool conn_close_flush(struct conn *c, uint64_t linger_ms);
 
 /* Closes with a reset: a cut answer must not look like a complete one. */
 void conn_reset(struct conn *c);
 
 /* Open both ways, nothing unread, nothing queued, no end seen: asks the kernel. */
 bool conn_is_reusable(struct conn *c);
+
+/* The same as far as it is known without asking: the kernel's queue was empty when last read. */
+bool conn_is_quiet(const struct conn *c);
 
 bool conn_is_open(const struct conn *c); /* connected, not closing */
 bool conn_is_tls(const struct conn *c);

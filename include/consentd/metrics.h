@@ -115,6 +115,9 @@ uint64_t metric_sum(enum metric id);
 /* Clears the gauges of a slot whose process is gone. */
 void metrics_release(unsigned slot);
 
+/* All of them as one JSON object, name to number; false when out is full. */
+MUST_USE bool metrics_json(struct buf *out);
+
 /* All of them in the Prometheus text format 0.0.4; false when out is full. */
 MUST_USE bool metrics_print(struct buf *out);
 

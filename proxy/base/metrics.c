@@ -116,6 +116,16 @@ void metrics_release(unsigned slot)
         clear_gauges(&shared.slots[slot]);
 }
 
+bool metrics_json(struct buf *out)
+{
+    bool ok = buf_append_char(out, '{');
+
+    for (unsigned i = 0; i < METRIC_CNT && ok; i++)
+        ok = buf_printf(out, "%s\"%s\":%llu", i > 0 ? "," : "", TABLE[i].name,
+                        (unsigned long long)metric_sum((enum metric)i));
+    return ok && buf_append_char(out, '}');
+}
+
 bool metrics_print(struct buf *out)
 {
     for (unsigned i = 0; i < METRIC_CNT; i++) {

@@ -3,6 +3,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "consentd/json.h"
@@ -43,6 +44,29 @@ static const char *text_of(const json_t *object, const char *key)
     return text != NULL ? text : "";
 }
 
+/* One mode when all sites agree, else each with its site behind the name. */
+static void print_set(json_t *set)
+{
+    json_t *modes = json_object_get(set, "modes");
+    const char *first = json_string_value(json_object_iter_value(json_object_iter(modes)));
+    const char *star = json_is_true(json_object_get(set, "switched")) ? "*" : "";
+    const char *site;
+    bool same = true;
+    json_t *mode;
+    char text[32];
+
+    json_object_foreach (modes, site, mode)
+        same = same && strcmp(json_string_value(mode), first) == 0;
+    snprintf(text, sizeof(text), "%s%s", same && first != NULL ? first : "by site", star);
+    printf("%-28s %-9s %-20s %s", text_of(set, "id"), text, text_of(set, "categories"),
+           text_of(set, "name"));
+    json_object_foreach (modes, site, mode) {
+        if (!same)
+            printf(" [%s: %s]", site, json_string_value(mode));
+    }
+    putchar('\n');
+}
+
 int cmd_rules_list(struct ctl_args *args)
 {
     bool json = false;
@@ -55,10 +79,10 @@ int cmd_rules_list(struct ctl_args *args)
     root = ask(args, "GET", "/api/v1/rules", STR(""));
     if (json || root == NULL)
         return print_json(root);
-    printf("%-32s %-8s %s\n", "SET", "MODE", "NAME");
+    printf("%-28s %-9s %-20s %s\n", "SET", "MODE", "CATEGORIES", "NAME");
     json_array_foreach (json_object_get(root, "sets"), i, set)
-        printf("%-32s %-8s %s\n", text_of(set, "id"), text_of(set, "mode"), text_of(set, "name"));
-    printf("revision %lld; config: as the configuration says, enforce by default\n",
+        print_set(set);
+    printf("revision %lld; * switched here, the others as configured\n",
            (long long)json_integer_value(json_object_get(root, "revision")));
     json_decref(root);
     return CTL_OK;

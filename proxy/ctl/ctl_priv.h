@@ -73,6 +73,8 @@ MUST_USE bool ctl_ask(const struct ctl_args *args, const char *method, const cha
                       struct str body, struct buf *out, struct fault *f);
 
 /* The commands; a file per group. */
+int cmd_status(struct ctl_args *args);
+int cmd_metrics(struct ctl_args *args);
 int cmd_rules_check(struct ctl_args *args);
 int cmd_rules_test(struct ctl_args *args);
 int cmd_rules_match(struct ctl_args *args);

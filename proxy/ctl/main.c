@@ -13,6 +13,8 @@
 #include "ctl_priv.h"
 
 static const struct ctl_command commands[] = {
+    {"status", "[--json]", "what the running consentd does", cmd_status},
+    {"metrics", "", "its counters, for Prometheus", cmd_metrics},
     {"rules list", "[--json]", "every rule set with its mode", cmd_rules_list},
     {"rules set", "NAME enforce|report|off|config [--site NAME]", "switch a rule set, live",
      cmd_rules_set},

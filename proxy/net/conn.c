@@ -16,13 +16,16 @@
 #include "consentd/conn.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "conn_priv.h"
 #include "consentd/mem.h"
+#include "loop_priv.h"
 
 #define FLUSH_MS 30000 /* lingering: how long a slow peer may take for the next bytes */
 #define DOUBT_MS 100   /* quiet after a short read: look for a reset */
@@ -104,7 +107,7 @@ static void conn_kill(struct conn *c)
 static void conn_free(struct conn *c)
 {
     buf_free(&c->keep);
-    buf_free(&c->queue);
+    loop_buf_give(c->loop, &c->queue);
     free(c);
 }
 
@@ -112,11 +115,9 @@ static void tell_closed(struct conn *c, enum conn_why why)
 {
     const struct conn_ops *ops = c->ops;
     void *owner = c->owner;
-    bool silent = c->lingering;
 
     conn_kill(c);
-    if (!silent)
-        ops->on_closed(owner, why);
+    ops->on_closed(owner, why);
 }
 
 void conn_fail(struct conn *c, enum conn_why why)
@@ -128,11 +129,20 @@ void conn_fail(struct conn *c, enum conn_why why)
     later(c);
 }
 
+static void linger(struct conn *c, uint64_t ms)
+{
+    c->progress = conn_progress(c);
+    timer_set(&c->timer, ms);
+}
+
 static void on_timer(void *arg)
 {
     struct conn *c = arg;
 
-    tell_closed(c, CONN_WHY_TIMEOUT);
+    if (c->lingering && c->queue.len > 0 && conn_progress(c) != c->progress)
+        linger(c, FLUSH_MS); /* slow, but it reads */
+    else
+        tell_closed(c, CONN_WHY_TIMEOUT);
 }
 
 static bool events_on(struct conn *c)
@@ -296,6 +306,8 @@ static void tell_eof(struct conn *c)
 {
     if (!c->eof || c->eof_told || c->paused || c->state == CONN_DEAD)
         return;
+    if (c->lingering && !c->shut_done)
+        return; /* a peer that says no more still gets what is queued */
     c->eof_told = true;
     if (c->lingering || c->ops->on_eof == NULL) {
         tell_closed(c, CONN_WHY_EOF);
@@ -379,6 +391,15 @@ static void read_last(struct conn *c)
     }
 }
 
+/* An edge while nothing is read: it may be a reset. */
+static bool was_reset(const struct conn *c)
+{
+    socklen_t len = sizeof(int);
+    int error = 0;
+
+    return getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error != 0;
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct conn *c = arg;
@@ -387,6 +408,10 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     if (what & EV_CLOSED)
         c->peer_shut = true;
     c->readable = true;
+    if (c->ops->eager && (c->paused || c->eof) && was_reset(c)) {
+        conn_fail(c, CONN_WHY_ERROR);
+        return;
+    }
     if (c->state == CONN_HANDSHAKE && !c->opening)
         handshake(c);
     else if (c->state >= CONN_OPEN)
@@ -414,12 +439,17 @@ static enum conn_io send_some(struct conn *c, struct iovec *iov, int cnt, size_t
     struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)cnt};
     ssize_t n;
 
-    if (c->tls != NULL)
-        return conn_tls_write(c->tls, iov[0].iov_base, iov[0].iov_len, len_out);
+    if (c->tls != NULL) {
+        enum conn_io io = conn_tls_write(c->tls, iov[0].iov_base, iov[0].iov_len, len_out);
+
+        c->sent += io == CONN_IO_OK ? *len_out : 0;
+        return io;
+    }
     n = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
     if (n < 0)
         return errno == EAGAIN || errno == EINTR ? CONN_IO_AGAIN : CONN_IO_ERROR;
     *len_out = (size_t)n;
+    c->sent += (size_t)n;
     return CONN_IO_OK;
 }
 
@@ -455,17 +485,12 @@ static void flush(struct conn *c)
         }
         buf_consume(&c->queue, sent);
         if (c->lingering)
-            timer_set(&c->timer, FLUSH_MS);
+            linger(c, FLUSH_MS);
     }
     if (c->queue.len > 0)
         return;
     write_event_set(c, false);
-    if (c->queue.cap > 0) {
-        size_t max = c->queue.max;
-
-        buf_free(&c->queue); /* an idle connection holds no buffer */
-        buf_init(&c->queue, max);
-    }
+    loop_buf_give(c->loop, &c->queue); /* an idle connection holds no buffer */
     if (c->state == CONN_SHUT_WRITE)
         shut_now(c);
 }
@@ -500,7 +525,10 @@ static bool can_send_now(const struct conn *c)
 
 bool conn_queue(struct conn *c, const void *data, size_t len)
 {
-    if (c->state == CONN_DEAD || c->failed || !buf_append(&c->queue, data, len))
+    if (c->state == CONN_DEAD || c->failed)
+        return false;
+    loop_buf_take(c->loop, &c->queue);
+    if (!buf_append(&c->queue, data, len))
         return false;
     if (c->queue.len > c->high)
         c->choked = true;
@@ -564,6 +592,15 @@ size_t conn_queued(const struct conn *c)
     return c->queue.len;
 }
 
+uint64_t conn_progress(const struct conn *c)
+{
+    int waiting = 0;
+
+    if (c->fd < 0 || ioctl(c->fd, SIOCOUTQ, &waiting) != 0)
+        waiting = 0;
+    return c->sent - (uint64_t)(unsigned)waiting;
+}
+
 bool conn_is_choked(const struct conn *c)
 {
     return c->queue.len > c->high;
@@ -597,21 +634,22 @@ static void on_closed_drop(void *owner, enum conn_why why)
     (void)why;
 }
 
-void conn_close_flush(struct conn *c, uint64_t linger_ms)
+bool conn_close_flush(struct conn *c, uint64_t linger_ms)
 {
     static const struct conn_ops nobody = {.on_data = on_data_drop, .on_closed = on_closed_drop};
 
     if (c->state < CONN_OPEN || c->state == CONN_DEAD || c->failed) {
         conn_kill(c);
-        return;
+        return false;
     }
     c->ops = &nobody;
     c->owner = NULL;
     c->lingering = true;
     c->linger_ms = linger_ms;
-    timer_set(&c->timer, FLUSH_MS);
+    linger(c, FLUSH_MS);
     c->state = CONN_SHUT_WRITE;
     conn_resume_read(c);
+    return true;
 }
 
 /* --- the end of a turn --- */
@@ -677,6 +715,12 @@ bool conn_is_reusable(struct conn *c)
         return false;
     n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     return n < 0 && errno == EAGAIN;
+}
+
+bool conn_is_quiet(const struct conn *c)
+{
+    return c->state == CONN_OPEN && !c->failed && !c->eof && !c->readable && c->queue.len == 0 &&
+           c->keep.len == 0;
 }
 
 bool conn_is_open(const struct conn *c)

@@ -54,8 +54,10 @@ struct conn {
     bool kick;    /* read again at the end of the turn */
     bool opening; /* on_open is owed */
     bool shut_done;
-    bool lingering; /* conn_close_flush: nobody listens any more */
+    bool lingering; /* conn_close_flush: only the end is told, if anything */
     uint64_t linger_ms;
+    uint64_t sent;     /* bytes taken by the kernel */
+    uint64_t progress; /* lingering: conn_progress() when the timer was set */
     struct event read_event, write_event;
     struct deferred later;
     struct timer timer; /* connect, handshake, linger */

@@ -34,6 +34,8 @@ struct loop {
     struct deferred **last;   /* where the next one goes */
     struct signal_watch *signals;
     struct timer_wheel wheel;
+    struct buf spares[LOOP_SPARES]; /* owned */
+    unsigned spare_cnt;
     bool ticking, stop;
 };
 
@@ -78,6 +80,8 @@ void loop_free(struct loop *loop)
     }
     if (loop->dns != NULL)
         evdns_base_free(loop->dns, 0);
+    while (loop->spare_cnt > 0)
+        buf_free(&loop->spares[--loop->spare_cnt]);
     event_free(loop->tick);
     event_base_free(loop->base);
     free(loop->now_ms);
@@ -233,4 +237,28 @@ void loop_wheel_wake(struct loop *loop)
         return;
     ASSERT(event_add(loop->tick, &every) == 0);
     loop->ticking = true;
+}
+
+void loop_buf_take(struct loop *loop, struct buf *b)
+{
+    size_t max = b->max;
+
+    if (loop->spare_cnt == 0 || b->cap > 0)
+        return;
+    *b = loop->spares[--loop->spare_cnt];
+    b->max = max;
+}
+
+void loop_buf_give(struct loop *loop, struct buf *b)
+{
+    size_t max = b->max;
+
+    if (b->cap == 0)
+        return;
+    buf_clear(b);
+    if (loop->spare_cnt < LOOP_SPARES && b->cap <= LOOP_SPARE_MAX)
+        loop->spares[loop->spare_cnt++] = *b;
+    else
+        buf_free(b);
+    buf_init(b, max);
 }

@@ -149,9 +149,7 @@ static struct child *ledger_of(struct master *m)
 
 static void join_ledger(struct master *m, struct child *fresh)
 {
-    if (fresh->role == IPC_ROLE_ADMIN)
-        return; /* it asks the ledger nothing */
-    if (fresh->role == IPC_ROLE_WORKER) {
+    if (fresh->role != IPC_ROLE_LEDGER) {
         struct child *ledger = ledger_of(m);
         if (ledger != NULL)
             join(fresh, ledger);
@@ -159,7 +157,7 @@ static void join_ledger(struct master *m, struct child *fresh)
     }
     for (unsigned i = 0; i < PROC_SLOTS; i++) {
         struct child *other = &m->children[i];
-        if (other->pid != 0 && other->ipc != NULL && other->role == IPC_ROLE_WORKER)
+        if (other->pid != 0 && other->role != IPC_ROLE_LEDGER)
             join(other, fresh);
     }
 }
@@ -227,6 +225,10 @@ static void greet(struct child *c)
         if (m->rules_text != NULL)
             ok = send_rules(c, 0);
         send_listens(c);
+    } else if (c->role == IPC_ROLE_ADMIN) {
+        struct ipc_listen head = {0};
+        int fd = fcntl(m->admin_fd, F_DUPFD_CLOEXEC, 16);
+        ok = fd >= 0 && ipc_send(c->ipc, IPC_LISTEN, &head, sizeof(head), fd);
     }
     join_ledger(m, c);
     if (!ipc_send(c->ipc, IPC_START, NULL, 0, -1) || !ok)

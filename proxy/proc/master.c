@@ -92,9 +92,9 @@ static void on_rules_done(struct master *m, const void *data, size_t len)
         return; /* a new child that was given the state, or an older change */
     done.confirmed = ++m->rules_confirmed;
     done.workers = m->rules_asked;
-    for (unsigned i = 0; i < m->seat_cnt; i++) {
-        struct child *c = m->seats[i].child;
-        if (c != NULL && c->role == IPC_ROLE_ADMIN && c->ipc != NULL &&
+    for (unsigned i = 0; i < PROC_SLOTS; i++) { /* also one that is on its way out */
+        struct child *c = &m->children[i];
+        if (c->pid != 0 && c->role == IPC_ROLE_ADMIN && c->ipc != NULL &&
             !ipc_send(c->ipc, IPC_RULES_DONE, &done, sizeof(done), -1))
             log_warn("rules.unconfirmed", "revision=%llu", (unsigned long long)done.revision);
     }
@@ -192,6 +192,7 @@ static bool start(struct master *m, struct fault *f)
     m->material = material_load(m->config_path, f);
     if (m->material == NULL || !privs_find(m->material->config, &m->privs, f) ||
         !privs_make_dirs(m->material->config, &m->privs, f) || !load_rules(m, f) ||
+        !admin_socket_open(m, m->material->config, &m->privs, f) ||
         !listens_open(m, m->material->config, &m->listens, f))
         return false;
     m->listen_cnt = m->material->config->listen_cnt;
@@ -233,6 +234,11 @@ static void master_free(struct master *m)
         free(m->listens[i].address);
     }
     free(m->listens);
+    if (m->admin_socket != NULL) {
+        close(m->admin_fd);
+        unlink(m->admin_socket);
+        free(m->admin_socket);
+    }
     free(m->rules_text);
     material_free(m->material);
     loop_free(m->loop);

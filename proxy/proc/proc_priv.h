@@ -159,7 +159,9 @@ struct master {
     struct child children[PROC_SLOTS];
     struct listening *listens; /* owned; as config->listens */
     size_t listen_cnt;
-    char *rules_text; /* owned; the rule state in force, NULL: none yet */
+    int admin_fd;       /* the operators' socket */
+    char *admin_socket; /* owned; its path */
+    char *rules_text;   /* owned; the rule state in force, NULL: none yet */
     size_t rules_len;
     uint64_t rules_revision;
     uint64_t rules_request; /* the admin's number of the change that is being confirmed */
@@ -180,6 +182,8 @@ void seats_set(struct master *m); /* seats as the configuration says */
 MUST_USE bool rules_send(struct ipc *to, uint64_t revision, uint64_t request, struct str text);
 
 /* reload.c */
+MUST_USE bool admin_socket_open(struct master *m, const struct config *c, const struct privs *p,
+                                struct fault *f);
 void master_reload(struct master *m);
 void reload_progress(struct master *m); /* a child became ready or died */
 MUST_USE bool listens_open(struct master *m, const struct config *c, struct listening **out,

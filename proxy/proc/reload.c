@@ -11,11 +11,15 @@
  * ledger leaves at once: the new one waits for its lock on the journal, and workers
  * of both generations send again over their new sockets what was not acknowledged.
  */
+#include <grp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "consentd/config.h"
+#include "consentd/file.h"
 #include "consentd/listener.h"
 #include "consentd/log.h"
 #include "consentd/loop.h"
@@ -73,6 +77,56 @@ bool listens_open(struct master *m, const struct config *c, struct listening **o
     return true;
 }
 
+/* Who may connect: root, the run user, and the group of the configuration. */
+static bool socket_for(const char *path, const struct privs *p, const struct group *group,
+                       struct fault *f)
+{
+    gid_t gid = group != NULL ? group->gr_gid : p->gid;
+
+    if (chmod(path, group != NULL ? 0660 : 0600) == 0 &&
+        ((!p->change && group == NULL) || chown(path, p->change ? p->uid : (uid_t)-1, gid) == 0))
+        return true;
+    fault_set_errno(f, "%s: cannot set who may connect", path);
+    return false;
+}
+
+/* The operators' socket. Bound here, where the folder may be root's. */
+bool admin_socket_open(struct master *m, const struct config *c, const struct privs *p,
+                       struct fault *f)
+{
+    const struct group *group = c->admin.group != NULL ? getgrnam(c->admin.group) : NULL;
+    char *path = c->admin.socket != NULL ? mem_strdup(c->admin.socket)
+                                         : file_resolve(c->state_dir, "admin.sock");
+    char address[256];
+    int fd;
+
+    if (c->admin.group != NULL && group == NULL) {
+        fault_set(f, "admin.group: there is no group \"%s\"", c->admin.group);
+        free(path);
+        return false;
+    }
+    if (m->admin_socket != NULL && strcmp(m->admin_socket, path) == 0) {
+        free(path);
+        return socket_for(m->admin_socket, p, group, f);
+    }
+    snprintf(address, sizeof(address), "unix:%s", path);
+    fd = listener_bind(address, f);
+    if (fd < 0 || !socket_for(path, p, group, f)) {
+        if (fd >= 0)
+            close(fd);
+        free(path);
+        return false;
+    }
+    if (m->admin_socket != NULL) {
+        close(m->admin_fd);
+        unlink(m->admin_socket);
+    }
+    free(m->admin_socket);
+    m->admin_fd = fd;
+    m->admin_socket = path;
+    return true;
+}
+
 /* Everybody who sits somewhere gets up: the next seats_fill() seats new ones. */
 static void unseat(struct master *m)
 {
@@ -93,6 +147,7 @@ static bool prepare(struct master *m, struct material *fresh, struct listening *
     struct privs privs;
 
     if (!privs_find(fresh->config, &privs, f) || !privs_make_dirs(fresh->config, &privs, f) ||
+        !admin_socket_open(m, fresh->config, &privs, f) ||
         !listens_open(m, fresh->config, listens, f))
         return false;
     m->privs = privs;

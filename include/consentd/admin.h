@@ -1,0 +1,73 @@
+/*
+ * admin.h - the operators' interface: HTTP/1.1 with JSON on a unix socket. layer: admin
+ *
+ *   GET  /api/v1/status            revision, counters, and the ledger's state (null: away)
+ *   GET  /api/v1/rules             the revision, and each set with its mode on each site
+ *   GET  /api/v1/rules/history     who changed what when
+ *   POST /api/v1/rules             {"set": …, "mode": enforce|report|off|config, "site": …}
+ *   POST /api/v1/rules/rollback    {"revision": N}
+ *   GET  /api/v1/ledger            the state of journal and Redis
+ *   POST /api/v1/reload            what SIGHUP does
+ *   GET  /metrics                  Prometheus
+ *
+ * Who may connect is the socket's mode; who it was is asked of the kernel (SO_PEERCRED)
+ * and recorded. A change is: record in the ledger, acknowledged; then the file; then the
+ * workers. Each answer says how many workers confirmed. One change at a time.
+ */
+#ifndef CONSENTD_ADMIN_H
+#define CONSENTD_ADMIN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "consentd/attr.h"
+#include "consentd/fault.h"
+#include "consentd/ipc_msg.h"
+#include "consentd/str.h"
+
+#define ADMIN_CLIENTS_MAX 64           /* connections at a time */
+#define ADMIN_REQUEST_MAX (64u * 1024) /* bytes of one request, head and body */
+#define ADMIN_CHANGE_MS   5000         /* a change not confirmed by then is answered as it is */
+#define ADMIN_STATUS_MS   2000         /* a ledger silent for so long counts as away */
+
+struct admin;
+struct config;
+struct ipc;
+struct loop;
+struct rules;
+
+/* What it is given. All borrowed; texts are copied. */
+struct admin_setup {
+    const char *rules_path; /* state_dir/rules.json: written here */
+    struct rules *rules;    /* for names; must outlive the admin */
+    struct str rules_text;  /* the state in force; empty: revision 0 */
+    void (*on_rules)(void *owner, uint64_t revision, uint64_t request, struct str text);
+    void (*on_reload)(void *owner);
+    void (*on_idle)(void *owner); /* no change is under way any more */
+    const struct config *config;  /* for the modes that it sets */
+    void *owner;
+};
+
+/* NULL and the reason when the state's text is damaged. */
+MUST_USE struct admin *admin_new(struct loop *loop, const struct admin_setup *setup,
+                                 struct fault *f);
+
+/* Cuts all connections. NULL is fine. */
+void admin_free(struct admin *a);
+
+/* True while a change is on its way: whoever wants to end the process waits for on_idle. */
+MUST_USE bool admin_is_busy(const struct admin *a);
+
+/* Accepts on fd, which is now the admin's. */
+void admin_listen(struct admin *a, int fd);
+
+/* The link to the ledger (borrowed); NULL: it is away, changes are refused meanwhile. */
+void admin_set_ledger(struct admin *a, struct ipc *ledger);
+
+/* A message that came over that link. */
+void admin_ledger_message(struct admin *a, uint16_t type, const void *data, size_t len);
+
+/* A worker confirmed a revision. */
+void admin_rules_done(struct admin *a, const struct ipc_rules_done *done);
+
+#endif

@@ -1,0 +1,60 @@
+/*
+ * admin_priv.h - what the admin's files share.
+ */
+#ifndef CONSENTD_ADMIN_PRIV_H
+#define CONSENTD_ADMIN_PRIV_H
+
+#include "consentd/admin.h"
+#include "consentd/buf.h"
+#include "consentd/conn.h"
+#include "consentd/rules_state.h"
+#include "consentd/timer.h"
+
+/* One connection: one request, one answer, closed. */
+struct admin_client {
+    struct admin *admin; /* NULL: this place is free */
+    struct conn *conn;   /* owned */
+    struct buf in;
+    bool asked; /* the request is complete; more bytes are dropped */
+};
+
+/* A change of the rules on its way. */
+struct admin_change {
+    struct admin_client *client; /* NULL: it hung up; the change goes on */
+    struct rules_state *state;   /* owned; NULL: no change under way */
+    struct buf text;             /* its text form */
+    uint64_t request;            /* our number, for ledger and workers */
+    bool sent;                   /* recorded and written; workers are confirming */
+    unsigned confirmed, workers; /* so far */
+};
+
+struct admin {
+    struct loop *loop;
+    struct admin_setup setup;
+    char *rules_path; /* owned */
+    struct listener *listener;
+    struct ipc *ledger;        /* borrowed */
+    struct rules_state *state; /* owned; in force */
+    struct admin_change change;
+    struct admin_client *status_client; /* waits for the ledger's status */
+    bool status_whole;                  /* it asked for all, not for the ledger alone */
+    struct timer deadline;              /* of the change */
+    struct timer status_deadline;
+    uint64_t next_request;
+    struct admin_client clients[ADMIN_CLIENTS_MAX];
+};
+
+/* admin.c: sends the answer and lets the connection go. */
+void admin_answer(struct admin_client *c, unsigned status, const char *type, struct str body);
+void admin_answer_error(struct admin_client *c, unsigned status, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
+
+/* rules_api.c */
+void rules_api_list(struct admin_client *c);
+void rules_api_history(struct admin_client *c);
+void rules_api_change(struct admin_client *c, struct str body, bool rollback);
+void rules_api_acked(struct admin *a, uint64_t request, bool recorded);
+void rules_api_done(struct admin *a, const struct ipc_rules_done *done);
+void rules_api_expired(struct admin *a);
+
+#endif

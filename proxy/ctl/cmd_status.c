@@ -1,0 +1,101 @@
+/*
+ * cmd_status.c - consentctl status | metrics: the running consentd as its admin sees it.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "consentd/json.h"
+#include "ctl_priv.h"
+
+/* One row: a name for people and the counter behind it. */
+struct row {
+    const char *label, *counter;
+};
+
+static const struct row rows[] = {
+    {"connections open", "client_connections"},
+    {"requests in flight", "exchanges"},
+    {"requests", "requests_total"},
+    {"rejected", "requests_rejected_total"},
+    {"origin failures", "origin_failures_total"},
+    {"pages rewritten", "pages_rewritten_total"},
+    {"elements removed", "elements_removed_total"},
+    {"cookies kept back", "cookies_stripped_total"},
+    {"would be removed", "reported_total"},
+    {"banners", "banners_total"},
+    {"choices granting", "choices_granted_total"},
+    {"choices refusing", "choices_denied_total"},
+    {"processes died", "processes_died_total"},
+};
+
+static long long number_of(const json_t *object, const char *key)
+{
+    return (long long)json_integer_value(json_object_get(object, key));
+}
+
+static void print_ledger(const json_t *ledger)
+{
+    const char *trouble = json_string_value(json_object_get(ledger, "error"));
+    const json_t *journal = json_object_get(ledger, "journal");
+    const json_t *redis = json_object_get(ledger, "redis");
+    const char *state = json_string_value(json_object_get(redis, "state"));
+
+    if (!json_is_object(ledger)) {
+        puts("ledger               away: grants are refused until it is back");
+        return;
+    }
+    printf("%-20s %lld, the journal's %lld bytes in %lld segments\n", "ledger records",
+           number_of(ledger, "records"), number_of(journal, "bytes"),
+           number_of(journal, "segments"));
+    printf("%-20s %s, %lld records behind\n", "redis", state != NULL ? state : "unknown",
+           number_of(redis, "lag_records"));
+    if (trouble != NULL && trouble[0] != '\0')
+        printf("%-20s %s\n", "last trouble", trouble);
+}
+
+int cmd_status(struct ctl_args *args)
+{
+    bool json = false;
+    const struct ctl_option options[] = {{"--json", NULL, &json}};
+    struct fault f = {{0}};
+    struct buf out;
+    json_t *root = NULL;
+
+    if (!ctl_options(args, options, COUNT_OF(options)))
+        return CTL_USAGE;
+    buf_init(&out, CTL_ANSWER_MAX);
+    if (ctl_ask(args, "GET", "/api/v1/status", STR(""), &out, &f))
+        root = json_load_text("answer", buf_str(&out), 0, &f);
+    if (root != NULL && json) {
+        (void)fwrite(out.data, 1, out.len, stdout);
+    } else if (root != NULL) {
+        const json_t *metrics = json_object_get(root, "metrics");
+
+        printf("%-20s %s\n", "version", json_string_value(json_object_get(root, "version")));
+        printf("%-20s %lld\n", "rules revision", number_of(root, "revision"));
+        for (size_t i = 0; i < COUNT_OF(rows); i++)
+            printf("%-20s %lld\n", rows[i].label, number_of(metrics, rows[i].counter));
+        print_ledger(json_object_get(root, "ledger"));
+    }
+    buf_free(&out);
+    if (root == NULL)
+        return ctl_fail("%s", f.text);
+    json_decref(root);
+    return CTL_OK;
+}
+
+int cmd_metrics(struct ctl_args *args)
+{
+    struct fault f = {{0}};
+    struct buf out;
+    bool ok;
+
+    if (!ctl_options(args, NULL, 0))
+        return CTL_USAGE;
+    buf_init(&out, CTL_ANSWER_MAX);
+    ok = ctl_ask(args, "GET", "/metrics", STR(""), &out, &f);
+    if (ok)
+        (void)fwrite(out.data, 1, out.len, stdout);
+    buf_free(&out);
+    return ok ? CTL_OK : ctl_fail("%s", f.text);
+}
