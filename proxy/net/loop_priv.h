@@ -13,8 +13,8 @@ struct timer_wheel *loop_wheel(struct loop *loop);
 void loop_wheel_wake(struct loop *loop);
 
 enum {
-    LOOP_SPARES = 64,             /* empty buffers kept for the next writer */
-    LOOP_SPARE_MAX = 64 * 1024,   /* a larger one is freed */
+    LOOP_SPARES = 64,           /* empty buffers kept for the next writer */
+    LOOP_SPARE_MAX = 64 * 1024, /* a larger one is freed */
 };
 
 /* Gives b memory from an earlier buffer, if there is some; b is empty and has none. */
