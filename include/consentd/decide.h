@@ -6,8 +6,9 @@
  * then query, then the longer host, then the longer prefix, then essential). A rule passes when
  * ANY of its categories is granted. Two rules of the same rank: the denied one decides.
  *
- * A set in mode `off` is not asked. One in mode `report` decides nothing: what it would have
- * removed passes as VERDICT_REPORT unless another set removes it.
+ * A set in mode `off` lets go what it claims, and a set that knows less about it is not asked:
+ * switching a vendor off must not leave it to a catch-all. One in mode `report` likewise, and
+ * what it would have removed passes as VERDICT_REPORT. A denied rule of the same rank decides.
  *
  * What is in doubt is removed: a URL that url.h calls suspect, a pattern that hits its limit.
  */

@@ -32,7 +32,7 @@
 enum rule_mode {
     RULE_ENFORCE = 0, /* removes what is not granted */
     RULE_REPORT,      /* passes it, but says what it would have removed */
-    RULE_OFF,         /* is not asked */
+    RULE_OFF,         /* passes it */
 };
 
 const char *rule_mode_name(enum rule_mode mode);                          /* "enforce" … */

@@ -109,6 +109,20 @@ static void find_author(const struct admin_client *c, char who[64], char from[64
     snprintf(from, 64, "uid:%lld", (long long)(int)peer.uid);
 }
 
+/* The set that was probably meant, or NULL. */
+static const char *nearest_set(const struct rules *rules, const char *name)
+{
+    size_t cnt = rules_set_cnt(rules);
+    const char **names = mem_calloc(cnt + 1, sizeof(*names));
+    const char *near;
+
+    for (size_t i = 0; i < cnt; i++)
+        names[i] = rules_set(rules, i)->id;
+    near = str_nearest(str_c(name), names, cnt);
+    free(names);
+    return near;
+}
+
 static bool apply_set(struct rules_state *state, const struct admin *a, const json_t *request,
                       const struct rules_author *author, struct fault *f)
 {
@@ -122,7 +136,11 @@ static bool apply_set(struct rules_state *state, const struct admin *a, const js
         return false;
     }
     if (rules_find(a->setup.rules, str_c(set)) < 0) {
-        fault_set(f, "there is no rule set \"%s\"", set);
+        const char *near = nearest_set(a->setup.rules, set);
+
+        fault_set(f, "there is no rule set \"%s\"%s%s%s", set,
+                  near != NULL ? "; did you mean \"" : "", near != NULL ? near : "",
+                  near != NULL ? "\"?" : "");
         return false;
     }
     if (site != NULL && rules_find_site(a->setup.rules, str_c(site)) < 0) {

@@ -32,7 +32,7 @@ struct choice {
     uint16_t granted;   /* with what is always granted */
     bool alias;         /* essential rules do not count */
     bool limited;       /* a pattern gave up */
-    bool found, passes; /* the best enforced candidate */
+    bool found, passes; /* the best candidate; one of a set that is not enforced passes */
     uint32_t rank;
     struct verdict best;
     bool reported; /* a candidate of a set in report mode would be removed */
@@ -66,7 +66,7 @@ static struct verdict choice_end(const struct choice *ch, enum verdict_action un
         v = ch->best;
         v.action = ch->passes ? VERDICT_PASS : VERDICT_STRIP;
     }
-    if (ch->reported && (!ch->found || ch->passes)) {
+    if (ch->reported && (!ch->found || (ch->passes && ch->report_rank >= ch->rank))) {
         v = ch->report;
         v.action = VERDICT_REPORT;
     }
@@ -91,28 +91,29 @@ static void consider(struct choice *ch, const struct candidate *c)
     bool essential = (c->categories & CATEGORY_ESSENTIAL) != 0;
     uint32_t rank = c->rank;
 
-    if (mode == RULE_OFF || (site != RULES_OWN_SITE_NONE && site != snapshot_site(ch->d->snapshot)))
+    if (site != RULES_OWN_SITE_NONE && site != snapshot_site(ch->d->snapshot))
         return;
     if (c->matched == MATCH_LIMIT)
         ch->limited = true;
-    if ((essential && ch->alias) || (passes && c->matched == MATCH_LIMIT))
-        return; /* in doubt a rule may only remove */
     if (site != RULES_OWN_SITE_NONE)
         rank |= RANK_OWN;
-    if (mode == RULE_REPORT) {
-        if (!passes && (!ch->reported || rank > ch->report_rank)) {
-            ch->reported = true;
-            ch->report_rank = rank;
-            ch->report = (struct verdict){.categories = c->categories, .set = set, .rule = c->rule};
-        }
-        return;
+    if (mode == RULE_REPORT && !passes && (!ch->reported || rank > ch->report_rank)) {
+        ch->reported = true;
+        ch->report_rank = rank;
+        ch->report = (struct verdict){.categories = c->categories, .set = set, .rule = c->rule};
     }
+    /* what a set that is off claims is let go, not left to a set that knows less about it */
+    passes = passes || mode != RULE_ENFORCE;
+    if (passes && (c->matched == MATCH_LIMIT || (ch->alias && (essential || mode != RULE_ENFORCE))))
+        return; /* in doubt a rule may only remove */
     if (ch->found && (rank < ch->rank || (rank == ch->rank && (passes || !ch->passes))))
         return;
     ch->found = true;
     ch->passes = passes;
     ch->rank = rank;
     ch->best = (struct verdict){.categories = c->categories, .set = set, .rule = c->rule};
+    if (mode != RULE_ENFORCE)
+        ch->best = verdict_of(VERDICT_PASS, "its rule set is not enforced");
 }
 
 /* --- cookies ---------------------------------------------------------------- */

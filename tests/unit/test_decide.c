@@ -221,9 +221,15 @@ static void test_modes(void **state)
     set_mode(w, "a", RULES_CHOICE_REPORT);
     check(cookie(w, 0, "_ga"), VERDICT_REPORT, "a");
     check(cookie(w, CATEGORY_ANALYTICS, "_ga"), VERDICT_PASS, NULL);
+    check(url(w, 0, "https://t.com/js?id=G-1"), VERDICT_REPORT, "a");
+    check(url(w, 0, "https://s.ga.com/x"), VERDICT_PASS, "e"); /* a would not have removed it */
     set_mode(w, "a", RULES_CHOICE_OFF);
     check(cookie(w, 0, "_ga"), VERDICT_PASS, NULL);
-    check(url(w, 0, "https://t.com/js?id=G-1"), VERDICT_STRIP, "m"); /* the next one decides */
+    check(url(w, 0, "https://t.com/js?id=G-1"), VERDICT_PASS, NULL); /* not left to m and t */
+    check(url(w, 0, "https://t.com/js?id=AW-1"), VERDICT_STRIP, "m");
+    check(script(w, 0, "load('G-1');fbq('init')"), VERDICT_STRIP, "m"); /* a claims a part only */
+    check(decide_cookie_alias(&(struct decider){.snapshot = w->snapshot}, STR("sess_id")),
+          VERDICT_STRIP, "m");
     set_mode(w, "a", RULES_CHOICE_CONFIG);
     check(cookie(w, 0, "_ga"), VERDICT_STRIP, "a");
 }
