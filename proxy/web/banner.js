@@ -26,8 +26,8 @@
   function removed(grants) {
     var walker = document.createTreeWalker(document, NodeFilter.SHOW_COMMENT);
     while (walker.nextNode()) {
-      var m = /^consentd: removed \S+ \(([\w-]+)\)/.exec(walker.currentNode.data);
-      if (m && grants[m[1]]) return true;
+      var m = /^consentd: removed \S+ \(([\w, -]+)\)/.exec(walker.currentNode.data);
+      if (m && m[1].split(/[ ,]+/).some(function (name) { return grants[name]; })) return true;
     }
     return false;
   }
