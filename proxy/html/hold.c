@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "rewriter_priv.h"
+#include "tokenizer_priv.h"
 
 bool hidden_active(const struct rewriter *rw)
 {
@@ -24,6 +25,42 @@ bool hidden_in(const struct rewriter *rw, struct str text)
 {
     return holds_end_tag(text, &rw->hidden[HIDDEN_BLIND]) ||
            holds_end_tag(text, &rw->hidden[HIDDEN_SCRIPTING]);
+}
+
+/* Behind "</name" something that ends the name: NULL when the text holds no such end tag. */
+static const char *find_end_tag(struct str text, const struct hidden *hidden)
+{
+    while (text.len > hidden->len + 2u) {
+        const char *lt = memchr(text.ptr, '<', text.len - hidden->len - 2u);
+        char behind;
+
+        if (lt == NULL)
+            return NULL;
+        behind = lt[hidden->len + 2];
+        if (lt[1] == '/' &&
+            str_eq_fold(str_make(lt + 2, hidden->len), str_make(hidden->name, hidden->len)) &&
+            (tok_is_space((uint8_t)behind) || behind == '/' || behind == '>'))
+            return lt;
+        text = str_slice(text, (size_t)(lt - text.ptr) + 1, text.len);
+    }
+    return NULL;
+}
+
+bool hidden_meet(struct rewriter *rw, struct str piece)
+{
+    for (size_t i = 0; i < HIDDEN_CNT; i++) {
+        struct hidden *hidden = &rw->hidden[i];
+        const char *end;
+
+        if (!holds_end_tag(piece, hidden))
+            continue;
+        end = find_end_tag(piece, hidden);
+        if (end == NULL || hidden->len == 6 || /* script, whose text has states of its own */
+            !value_is_inert(rw, str_slice(piece, (size_t)(end - piece.ptr), piece.len)))
+            return false;
+        hidden->len = 0;
+    }
+    return true;
 }
 
 /* Some "<" in it would begin a tag, a comment or the like where it is data. */
@@ -108,12 +145,18 @@ static bool drops_style(struct rewriter *rw, size_t from, size_t to)
     return drop;
 }
 
-/* A section in which the tree-blind reading would find markup: its "<" are escaped. */
+/*
+ * A section in which the tree-blind reading would find markup. Where that is harmless and
+ * ends with the section, it stays; else its "<" are escaped.
+ */
 static void finish_cdata(struct rewriter *rw, size_t text, size_t end)
 {
     struct str raw = window_str(rw, text, end);
 
     if (!has_markup(raw))
+        return;
+    if (!hidden_in(rw, raw) && (rw->tok.event == TOK_CDATA_END || rw->ended) &&
+        value_is_inert(rw, window_str(rw, out_index(rw, rw->hold.start), end)))
         return;
     out_flush(rw, text);
     for (size_t i = 0; i < raw.len; i++)
@@ -125,9 +168,15 @@ static bool must_drop(struct rewriter *rw, size_t text_from, size_t text_end)
 {
     struct str text = window_str(rw, text_from, text_end);
     bool selected = rw->sim.in_select && rw->hold.elem != ELEM_SCRIPT;
+    bool is_style = rw->hold.kind == HOLD_STYLE || rw->hold.kind == HOLD_SVG_STYLE;
 
-    if (rw->hold.broken || hidden_in(rw, text) ||
-        ((selected || rw->sim.in_frameset) && has_markup(text)))
+    if (rw->hold.doomed) {
+        rw->note = rw->hold.note;
+        return true;
+    }
+    if ((rw->hold.broken && rw->hold.kind != HOLD_SVG_STYLE) ||
+        (hidden_in(rw, text) && (is_style || !hidden_meet(rw, text))) ||
+        ((selected || rw->sim.in_frameset) && has_markup(text) && !value_is_inert(rw, text)))
         return true;
     switch (rw->hold.kind) {
     case HOLD_SCRIPT:
@@ -183,8 +232,10 @@ bool hold_finish(struct rewriter *rw, size_t text_end, size_t end)
         out_flush(rw, out_index(rw, rw->hold.start));
         rw->sent = rw->hold.edited ? text_end : end;
         rw->counts.removed++;
-        if (!rw->hold.edited)
+        if (!rw->hold.edited) {
+            out_stand(rw, (enum stand)rw->hold.stand);
             out_comment(rw);
+        }
         forget_start(rw);
     }
     rw->hold.kind = HOLD_NONE;
@@ -198,6 +249,8 @@ void hold_over(struct rewriter *rw, size_t len)
     rw->sent = len;
     rw->counts.over_inline++;
     rw->counts.removed++;
+    if (!rw->hold.edited && rw->hold.kind != HOLD_CDATA)
+        out_stand(rw, (enum stand)rw->hold.stand);
     forget_start(rw);
     rw->skip = true;
     rw->skip_cdata = rw->hold.kind == HOLD_CDATA;

@@ -457,8 +457,8 @@ static void judge_by_rule(struct rewriter *rw, struct judged *j, const struct ta
     }
     if (decoded(j, a, &rw->value, &text) && judge_value(rw, j, rule, text) == HTML_KEEP)
         return;
-    if (rule->goes == G_ATTR)
-        cut_attr(rw, j, a);
+    if (rule->goes == G_ATTR || (j->space != SIM_HTML && j->elem != ELEM_SCRIPT))
+        cut_attr(rw, j, a); /* foreign: nothing that the tree knows goes */
     else
         j->verdict = rule->goes == G_RAW ? TAG_DROP_RAW : TAG_DROP;
 }

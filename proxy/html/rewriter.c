@@ -103,8 +103,15 @@ static void inject(struct rewriter *rw, size_t at)
     if (rw->ops.on_body_start(rw->owner, &text) && text.len > 0) {
         out_send(rw, buf_str(&text));
         rw->counts.injected = true;
+        rw->sim.head_begun = rw->sim.body_begun = true;
     }
     buf_free(&text);
+}
+
+/* Not yet in the body, or behind it: what comes next says where it belongs. */
+static bool is_off_body(const struct rewriter *rw)
+{
+    return !rw->sim.body_begun || rw->sim.after_body;
 }
 
 /* Text other than white space implies a body (HTML 13.2.6.4.1-6). A BOM is none. */
@@ -112,14 +119,16 @@ static void watch_text(struct rewriter *rw, size_t upto)
 {
     size_t i = out_index(rw, rw->text_from);
 
-    if (!rw->waits || !in_plain_html(rw) || rw->text_kind != TOK_DATA)
+    if ((!rw->waits && !is_off_body(rw)) || !in_plain_html(rw) || rw->text_kind != TOK_DATA)
         return;
     for (; i < upto; i++) {
         bool bom = rw->origin + i < 3 && rw->win[i] == (uint8_t) "\xEF\xBB\xBF"[rw->origin + i];
 
         if (!tok_is_space(rw->win[i]) && !bom) {
-            rw->sim.body_begun = true;
-            inject(rw, i);
+            rw->sim.head_begun = rw->sim.body_begun = rw->sim.frameset_void = true;
+            rw->sim.after_body = false;
+            if (rw->waits)
+                inject(rw, i);
             return;
         }
     }
@@ -134,7 +143,7 @@ static void watch_tag(struct rewriter *rw, size_t start)
     if (rw->tok.is_end) {
         if (elem == ELEM_BODY || elem == ELEM_HTML || elem == ELEM_BR)
             inject(rw, start);
-    } else if (elem == ELEM_FRAMESET && !rw->sim.body_begun) {
+    } else if (elem == ELEM_FRAMESET && !rw->sim.frameset_void) {
         rw->waits = false;
     } else if ((element_rows[elem].flags & ELEM_F_HEAD) == 0) {
         inject(rw, start);
@@ -143,14 +152,46 @@ static void watch_tag(struct rewriter *rw, size_t start)
 
 /* --- tags ------------------------------------------------------------------------- */
 
+/*
+ * What a tag does to the tree beside making its element: begin the head or the body, or go
+ * back into it. A second head or body tag does just that and makes nothing.
+ */
+static enum stand stand_for(const struct rewriter *rw, const struct judged *j)
+{
+    if (!in_plain_html(rw) || j->space != SIM_HTML)
+        return STAND_NONE;
+    if ((element_rows[j->elem].flags & ELEM_F_HEAD) == 0)
+        return is_off_body(rw) ? STAND_BODY : STAND_NONE;
+    if (rw->sim.after_body)
+        return STAND_BODY;
+    return rw->sim.head_begun ? STAND_NONE : STAND_HEAD;
+}
+
+void out_stand(struct rewriter *rw, enum stand stand)
+{
+    const struct sim_tag st = {.elem = stand == STAND_HEAD ? ELEM_HEAD : ELEM_BODY};
+
+    if (stand == STAND_NONE)
+        return;
+    out_send(rw, stand == STAND_HEAD ? STR("<head>") : STR("<body>"));
+    (void)treesim_start(&rw->sim, &st);
+}
+
 static void drop_tag(struct rewriter *rw, const struct judged *j, size_t start, size_t end)
 {
     bool raw = (element_rows[j->elem].flags & ELEM_F_RAW) != 0 && j->space == SIM_HTML &&
                !rw->sim.xml && j->elem != ELEM_NOSCRIPT;
+    const struct sim_tag st = {.elem = (uint8_t)j->elem};
 
     out_flush(rw, start);
     rw->sent = end;
     rw->counts.removed++;
+    if (treesim_breaks_out(&rw->sim, &st))
+        out_stand(rw, STAND_HEAD);
+    out_stand(rw, stand_for(rw, j));
+    if (!rw->sim.frameset_void && treesim_voids_frameset(&st))
+        rw->frameset_gone = true;
+    rw->amp_gone = j->elem == ELEM_AMP_ANALYTICS || j->elem == ELEM_AMP_PIXEL;
     if (!raw) {
         out_comment(rw);
         return;
@@ -199,7 +240,7 @@ static void enter_raw(struct rewriter *rw, const struct judged *j, bool foreign,
     if (kind == HOLD_NONE || (foreign && rw->tok.self_closing))
         return;
     rw->hold.kind = kind;
-    rw->hold.broken = false;
+    rw->hold.broken = rw->hold.doomed = false;
     rw->hold.edited = rw->cut_cnt > 0;
     rw->hold.elem = (uint8_t)j->elem;
     rw->hold.start = rw->cut_cnt > 0 ? rw->tok.pos : rw->tok.start;
@@ -225,10 +266,9 @@ static void read_deciding(struct rewriter *rw, const struct judged *j, struct si
         (str_eq_fold_c(text, "text/html") || str_eq_fold_c(text, "application/xhtml+xml"));
 }
 
-static bool needs_judgement(const struct rewriter *rw, struct judged *j)
+static bool needs_judgement(const struct rewriter *rw, const struct judged *j)
 {
-    j->hiding = hidden_active(rw) && hidden_in(rw, str_slice(j->tag, 2, j->tag.len));
-    if (j->hiding || rw->tok.suspect || (element_rows[j->elem].flags & ELEM_F_JUDGE) != 0)
+    if (rw->tok.suspect || (element_rows[j->elem].flags & ELEM_F_JUDGE) != 0)
         return true;
     return j->space != SIM_HTML && (memchr(j->tag.ptr, '(', j->tag.len) != NULL ||
                                     memchr(j->tag.ptr, '&', j->tag.len) != NULL);
@@ -247,6 +287,33 @@ static bool still_hides(const struct rewriter *rw, const struct judged *j)
     return hidden_in(rw, str_slice(j->tag, from, j->tag.len));
 }
 
+/* The verdict on a start tag, and what another reading finds inside the tag. */
+static enum verdict_kind judge_start(struct rewriter *rw, struct judged *j)
+{
+    bool hiding = hidden_active(rw) && hidden_in(rw, str_slice(j->tag, 2, j->tag.len));
+    enum verdict_kind verdict = TAG_KEEP;
+
+    rw->cut_cnt = 0;
+    if (needs_judgement(rw, j))
+        verdict = judge_tag(rw, j);
+    if (!hiding || verdict == TAG_DROP || verdict == TAG_DROP_RAW ||
+        (verdict == TAG_KEEP && hidden_meet(rw, j->tag)))
+        return verdict;
+    j->hiding = true;
+    verdict = judge_tag(rw, j);
+    if ((verdict == TAG_KEEP || verdict == TAG_EDIT) && still_hides(rw, j))
+        return TAG_DROP_RAW;
+    return verdict;
+}
+
+/* A tag that goes although nothing in it is denied. */
+static bool is_remnant(struct rewriter *rw, const struct judged *j)
+{
+    if (j->elem == ELEM_FRAMESET)
+        return rw->frameset_gone && !rw->sim.frameset_void && in_plain_html(rw);
+    return rw->amp_gone && j->elem == ELEM_SCRIPT;
+}
+
 static void on_start(struct rewriter *rw, size_t start, size_t end)
 {
     struct sim_tag st = {
@@ -254,32 +321,40 @@ static void on_start(struct rewriter *rw, size_t start, size_t end)
     struct judged j = {.tag = str_make(rw->win + start, end - start),
                        .name_end = (uint32_t)(rw->tok.name_end - rw->tok.start),
                        .elem = rw->tok.elem};
-    enum verdict_kind verdict = TAG_KEEP;
+    bool amp_gone = rw->amp_gone;
+    enum verdict_kind verdict;
     unsigned depth = rw->sim.depth;
     enum sim_result result;
+    bool doomed;
 
     rw->note = (struct html_note){0};
-    rw->cut_cnt = 0;
     read_deciding(rw, &j, &st);
     j.space = rw->sim.xml ? SIM_SVG : treesim_space(&rw->sim, &st);
-    if (needs_judgement(rw, &j))
-        verdict = judge_tag(rw, &j);
-    if (j.hiding && (verdict == TAG_KEEP || verdict == TAG_EDIT) && still_hides(rw, &j))
-        verdict = TAG_DROP_RAW;
-    if (verdict == TAG_DROP || verdict == TAG_DROP_RAW) {
+    verdict = is_remnant(rw, &j) ? TAG_DROP : judge_start(rw, &j);
+    doomed = verdict == TAG_DROP_RAW && j.elem == ELEM_SCRIPT && j.space != SIM_HTML &&
+             !st.self_closing && !j.hiding;
+    rw->amp_gone = false;
+    if ((verdict == TAG_DROP && !doomed) || (verdict == TAG_DROP_RAW && !doomed)) {
         drop_tag(rw, &j, start, end);
+        rw->amp_gone = rw->amp_gone || (amp_gone && j.elem == ELEM_SCRIPT);
         return;
     }
+    rw->sim.aside = rw->hidden[HIDDEN_SCRIPTING].len > 0;
+    rw->hold.stand = (uint8_t)stand_for(rw, &j);
     result = treesim_start(&rw->sim, &st);
     if (result == SIM_DROP) {
         rw->counts.over_depth++;
         drop_tag(rw, &j, start, end);
         return;
     }
+    if (doomed)
+        rw->cut_cnt = 0;
     if (verdict == TAG_EDIT)
         send_edited(rw, start);
     if ((element_rows[j.elem].flags & ELEM_F_RAW) != 0)
         enter_raw(rw, &j, result == SIM_DATA, depth);
+    rw->hold.doomed = doomed;
+    rw->hold.note = rw->note;
     if (j.elem == ELEM_BODY && rw->waits && in_plain_html(rw))
         inject(rw, end);
 }
@@ -315,12 +390,20 @@ static void on_end(struct rewriter *rw, size_t start, size_t end)
         }
     }
     reveal(rw, name);
-    if (hidden_active(rw) && hidden_in(rw, str_make(rw->win + name_end, end - name_end))) {
+    if (rw->amp_gone && (rw->tok.elem == ELEM_AMP_ANALYTICS || rw->tok.elem == ELEM_AMP_PIXEL)) {
+        out_flush(rw, start);
+        rw->sent = end;
+        rw->amp_gone = false;
+        return;
+    }
+    if (hidden_active(rw) && hidden_in(rw, str_make(rw->win + name_end, end - name_end)) &&
+        !hidden_meet(rw, str_make(rw->win + start, end - start))) {
         out_flush(rw, start);
         rw->sent = end;
         rw->counts.removed++;
         return;
     }
+    rw->sim.aside = rw->hidden[HIDDEN_SCRIPTING].len > 0;
     treesim_end(&rw->sim, &st);
 }
 
@@ -376,7 +459,7 @@ static void on_cdata_open(struct rewriter *rw)
         return;
     rw->counts.partings++;
     rw->hold.kind = HOLD_CDATA;
-    rw->hold.broken = rw->hold.edited = false;
+    rw->hold.broken = rw->hold.edited = rw->hold.doomed = false;
     rw->hold.elem = ELEM_OTHER;
     rw->hold.start = rw->tok.start;
     rw->hold.text = rw->tok.pos;
@@ -410,7 +493,8 @@ static void on_event(struct rewriter *rw, size_t end)
                 (void)hold_finish(rw, end, end);
         } else if (rw->hold.kind == HOLD_NONE && hidden_active(rw) &&
                    (end - start > rw->limits.tag_max ||
-                    hidden_in(rw, str_make(rw->win + start, end - start)))) {
+                    (hidden_in(rw, str_make(rw->win + start, end - start)) &&
+                     !hidden_meet(rw, str_make(rw->win + start, end - start))))) {
             out_flush(rw, start);
             rw->sent = end;
             rw->counts.removed++;
@@ -460,8 +544,9 @@ static size_t run(struct rewriter *rw, const uint8_t *window, size_t from, size_
             i = oversize_value(rw, i, len);
             continue;
         }
-        rw->tok.quiet = !rw->waits && rw->sim.depth == 0 && rw->hold.kind == HOLD_NONE &&
-                        !rw->skip && !rw->skip_tag && !rw->tail && !hidden_active(rw);
+        rw->tok.quiet = !rw->waits && !is_off_body(rw) && !rw->amp_gone && rw->sim.depth == 0 &&
+                        rw->hold.kind == HOLD_NONE && !rw->skip && !rw->skip_tag && !rw->tail &&
+                        !hidden_active(rw);
         i = tokenizer_run(&rw->tok, window, i, len);
         if (rw->tok.event != TOK_MORE)
             on_event(rw, i);
@@ -515,7 +600,8 @@ static void end_unfinished(struct rewriter *rw, size_t len)
         (void)hold_finish(rw, len, len);
     else if (hidden_active(rw) &&
              ((tokenizer_is_streaming(&rw->tok) && len - start > rw->limits.tag_max) ||
-              hidden_in(rw, str_make(rw->win + start, len - start)))) {
+              (hidden_in(rw, str_make(rw->win + start, len - start)) &&
+               !hidden_meet(rw, str_make(rw->win + start, len - start))))) {
         rw->sent = len;
         rw->counts.removed++;
     }
@@ -530,6 +616,7 @@ bool rewriter_end(struct rewriter *rw)
     rw->win = rw->carry.len > 0 ? rw->carry.data : (const uint8_t *)"";
     rw->sent = 0;
     rw->origin = rw->tok.pos - len;
+    rw->ended = true;
     end_unfinished(rw, len);
     if (rw->waits && !rw->sim.in_select && in_plain_html(rw) && rw->tok.text == TOK_DATA &&
         !rw->tail && !rw->skip_tag && !tokenizer_is_streaming(&rw->tok))

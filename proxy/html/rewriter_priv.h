@@ -35,14 +35,20 @@ enum hold_kind {
 struct hold {
     enum hold_kind kind;
     enum html_script_type type;
-    uint8_t elem;    /* enum html_element */
-    bool sets_blind; /* its start tag opened hidden[HIDDEN_BLIND] */
-    bool broken;     /* a tag inside it: what the text is depends on the reading */
-    bool edited;     /* its start tag has left, edited: only the text can still go */
-    unsigned depth;  /* simulator depth before its start tag */
-    uint64_t start;  /* position of the start tag's '<' */
-    uint64_t text;   /* position behind the start tag */
+    uint8_t elem;          /* enum html_element */
+    bool sets_blind;       /* its start tag opened hidden[HIDDEN_BLIND] */
+    bool broken;           /* a tag inside it: what the text is depends on the reading */
+    bool edited;           /* its start tag has left, edited: only the text can still go */
+    bool doomed;           /* it goes whatever its text is: its href was denied */
+    struct html_note note; /* with doomed: why */
+    uint8_t stand;         /* enum stand: what takes its place in the tree */
+    unsigned depth;        /* simulator depth before its start tag */
+    uint64_t start;        /* position of the start tag's '<' */
+    uint64_t text;         /* position behind the start tag */
 };
+
+/* What a tag that goes leaves behind so that the rest of the page stays where it was. */
+enum stand { STAND_NONE = 0, STAND_HEAD, STAND_BODY };
 
 struct hidden {
     char name[TOK_RAW_NAME_MAX];
@@ -66,6 +72,7 @@ struct rewriter {
     struct html_limits limits;
     struct html_counts counts;
     bool failed;
+    bool ended; /* no byte comes any more */
 
     struct tokenizer tok;
     struct treesim sim;
@@ -85,6 +92,8 @@ struct rewriter {
     bool tail;          /* the head of the tag at hand has left: see oversize.c */
     bool tail_value;    /* its value is passing */
     bool waits;         /* on_body_start not called yet */
+    bool frameset_gone; /* a frameset tag would be void but for a tag that went */
+    bool amp_gone;      /* an AMP element's start tag went: its data and end tag follow */
     uint64_t tail_from; /* position where the rest of the tag begins (its closing quote) */
 
     struct tag_attr *attrs; /* limits.attrs_max entries, owned */
@@ -131,11 +140,15 @@ bool value_css(struct rewriter *rw, enum html_element elem, enum html_attr attr,
                struct buf *out);
 /* An inner document: appends its filtered form; true when something changed. */
 bool value_document(struct rewriter *rw, struct str text, struct buf *out);
+/* Read as HTML content the text holds nothing to be dropped and begins nothing that goes on. */
+bool value_is_inert(struct rewriter *rw, struct str text);
 enum html_action value_ref(struct rewriter *rw, const struct html_ref *ref);
 
 /* hold.c */
 bool hidden_active(const struct rewriter *rw);
 bool hidden_in(const struct rewriter *rw, struct str text); /* holds such an end tag */
+/* The other readings that end inside the piece meet ours at its end and find nothing there. */
+bool hidden_meet(struct rewriter *rw, struct str piece);
 bool hold_finish(struct rewriter *rw, size_t text_end, size_t end);
 void hold_over(struct rewriter *rw, size_t len);
 void hold_mark(struct rewriter *rw); /* what stands where the held text was dropped */
@@ -144,6 +157,7 @@ void hold_mark(struct rewriter *rw); /* what stands where the held text was drop
 void out_send(struct rewriter *rw, struct str text);
 void out_flush(struct rewriter *rw, size_t upto); /* window bytes up to this index leave */
 void out_comment(struct rewriter *rw);
+void out_stand(struct rewriter *rw, enum stand stand);
 size_t out_index(const struct rewriter *rw, uint64_t position);
 
 /* oversize.c */

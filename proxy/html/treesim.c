@@ -60,6 +60,11 @@ static bool breaks_out(const struct sim_tag *tag)
            (tag->elem == ELEM_FONT && tag->font_breaks);
 }
 
+bool treesim_breaks_out(const struct treesim *sim, const struct sim_tag *tag)
+{
+    return !sim->xml && !uses_html_rules(sim, tag) && breaks_out(tag);
+}
+
 /* 13.2.6.5: pop until an integration point or an HTML element. */
 static void leave_foreign(struct treesim *sim)
 {
@@ -142,6 +147,36 @@ static void close_implied(struct treesim *sim, const struct sim_tag *tag)
     }
 }
 
+bool treesim_voids_frameset(const struct sim_tag *tag)
+{
+    switch ((unsigned)tag->elem) {
+    case ELEM_AREA:
+    case ELEM_BODY:
+    case ELEM_BR:
+    case ELEM_BUTTON:
+    case ELEM_DD:
+    case ELEM_DT:
+    case ELEM_EMBED:
+    case ELEM_HR:
+    case ELEM_IFRAME:
+    case ELEM_IMAGE:
+    case ELEM_IMG:
+    case ELEM_KEYGEN:
+    case ELEM_LI:
+    case ELEM_LISTING:
+    case ELEM_OBJECT:
+    case ELEM_PRE:
+    case ELEM_SELECT:
+    case ELEM_TABLE:
+    case ELEM_TEXTAREA:
+    case ELEM_WBR:
+    case ELEM_XMP:
+        return true;
+    default: /* input depends on its type: not counted */
+        return false;
+    }
+}
+
 static void note_counters(struct treesim *sim, const struct sim_tag *tag)
 {
     if (tag->elem == ELEM_TEMPLATE)
@@ -150,9 +185,14 @@ static void note_counters(struct treesim *sim, const struct sim_tag *tag)
         sim->in_select = !sim->in_select;
     else if (tag->elem == ELEM_INPUT || tag->elem == ELEM_KEYGEN || tag->elem == ELEM_TEXTAREA)
         sim->in_select = false;
-    else if (tag->elem == ELEM_FRAMESET && !sim->body_begun)
+    else if (tag->elem == ELEM_FRAMESET && !sim->frameset_void)
         sim->in_frameset = true;
-    if ((flags_of(tag->elem) & ELEM_F_HEAD) == 0 && !sim->in_frameset)
+    if (sim->aside || sim->templates > 0 || sim->in_frameset || tag->elem == ELEM_HTML)
+        return;
+    sim->head_begun = true;
+    sim->after_body = false;
+    sim->frameset_void = sim->frameset_void || treesim_voids_frameset(tag);
+    if ((flags_of(tag->elem) & ELEM_F_HEAD) == 0)
         sim->body_begun = true;
 }
 
@@ -190,10 +230,23 @@ enum sim_result treesim_start(struct treesim *sim, const struct sim_tag *tag)
     return push(sim, tag, (enum sim_space)top(sim)->space) ? SIM_DATA : SIM_DROP;
 }
 
+/* 13.2.6.4.3-6: the end tags that imply a body before they end it. */
+static void note_body_end(struct treesim *sim, const struct sim_tag *tag)
+{
+    bool ends = tag->elem == ELEM_BODY || tag->elem == ELEM_HTML;
+
+    if (sim->aside || sim->depth > 0 || sim->templates > 0 || sim->in_frameset)
+        return;
+    if (ends || tag->elem == ELEM_BR)
+        sim->head_begun = sim->body_begun = true;
+    sim->after_body = ends || (sim->after_body && tag->elem != ELEM_BR);
+}
+
 static void end_html(struct treesim *sim, const struct sim_tag *tag)
 {
     int at;
 
+    note_body_end(sim, tag);
     if (tag->elem == ELEM_TEMPLATE && sim->templates > 0)
         sim->templates--;
     else if (tag->elem == ELEM_SELECT)

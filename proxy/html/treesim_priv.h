@@ -37,7 +37,11 @@ struct treesim {
     bool xml;           /* an XML page: no raw text, CDATA everywhere */
     bool in_select;
     bool in_frameset;
-    bool body_begun; /* something that implies a body was seen */
+    bool head_begun;    /* something that implies a head was seen */
+    bool body_begun;    /* something that implies a body was seen */
+    bool after_body;    /* behind </body> or </html>: the next start tag goes back into the body */
+    bool frameset_void; /* 13.2.4.5 frameset-ok is "not ok": a frameset tag is ignored */
+    bool aside;         /* in: inside noscript, where the usual reading sees but text */
 };
 
 /* The tag at hand, as far as the simulator needs it. */
@@ -57,6 +61,12 @@ enum sim_result {
 };
 
 enum sim_result treesim_start(struct treesim *sim, const struct sim_tag *tag);
+/* This start tag leaves foreign content: 13.2.6.5. */
+bool treesim_breaks_out(const struct treesim *sim, const struct sim_tag *tag);
+
+/* Behind this start tag a frameset tag is ignored. */
+bool treesim_voids_frameset(const struct sim_tag *tag);
+
 void treesim_end(struct treesim *sim, const struct sim_tag *tag);
 
 /* The namespace a start tag would be put in. */

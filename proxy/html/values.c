@@ -318,11 +318,21 @@ static bool on_inner_output(void *owner, const uint8_t *data, size_t len)
     return !in->full;
 }
 
-bool value_document(struct rewriter *rw, struct str text, struct buf *out)
+static struct rewriter *inner_new(struct inner *in, struct rewriter *outer, struct buf *out)
 {
-    struct inner in = {.outer = rw, .out = out};
     const struct html_ops ops = {
         .on_ref = on_inner_ref, .on_inline = on_inner_inline, .on_output = on_inner_output};
+    struct rewriter *inner;
+
+    *in = (struct inner){.outer = outer, .out = out};
+    inner = rewriter_new(&outer->limits, &ops, in);
+    inner->nest = outer->nest + 1;
+    return inner;
+}
+
+bool value_document(struct rewriter *rw, struct str text, struct buf *out)
+{
+    struct inner in;
     struct rewriter *inner;
     bool ok;
 
@@ -331,11 +341,34 @@ bool value_document(struct rewriter *rw, struct str text, struct buf *out)
         buf_clear(out);
         return true;
     }
-    inner = rewriter_new(&rw->limits, &ops, &in);
-    inner->nest = rw->nest + 1;
+    inner = inner_new(&in, rw, out);
     ok = rewriter_push(inner, (const uint8_t *)text.ptr, text.len) && rewriter_end(inner);
     rewriter_free(inner);
     if (!ok)
         buf_clear(out);
     return !ok || !str_eq(buf_str(out), text);
+}
+
+bool value_is_inert(struct rewriter *rw, struct str text)
+{
+    struct buf out;
+    struct inner in;
+    struct rewriter *inner;
+    bool inert;
+
+    if (rw->nest >= rw->limits.srcdoc_max)
+        return false;
+    buf_init(&out, text.len + 1);
+    inner = inner_new(&in, rw, &out);
+    inner->limits.xml = false;
+    inert = rewriter_push(inner, (const uint8_t *)text.ptr, text.len);
+    if (rw->ended)
+        inert = inert && rewriter_end(inner);
+    else
+        inert = inert && tokenizer_is_resting(&inner->tok) && inner->hold.kind == HOLD_NONE &&
+                inner->sim.depth == 0 && !hidden_active(inner);
+    inert = inert && str_eq(buf_str(&out), text);
+    rewriter_free(inner);
+    buf_free(&out);
+    return inert;
 }
