@@ -81,6 +81,7 @@ struct exchange {
 
     void *enforce;                         /* ENFORCE's own, in the arena; NULL at first */
     void (*on_cancel)(struct exchange *x); /* called once if x dies while PENDING; or NULL */
+    bool decided;                          /* the visitor has chosen; for the access log */
     uint16_t grants;                       /* category bits; for the access log */
     const char *note;                      /* static text, why; for the access log; or NULL */
     uint64_t sent;                         /* body bytes handed to the client */

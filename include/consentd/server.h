@@ -101,7 +101,7 @@ void server_ledger_message(struct server *s, uint16_t type, const void *data, si
 /* Swaps one site's rules; takes over the reference. Exchanges in flight keep the old ones. */
 void server_set_snapshot(struct server *s, unsigned site, struct snapshot *snapshot);
 
-/* The site of a host name (lower case, no port, no trailing dot), or NULL: answer 421. */
+/* The site of a host name (any case, no port, with or without final dot), or NULL: answer 421. */
 struct site *server_find_site(const struct server *s, struct str host);
 
 /*

@@ -20,8 +20,9 @@ struct origin_conn; /* a connection and its place: proxy/serve/serve_priv.h */
 struct upstream_pool;
 
 /*
- * A connection that came back so shortly ago is not probed again with a system call: the loop
- * has seen it open in this very turn or the one before. Only for requests that can be resent.
+ * A connection that came back so shortly ago, and whose last read left nothing behind, is not
+ * probed again with a system call: the loop has seen it open in this very turn or the one
+ * before. Only for requests that can be resent.
  */
 #define UPSTREAM_FRESH_MS 2
 
@@ -68,12 +69,18 @@ void upstream_forget(struct upstream_pool *pool, struct origin_conn *conn);
 /* Closes idle connections older than max_age_ms; returns how many. UINT64_MAX: all. */
 unsigned upstream_sweep(struct upstream_pool *pool, uint64_t now_ms);
 
+/* True when a take would not answer BUSY. */
+bool upstream_has_slot(const struct upstream_pool *pool);
+
 /* How many are idle, and how many slots are out. */
 unsigned upstream_idle(const struct upstream_pool *pool);
 unsigned upstream_out(const struct upstream_pool *pool);
 
-/* Supplied by the user of the pool: open, nothing unread, no end of file seen; and the close. */
-bool origin_conn_is_reusable(struct origin_conn *conn);
+/*
+ * Supplied by the user of the pool: open, nothing unread, no end of file seen (probe: the kernel
+ * is asked too); and the close.
+ */
+bool origin_conn_is_reusable(struct origin_conn *conn, bool probe);
 void origin_conn_close(struct origin_conn *conn);
 
 #endif

@@ -304,8 +304,8 @@ static enum conn_io read_some(struct conn *c, size_t *len_out)
 /* The peer has finished and all its bytes were taken, or never will be. */
 static void tell_eof(struct conn *c)
 {
-    if (!c->eof || c->eof_told || c->paused || c->state == CONN_DEAD)
-        return;
+    if (!c->eof || c->eof_told || c->paused || c->kick || c->state == CONN_DEAD)
+        return; /* kick: kept bytes are shown again first */
     if (c->lingering && !c->shut_done)
         return; /* a peer that says no more still gets what is queued */
     c->eof_told = true;

@@ -1,9 +1,12 @@
 /*
  * child.c - how every child begins: what it may have, it has from the master.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "consentd/bundle.h"
@@ -37,6 +40,20 @@ static bool read_config(struct child_env *env, struct fault *f)
     return env->config != NULL;
 }
 
+static int access_log_open(const struct config *c)
+{
+    int fd;
+
+    if (c->access_log == NULL)
+        return -1;
+    if (strcmp(c->access_log, "stderr") == 0)
+        return STDERR_FILENO;
+    fd = open(c->access_log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+    if (fd < 0)
+        log_error("access_log.failed", "reason=\"%s\"", strerror(errno));
+    return fd;
+}
+
 static bool begin(struct child_env *env, struct fault *f)
 {
     struct privs privs;
@@ -51,6 +68,9 @@ static bool begin(struct child_env *env, struct fault *f)
         return false;
     }
     close(PROC_FD_METRICS);
+    /* a folder of logs may be root's alone; the workers of the next reload open it anew */
+    if (env->role == IPC_ROLE_WORKER)
+        env->access_log_fd = access_log_open(env->config);
     return privs_find(env->config, &privs, f) && privs_drop(&privs, f);
 }
 
@@ -59,7 +79,7 @@ void child_begin(struct child_env *env, enum ipc_role role, unsigned slot)
     char name[32];
     struct fault why = {0};
 
-    *env = (struct child_env){.slot = slot};
+    *env = (struct child_env){.slot = slot, .role = role, .access_log_fd = -1};
     snprintf(name, sizeof(name), "%s/%u", proc_role_name(role), slot);
     log_open(name, LOG_LEVEL_INFO, STDERR_FILENO);
     /* the terminal and systemd signal the whole group; the master says what happens */

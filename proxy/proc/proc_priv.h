@@ -98,7 +98,9 @@ struct child_env {
     struct loop *loop;
     struct bundle *bundle;
     struct config *config;
+    enum ipc_role role;
     unsigned slot;
+    int access_log_fd; /* a worker's; -1: off */
 };
 
 /* Opens the log, the bundle and the metrics, drops privileges. Exits with 1 on failure. */

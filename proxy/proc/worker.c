@@ -173,15 +173,6 @@ static void on_master_closed(void *owner)
     drain(w);
 }
 
-static int open_access_log(const struct config *c)
-{
-    if (c->access_log == NULL)
-        return -1;
-    if (strcmp(c->access_log, "stderr") == 0)
-        return dup(STDERR_FILENO);
-    return open(c->access_log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
-}
-
 static struct server *make_server(struct worker *w, struct fault *f)
 {
     if (!live_init(&w->live, w->env.config, w->env.bundle, f))
@@ -192,7 +183,7 @@ static struct server *make_server(struct worker *w, struct fault *f)
         .bundle = w->env.bundle,
         .keyring = w->live.keyring,
         .policies = w->live.policies,
-        .access_log_fd = open_access_log(w->env.config),
+        .access_log_fd = w->env.access_log_fd,
     };
     return server_new(&opts, f);
 }

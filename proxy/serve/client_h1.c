@@ -18,24 +18,50 @@ static void on_reap(void *arg)
 {
     struct client *c = arg;
 
-    free(c);
+    freelist_give(&c->server->data->free_clients, c);
 }
 
-void client_close(struct client *c, bool cut)
+static bool is_over(const struct client *c)
+{
+    return c->state == CLIENT_CLOSING || c->state == CLIENT_GONE;
+}
+
+static size_t on_rest(void *owner, const uint8_t *data, size_t len)
+{
+    UNUSED(owner);
+    UNUSED(data);
+    return len; /* after the last answer: never a request */
+}
+
+static void on_sent(void *owner, enum conn_why why)
+{
+    struct client *c = owner;
+
+    UNUSED(why);
+    c->conn = NULL;
+    client_close(c, true);
+}
+
+static const struct conn_ops closing_ops = {.on_data = on_rest, .on_closed = on_sent};
+
+/* Nothing of it happens any more, except that its connection may still send. */
+static void client_stop(struct client *c)
+{
+    struct flow *f = c->flow;
+
+    timer_clear(&c->timer);
+    timer_clear(&c->send_timer);
+    loop_undefer(c->server->loop, &c->again);
+    c->flow = NULL;
+    if (f != NULL)
+        flow_gone(f);
+}
+
+static void client_unlink(struct client *c)
 {
     struct server *s = c->server;
 
-    if (c->dead)
-        return;
-    c->dead = true;
-    timer_clear(&c->timer);
-    timer_clear(&c->send_timer);
-    loop_undefer(s->loop, &c->again);
-    if (c->conn != NULL && cut)
-        conn_reset(c->conn);
-    else if (c->conn != NULL)
-        conn_close_flush(c->conn, SERVER_LINGER_MS);
-    c->conn = NULL;
+    c->state = CLIENT_GONE;
     if (c->prev != NULL)
         c->prev->next = c->next;
     else
@@ -44,12 +70,25 @@ void client_close(struct client *c, bool cut)
         c->next->prev = c->prev;
     s->data->client_cnt--;
     metric_down(METRIC_CLIENT_OPEN);
-    if (c->flow != NULL)
-        flow_gone(c->flow);
-    c->flow = NULL;
     c->reap = (struct deferred){.fn = on_reap, .arg = c};
     loop_defer(s->loop, &c->reap);
     server_check_drained(s);
+}
+
+void client_close(struct client *c, bool cut)
+{
+    if (c->state == CLIENT_GONE || (c->state == CLIENT_CLOSING && !cut))
+        return;
+    client_stop(c);
+    if (c->conn != NULL && !cut && conn_close_flush(c->conn, SERVER_LINGER_MS)) {
+        c->state = CLIENT_CLOSING;
+        conn_set_owner(c->conn, &closing_ops, c);
+        return;
+    }
+    if (c->conn != NULL && cut)
+        conn_reset(c->conn);
+    c->conn = NULL;
+    client_unlink(c);
 }
 
 /* Hands de-framed bytes on; false when the client is over or must wait. */
@@ -59,7 +98,7 @@ static size_t read_body(struct client *c, const uint8_t *data, size_t len)
     size_t used = len;
     bool end = false;
 
-    if (!c->want_body)
+    if (!c->want_body || c->stalled)
         return 0;
     timer_set(&c->timer, c->server->config->limits.body_timeout_ms);
     if (c->flow->x.req.body == H1_BODY_LENGTH) {
@@ -101,6 +140,7 @@ static size_t read_head(struct client *c, const uint8_t *data, size_t len)
         return 0;
     timer_clear(&c->timer);
     c->state = CLIENT_BUSY;
+    c->probed = false;
     if (status == H1_BAD) {
         metric_add(METRIC_REQUESTS_BAD, 1);
         c->last = true;
@@ -124,7 +164,7 @@ static size_t read_tunnel(struct client *c, const uint8_t *data, size_t len)
 {
     struct flow *f = c->flow;
 
-    if (f->oc == NULL || !conn_write(f->oc->conn, data, len)) {
+    if (f->oc == NULL || f->oc->conn == NULL || !conn_write(f->oc->conn, data, len)) {
         client_close(c, true);
         return 0;
     }
@@ -134,30 +174,45 @@ static size_t read_tunnel(struct client *c, const uint8_t *data, size_t len)
     return len;
 }
 
+/* One step: a head, a piece of a body. 0: not now, or not enough. */
+static size_t read_some(struct client *c, const uint8_t *data, size_t len)
+{
+    switch (c->state) {
+    case CLIENT_HEAD:
+        c->held = conn_is_choked(c->conn); /* who reads no answers gets no more of them */
+        return c->held ? 0 : read_head(c, data, len);
+    case CLIENT_BODY:
+        return read_body(c, data, len);
+    case CLIENT_TUNNEL:
+        return read_tunnel(c, data, len);
+    case CLIENT_BUSY:
+    case CLIENT_CLOSING:
+    case CLIENT_GONE:
+        break;
+    }
+    return 0;
+}
+
 static size_t on_data(void *owner, const uint8_t *data, size_t len)
 {
     struct client *c = owner;
     size_t used = 0;
 
     c->reading = true;
-    while (used < len && !c->dead) {
-        size_t n = 0;
+    while (used < len && !is_over(c)) {
+        size_t n = read_some(c, data + used, len - used);
 
-        if (c->state == CLIENT_HEAD)
-            n = read_head(c, data + used, len - used);
-        else if (c->state == CLIENT_BODY)
-            n = read_body(c, data + used, len - used);
-        else if (c->state == CLIENT_TUNNEL)
-            n = read_tunnel(c, data + used, len - used);
         if (n == 0)
             break;
         used += n;
     }
-    if (c->dead)
+    if (is_over(c))
         return len;
+    metric_add(METRIC_BYTES_IN, used);
     c->reading = false;
     c->unread = used < len;
-    if (c->unread && (c->state == CLIENT_BUSY || (c->state == CLIENT_BODY && !c->want_body)))
+    if (c->unread && (c->held || c->state == CLIENT_BUSY ||
+                      (c->state == CLIENT_BODY && (!c->want_body || c->stalled))))
         conn_pause_read(c->conn);
     return used;
 }
@@ -167,8 +222,25 @@ static void on_again(void *arg)
     struct client *c = arg;
 
     conn_resume_read(c->conn);
-    if (!c->dead && c->eof && c->state == CLIENT_HEAD)
+    if (c->eof && c->state == CLIENT_HEAD)
         client_close(c, false);
+}
+
+/*
+ * A client that says no more may wait for its answer, or be gone altogether: TCP does not tell.
+ * A gone one answers to any byte with a reset, and an interim answer harms nobody else.
+ */
+static void probe_later(struct client *c)
+{
+    if (!c->probed && c->flow != NULL && c->flow->x.req.version_minor > 0)
+        timer_set(&c->timer, SERVER_PROBE_MS);
+}
+
+static void probe(struct client *c)
+{
+    c->probed = true;
+    if (!c->flow->head_sent && !conn_write(c->conn, h1_continue.ptr, h1_continue.len))
+        client_close(c, true);
 }
 
 static void on_eof(void *owner)
@@ -176,10 +248,12 @@ static void on_eof(void *owner)
     struct client *c = owner;
 
     c->eof = true;
-    if (c->state == CLIENT_TUNNEL && c->flow->oc != NULL)
+    if (c->state == CLIENT_TUNNEL && c->flow->oc != NULL && c->flow->oc->conn != NULL)
         conn_shut_write(c->flow->oc->conn);
     else if (c->state == CLIENT_BODY) /* an incomplete request must not look complete */
         client_close(c, true);
+    else if (c->state == CLIENT_BUSY)
+        probe_later(c);
     else if (c->state == CLIENT_HEAD && !c->again.queued)
         client_close(c, false);
 }
@@ -187,49 +261,74 @@ static void on_eof(void *owner)
 static void on_writable(void *owner)
 {
     struct client *c = owner;
+    struct flow *f = c->flow;
 
-    if (c->flow != NULL && c->flow->choked && c->flow->oc != NULL) {
-        c->flow->choked = false;
-        conn_resume_read(c->flow->oc->conn);
+    if (c->held) {
+        c->held = false;
+        loop_defer(c->server->loop, &c->again);
     }
+    if (f == NULL || !f->choked || f->oc == NULL || f->oc->conn == NULL)
+        return;
+    f->choked = false;
+    timer_set(&f->timer, c->state == CLIENT_TUNNEL ? SERVER_TUNNEL_IDLE_MS
+                                                   : f->x.site->config->response_timeout_ms);
+    conn_resume_read(f->oc->conn);
 }
 
 static void on_closed(void *owner, enum conn_why why)
 {
     struct client *c = owner;
 
-    UNUSED(why);
     c->conn = NULL;
+    if (why == CONN_WHY_TLS)
+        metric_add(METRIC_TLS_FAILED, 1);
+    if (c->state == CLIENT_TUNNEL && why == CONN_WHY_EOF && c->flow->oc != NULL &&
+        c->flow->oc->conn != NULL)
+        return; /* both have ended; the origin still gets the rest */
     client_close(c, true);
 }
 
-static const struct conn_ops client_ops = {
-    .on_data = on_data, .on_eof = on_eof, .on_writable = on_writable, .on_closed = on_closed};
+static const struct conn_ops client_ops = {.on_data = on_data,
+                                           .on_eof = on_eof,
+                                           .on_writable = on_writable,
+                                           .on_closed = on_closed,
+                                           .eager = true};
 
 static void on_timer(void *arg)
 {
     struct client *c = arg;
 
-    metric_add(METRIC_CLIENT_TIMEOUT, 1);
+    if (c->state == CLIENT_BUSY) {
+        probe(c);
+        return;
+    }
     c->last = true;
+    if (c->flow != NULL)
+        metric_add(METRIC_CLIENT_TIMEOUT, 1);
     if (c->flow != NULL && !c->flow->head_sent)
         exchange_fail(&c->flow->x, 408, "request timed out");
     else
         client_close(c, c->flow != NULL);
 }
 
+static void send_timer_set(struct client *c)
+{
+    c->progress = conn_progress(c->conn);
+    timer_set(&c->send_timer, c->server->config->limits.send_timeout_ms);
+}
+
 static void on_send_timer(void *arg)
 {
     struct client *c = arg;
-    size_t queued = conn_queued(c->conn);
 
-    if (queued > 0 && queued >= c->last_queued) {
-        client_close(c, true);
+    if (conn_queued(c->conn) == 0)
+        return;
+    if (conn_progress(c->conn) != c->progress) {
+        send_timer_set(c);
         return;
     }
-    c->last_queued = queued;
-    if (queued > 0)
-        timer_set(&c->send_timer, c->server->config->limits.send_timeout_ms);
+    metric_add(METRIC_CLIENT_TIMEOUT, 1);
+    client_close(c, true);
 }
 
 static void peer_print(struct client *c)
@@ -249,7 +348,7 @@ void client_accept(void *owner, int fd, const struct sockaddr *peer, socklen_t l
 {
     struct acceptor *a = owner;
     struct server *s = a->server;
-    struct client *c = mem_new(struct client);
+    struct client *c = freelist_take(&s->data->free_clients, sizeof(*c));
 
     c->server = s;
     c->acceptor = a;
@@ -288,6 +387,29 @@ void client_want_body(struct client *c)
         loop_defer(c->server->loop, &c->again);
 }
 
+void client_stall(struct client *c, bool on)
+{
+    if (c->stalled == on)
+        return;
+    c->stalled = on;
+    if (on) {
+        timer_clear(&c->timer); /* the silence is not the client's */
+        conn_pause_read(c->conn);
+        return;
+    }
+    if (c->state == CLIENT_BODY)
+        timer_set(&c->timer, c->server->config->limits.body_timeout_ms);
+    conn_resume_read(c->conn);
+}
+
+struct site *client_sni_site(struct client *c)
+{
+    if (!c->sni_read)
+        c->sni_site = server_find_site(c->server, conn_sni(c->conn));
+    c->sni_read = true;
+    return c->sni_site;
+}
+
 bool client_head(struct client *c, unsigned status, struct h1_response *resp,
                  struct h1_framing framing)
 {
@@ -322,10 +444,8 @@ bool client_body(struct client *c, const uint8_t *data, size_t len)
     if (ok && c->chunked)
         ok = conn_queue(c->conn, chunked_crlf.ptr, chunked_crlf.len);
     metric_add(METRIC_BYTES_OUT, len);
-    if (conn_queued(c->conn) > 0 && !timer_is_set(&c->send_timer)) {
-        c->last_queued = conn_queued(c->conn);
-        timer_set(&c->send_timer, c->server->config->limits.send_timeout_ms);
-    }
+    if (conn_is_choked(c->conn) && !timer_is_set(&c->send_timer))
+        send_timer_set(c);
     return ok;
 }
 
@@ -334,6 +454,7 @@ void client_answered(struct client *c)
     bool early = c->state == CLIENT_BODY;
 
     c->flow = NULL;
+    c->stalled = false;
     if (c->chunked && !conn_queue(c->conn, chunked_last.ptr, chunked_last.len)) {
         client_close(c, true);
         return;

@@ -156,7 +156,7 @@ static void token_read(struct exchange *x, struct enforcement *e)
         return;
     }
     metric_add(METRIC_TOKEN_OK, 1);
-    e->decided = true;
+    e->decided = x->decided = true;
 }
 
 /*

@@ -16,16 +16,19 @@
 #include "consentd/tls_ctx.h"
 #include "serve_priv.h"
 
-bool origin_conn_is_reusable(struct origin_conn *oc)
+/* A connection whose last read may have left something is asked even when it is fresh. */
+bool origin_conn_is_reusable(struct origin_conn *oc, bool probe)
 {
-    return oc->conn != NULL && conn_is_reusable(oc->conn);
+    if (oc->conn == NULL)
+        return false;
+    return (!probe && conn_is_quiet(oc->conn)) || conn_is_reusable(oc->conn);
 }
 
 static void on_reap(void *arg)
 {
     struct origin_conn *oc = arg;
 
-    free(oc);
+    freelist_give(&oc->origin->server->data->free_origin_conns, oc);
 }
 
 void origin_conn_close(struct origin_conn *oc)
@@ -37,6 +40,8 @@ void origin_conn_close(struct origin_conn *oc)
     oc->reap = (struct deferred){.fn = on_reap, .arg = oc};
     loop_defer(oc->origin->server->loop, &oc->reap);
 }
+
+static void on_wake(void *arg);
 
 struct origin *origin_new(struct server *s, struct site *site, const char *url,
                           struct fault *fault_out)
@@ -50,6 +55,7 @@ struct origin *origin_new(struct server *s, struct site *site, const char *url,
     o->server = s;
     o->site = site;
     o->pool = upstream_pool_new(&limits);
+    o->wake = (struct deferred){.fn = on_wake, .arg = o};
     if (!endpoint_parse(str_c(url), &o->endpoint, fault_out)) {
         origin_free(o);
         return NULL;
@@ -71,6 +77,7 @@ void origin_free(struct origin *o)
 {
     if (o == NULL)
         return;
+    loop_undefer(o->server->loop, &o->wake);
     upstream_pool_free(o->pool);
     tls_client_free(o->tls);
     free(o);
@@ -91,9 +98,38 @@ void origin_release(struct flow *f, bool reusable)
     } else {
         upstream_drop(oc->origin->pool, oc);
     }
+    if (oc->origin->waiting > 0)
+        loop_defer(oc->origin->server->loop, &oc->origin->wake);
 }
 
-/* Via, X-Forwarded-*, Host: once, also when the request is sent again. */
+/* The origin's own name, when it is not to see the visitor's Host. */
+static bool set_origin_host(struct flow *f)
+{
+    const struct endpoint *ep = &f->origin->endpoint;
+    const char *v6 = strchr(ep->host, ':');
+    char *host;
+
+    if (ep->is_unix)
+        return headers_set(&f->x.req.headers, &f->x.arena, HDR_HOST, f->x.req.authority);
+    host =
+        arena_printf(&f->x.arena, "%s%s%s", v6 != NULL ? "[" : "", ep->host, v6 != NULL ? "]" : "");
+    if (host != NULL && ep->port != (ep->tls ? 443 : 80))
+        host = arena_printf(&f->x.arena, "%s:%u", host, (unsigned)ep->port);
+    return host != NULL && headers_set(&f->x.req.headers, &f->x.arena, HDR_HOST, str_c(host));
+}
+
+/* Host, which may be another origin's at the second try. */
+static bool set_host(struct flow *f)
+{
+    struct exchange *x = &f->x;
+
+    if (!x->site->config->preserve_host)
+        return set_origin_host(f);
+    return headers_find(&x->req.headers, HDR_HOST) != NULL ||
+           headers_add(&x->req.headers, &x->arena, STR("Host"), x->req.authority);
+}
+
+/* Via and X-Forwarded-*: once, also when the request is sent again. */
 static bool prepare(struct flow *f)
 {
     struct exchange *x = &f->x;
@@ -108,20 +144,11 @@ static bool prepare(struct flow *f)
     f->prepared = true;
     headers_remove(h, HDR_FORWARDED);
     headers_remove(h, HDR_X_FORWARDED_PORT);
-    if (!x->site->config->preserve_host) {
-        const char *host =
-            arena_printf(a, "%s:%u", f->origin->endpoint.host, (unsigned)f->origin->endpoint.port);
-
-        if (host == NULL || !headers_set(h, a, HDR_HOST, str_c(host)))
-            return false;
-    } else if (headers_find(h, HDR_HOST) == NULL) {
-        if (!headers_add(h, a, STR("Host"), x->req.authority))
-            return false;
-    }
     return chain != NULL && headers_set(h, a, HDR_X_FORWARDED_FOR, str_c(chain)) &&
            headers_set(h, a, HDR_X_FORWARDED_PROTO, x->secure ? STR("https") : STR("http")) &&
            headers_set(h, a, HDR_X_FORWARDED_HOST, x->req.authority) &&
-           headers_add(h, a, STR("Via"), STR("1.1 consentd"));
+           headers_add(h, a, STR("Via"),
+                       x->req.version_minor > 0 ? STR("1.1 consentd") : STR("1.0 consentd"));
 }
 
 static void send_request(struct flow *f)
@@ -129,25 +156,41 @@ static void send_request(struct flow *f)
     struct buf *head = &f->x.server->data->head;
     struct h1_framing framing = {.body = f->x.req.body, .length = f->x.req.content_length};
 
-    f->asked = true;
     f->head_seen = false;
     f->oparser = (struct h1_parser){0};
     f->ochunks = (struct chunked_decoder){0};
     if (f->x.req.upgrade_websocket)
         framing.persist = H1_PERSIST_UPGRADE;
     buf_clear(head);
-    if (!prepare(f) ||
+    if (!prepare(f) || !set_host(f) ||
         !h1_write_request_head(head, f->x.req.method, f->x.req.path, &f->x.req.headers, &framing)) {
         exchange_fail(&f->x, 500, "memory limit");
         return;
     }
-    if (!(f->body_done ? conn_write : conn_queue)(f->oc->conn, head->data, head->len)) {
-        flow_origin_failed(f, 502, "origin connection broke");
+    /* a connection that is broken already says so at the end of the turn: on_closed */
+    if (!(f->body_done ? conn_write : conn_queue)(f->oc->conn, head->data, head->len) &&
+        conn_is_open(f->oc->conn)) {
+        flow_origin_failed(f, 502, "memory limit");
         return;
     }
-    timer_set(&f->timer, f->x.site->config->response_timeout_ms);
-    if (!f->body_done)
+    if (f->body_done)
+        timer_set(&f->timer, f->x.site->config->response_timeout_ms);
+    else
         client_want_body(f->client);
+}
+
+/* Whose turn it is: while the body comes, the client's; when the origin is full, its own. */
+static void body_timer(struct flow *f, bool end)
+{
+    bool full = !end && conn_is_choked(f->oc->conn);
+
+    client_stall(f->client, full);
+    if (f->head_seen)
+        return;
+    if (end || full)
+        timer_set(&f->timer, f->x.site->config->response_timeout_ms);
+    else
+        timer_clear(&f->timer);
 }
 
 bool origin_body(struct flow *f, const uint8_t *data, size_t len, bool end)
@@ -156,7 +199,7 @@ bool origin_body(struct flow *f, const uint8_t *data, size_t len, bool end)
     char size[CHUNKED_HEAD_MAX];
     bool ok = true;
 
-    if (f->oc == NULL)
+    if (f->oc == NULL || f->oc->conn == NULL)
         return false;
     if (chunked && len > 0)
         ok = conn_queue(f->oc->conn, size, chunked_head(size, len));
@@ -166,14 +209,14 @@ bool origin_body(struct flow *f, const uint8_t *data, size_t len, bool end)
         ok = conn_queue(f->oc->conn, chunked_crlf.ptr, chunked_crlf.len);
     if (ok && chunked && end)
         ok = conn_queue(f->oc->conn, chunked_last.ptr, chunked_last.len);
-    if (!ok && !f->head_seen) {
-        flow_origin_failed(f, 502, "origin connection broke");
+    if (!ok && conn_is_open(f->oc->conn)) {
+        flow_origin_failed(f, 502, "memory limit");
         return false;
     }
-    if (!f->head_seen)
-        timer_set(&f->timer, f->x.site->config->response_timeout_ms);
-    if (ok && !end && conn_is_choked(f->oc->conn))
-        conn_pause_read(f->client->conn);
+    if (ok)
+        body_timer(f, end);
+    else /* it broke: what it said before that comes first, then on_closed */
+        client_stall(f->client, !end);
     return true;
 }
 
@@ -292,7 +335,7 @@ static bool is_empty(const struct flow *f)
 
 static size_t from_tunnel(struct flow *f, const uint8_t *data, size_t len)
 {
-    if (!conn_write(f->client->conn, data, len)) {
+    if (f->client->conn == NULL || !conn_write(f->client->conn, data, len)) {
         client_close(f->client, true);
         return len;
     }
@@ -326,7 +369,10 @@ static size_t on_data(void *owner, const uint8_t *data, size_t len)
         if (n == 0 || oc->flow == NULL)
             break;
         used += n;
-        timer_set(&f->timer, f->x.site->config->response_timeout_ms);
+        if (f->client->state == CLIENT_TUNNEL)
+            continue;
+        if (f->body_done || f->head_seen)
+            timer_set(&f->timer, f->x.site->config->response_timeout_ms);
         if (conn_is_choked(f->client->conn)) {
             f->choked = true;
             timer_clear(&f->timer);
@@ -344,7 +390,7 @@ static void retry_or_fail(struct flow *f, enum conn_why why)
                 f->x.req.method_id == HTTP_METHOD_OPTIONS;
     bool was_ready = f->oc->ready;
     bool again = f->oc->reused && !f->retried && safe && f->x.req.body == H1_BODY_NONE &&
-                 !f->head_seen && f->oparser.scan == 0;
+                 !f->head_seen && f->oparser.scan == 0 && f->informational == 0;
 
     if (!was_ready)
         o->down_until_ms = loop_now_ms(o->server->loop) + SERVER_ORIGIN_DOWN_MS;
@@ -358,6 +404,20 @@ static void retry_or_fail(struct flow *f, enum conn_why why)
     flow_origin_failed(f, why == CONN_WHY_TIMEOUT ? 504 : 502, "origin failed");
 }
 
+/* The origin says no more; the client may. The tunnel ends when both connections have. */
+static void tunnel_eof(struct flow *f)
+{
+    f->oc->eof = true;
+    if (f->client->conn != NULL)
+        conn_shut_write(f->client->conn);
+}
+
+static void tunnel_closed(struct flow *f, enum conn_why why)
+{
+    if (f->client->conn == NULL || why != CONN_WHY_EOF)
+        client_close(f->client, true);
+}
+
 static void on_eof(void *owner)
 {
     struct origin_conn *oc = owner;
@@ -366,7 +426,7 @@ static void on_eof(void *owner)
     if (f == NULL)
         upstream_forget(oc->origin->pool, oc);
     else if (f->client->state == CLIENT_TUNNEL)
-        client_close(f->client, false);
+        tunnel_eof(f);
     else if (f->head_seen && f->x.resp.body == H1_BODY_CLOSE)
         answer_end(f, NULL, 0, true);
     else
@@ -378,7 +438,9 @@ static void on_closed(void *owner, enum conn_why why)
     struct origin_conn *oc = owner;
 
     oc->conn = NULL;
-    if (oc->flow != NULL)
+    if (oc->flow != NULL && oc->flow->client->state == CLIENT_TUNNEL)
+        tunnel_closed(oc->flow, why);
+    else if (oc->flow != NULL)
         retry_or_fail(oc->flow, why);
     else
         upstream_forget(oc->origin->pool, oc);
@@ -397,8 +459,14 @@ static void on_writable(void *owner)
 {
     struct origin_conn *oc = owner;
 
-    if (oc->flow != NULL && oc->flow->client != NULL)
+    if (oc->flow == NULL)
+        return;
+    if (oc->flow->client->state == CLIENT_TUNNEL && oc->flow->client->conn != NULL)
         conn_resume_read(oc->flow->client->conn);
+    else
+        client_stall(oc->flow->client, false);
+    if (!oc->flow->body_done && !oc->flow->head_seen)
+        timer_clear(&oc->flow->timer); /* the client's turn again */
 }
 
 static const struct conn_ops ops = {.on_data = on_data,
@@ -407,45 +475,112 @@ static const struct conn_ops ops = {.on_data = on_data,
                                     .on_writable = on_writable,
                                     .on_closed = on_closed};
 
-/* Round robin over the site's origins; one that refused lately only when all did. */
+/* Round robin over the site's origins; one that refused lately or is full only when all are. */
 static struct origin *choose(struct flow *f)
 {
     struct site *site = f->x.site;
     uint64_t now = loop_now_ms(f->x.server->loop);
-    struct origin *o = site->origins[site->origins_next++ % site->origins_cnt];
+    struct origin *first = NULL;
 
-    for (unsigned i = 0; i < site->origins_cnt && o->down_until_ms > now; i++)
-        o = site->origins[site->origins_next++ % site->origins_cnt];
-    return o;
+    for (unsigned i = 0; i < site->origins_cnt; i++) {
+        struct origin *o = site->origins[site->origins_next++ % site->origins_cnt];
+        bool up = o->down_until_ms <= now;
+
+        if (up && upstream_has_slot(o->pool))
+            return o;
+        if (first == NULL || (up && first->down_until_ms > now))
+            first = o;
+    }
+    return first;
 }
 
-void origin_start(struct flow *f)
+/* Takes a slot and sends the request, or dials first. False: there is none. */
+static bool begin(struct flow *f)
 {
-    struct origin *o = f->origin = choose(f);
+    struct origin *o = f->origin;
     struct origin_conn *oc = NULL;
     struct conn_dial_opts dial = {f->x.site->config->connect_timeout_ms, o->tls, NULL};
-    uint64_t now = loop_now_ms(o->server->loop);
     bool sure = f->x.req.body != H1_BODY_NONE;
-    enum upstream_slot slot =
-        f->retried ? upstream_take_new(o->pool) : upstream_take(o->pool, now, sure, &oc);
+    enum upstream_slot slot = f->retried
+                                  ? upstream_take_new(o->pool)
+                                  : upstream_take(o->pool, loop_now_ms(o->server->loop), sure, &oc);
 
-    f->tries++;
-    if (slot == UPSTREAM_BUSY) {
-        exchange_fail(&f->x, 503, "origin has no free connection");
-        return;
-    }
+    if (slot == UPSTREAM_BUSY)
+        return false;
     if (slot == UPSTREAM_REUSE) {
         oc->reused = true;
         oc->flow = f;
         f->oc = oc;
         metric_add(METRIC_ORIGIN_REUSED, 1);
         send_request(f);
-        return;
+        return true;
     }
-    oc = mem_new(struct origin_conn);
+    oc = freelist_take(&o->server->data->free_origin_conns, sizeof(*oc));
     oc->origin = o;
     oc->flow = f;
     f->oc = oc;
     metric_add(METRIC_ORIGIN_DIALS, 1);
     oc->conn = conn_dial(o->server->loop, &o->endpoint, &dial, &ops, oc);
+    return true;
+}
+
+/* Waits for a slot, but no longer than one would wait for a connection. */
+static void wait(struct flow *f)
+{
+    struct origin *o = f->origin;
+
+    if (o->waiting >= SERVER_WAITING_MAX) {
+        exchange_fail(&f->x, 503, "origin has no free connection");
+        return;
+    }
+    f->waiting = true;
+    f->wait_prev = o->wait_last;
+    f->wait_next = NULL;
+    if (o->wait_last != NULL)
+        o->wait_last->wait_next = f;
+    else
+        o->wait_first = f;
+    o->wait_last = f;
+    o->waiting++;
+    timer_set(&f->timer, f->x.site->config->connect_timeout_ms);
+}
+
+void origin_unwait(struct flow *f)
+{
+    struct origin *o = f->origin;
+
+    if (!f->waiting)
+        return;
+    f->waiting = false;
+    timer_clear(&f->timer);
+    if (f->wait_prev != NULL)
+        f->wait_prev->wait_next = f->wait_next;
+    else
+        o->wait_first = f->wait_next;
+    if (f->wait_next != NULL)
+        f->wait_next->wait_prev = f->wait_prev;
+    else
+        o->wait_last = f->wait_prev;
+    o->waiting--;
+}
+
+static void on_wake(void *arg)
+{
+    struct origin *o = arg;
+
+    while (o->wait_first != NULL && upstream_has_slot(o->pool)) {
+        struct flow *f = o->wait_first;
+
+        origin_unwait(f);
+        if (!begin(f))
+            exchange_fail(&f->x, 503, "origin has no free connection");
+    }
+}
+
+void origin_start(struct flow *f)
+{
+    f->origin = choose(f);
+    f->tries++;
+    if (f->origin->waiting > 0 || !begin(f))
+        wait(f);
 }

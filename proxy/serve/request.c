@@ -16,14 +16,18 @@
 #include "consentd/snapshot.h"
 #include "serve_priv.h"
 
+#define METHODS       "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH" /* and unknown ones */
+#define RETRY_AFTER_S "5"
+
 static void on_reap(void *arg)
 {
     struct flow *f = arg;
+    struct server *s = f->x.server;
 
     snapshot_give(f->x.snapshot);
     buf_free(&f->collected);
     arena_fini(&f->x.arena);
-    free(f);
+    freelist_give(&s->data->free_flows, f);
 }
 
 static void on_timer(void *arg)
@@ -38,8 +42,8 @@ static bool sink_push(struct filter *filter, const uint8_t *data, size_t len, bo
 
 struct flow *flow_new(struct client *c)
 {
-    struct flow *f = mem_new(struct flow);
     struct server_data *d = c->server->data;
+    struct flow *f = freelist_take(&d->free_flows, sizeof(*f));
 
     arena_init(&f->x.arena, c->server->arenas, EXCHANGE_ARENA_MAX);
     f->x.server = c->server;
@@ -80,6 +84,7 @@ static void flow_end(struct flow *f)
         return;
     f->done = true;
     timer_clear(&f->timer);
+    origin_unwait(f);
     origin_release(f, false);
     if (f->held && !f->x.answered && f->x.on_cancel != NULL)
         f->x.on_cancel(&f->x);
@@ -94,6 +99,8 @@ static void flow_end(struct flow *f)
         f->next->prev = f->prev;
     d->flow_cnt--;
     metric_down(METRIC_EXCHANGES_OPEN);
+    if (d->access_log != NULL)
+        access_log_write(d->access_log, f);
     f->reap = (struct deferred){.fn = on_reap, .arg = f};
     loop_defer(f->x.server->loop, &f->reap);
 }
@@ -151,6 +158,8 @@ bool exchange_answer(struct exchange *x, unsigned status, const struct headers *
 
     if (f->done || f->head_sent || f->client == NULL)
         return false;
+    if (status < 200 || status == 204 || status == 304)
+        framing.body = H1_BODY_NONE;
     origin_release(f, false);
     headers_init(&resp.headers, NULL, 0);
     for (unsigned i = 0; h != NULL && i < h->cnt && ok; i++)
@@ -193,9 +202,10 @@ void exchange_fail(struct exchange *x, unsigned status, const char *why)
         f->client->last = true;
     headers_init(&h, items, COUNT_OF(items));
     buf_init(&page, 16384);
-    if (!headers_add(&h, NULL, STR("Content-Type"), STR("text/html; charset=utf-8")) ||
+    if ((status == 405 && !headers_add(&h, NULL, STR("Allow"), STR(METHODS))) ||
+        !headers_add(&h, NULL, STR("Content-Type"), STR("text/html; charset=utf-8")) ||
         !headers_add(&h, NULL, STR("Cache-Control"), STR("no-store")) ||
-        (status == 503 && !headers_add(&h, NULL, STR("Retry-After"), STR("5"))) ||
+        (status == 503 && !headers_add(&h, NULL, STR("Retry-After"), STR(RETRY_AFTER_S))) ||
         !error_page(&page, status) || !exchange_answer(x, status, &h, buf_str(&page)))
         flow_cut(f);
     buf_free(&page);
@@ -215,16 +225,57 @@ bool exchange_head_sent(const struct exchange *x)
 static void redirect(struct flow *f)
 {
     struct exchange *x = &f->x;
+    struct str path = str_eq_c(x->req.path, "*") ? STR("/") : x->req.path;
     struct header item;
     struct headers h;
-    char *to =
-        arena_printf(&x->arena, "https://%.*s%.*s", STR_ARGS(x->req.host), STR_ARGS(x->req.path));
+    char *to = arena_printf(&x->arena, "https://%.*s%.*s", STR_ARGS(x->req.host), STR_ARGS(path));
 
     headers_init(&h, &item, 1);
     if (to == NULL || !headers_add(&h, NULL, STR("Location"), str_c(to)))
         exchange_fail(x, 500, "memory limit");
     else
         exchange_answer(x, 308, &h, STR(""));
+}
+
+/* RFC 9110 7.6.2: OPTIONS whose last stop this is. */
+static void answer_options(struct flow *f)
+{
+    struct header item;
+    struct headers h;
+
+    headers_init(&h, &item, 1);
+    if (headers_add(&h, NULL, STR("Allow"), STR(METHODS)))
+        exchange_answer(&f->x, 200, &h, STR(""));
+    else
+        exchange_fail(&f->x, 500, "memory limit");
+}
+
+static bool count_down(struct exchange *x)
+{
+    char *left = arena_printf(&x->arena, "%d", x->req.max_forwards - 1);
+
+    return left != NULL && headers_set(&x->req.headers, &x->arena, HDR_MAX_FORWARDS, str_c(left));
+}
+
+/* What is answered before anybody asks about consent; true: it was. */
+static bool is_answered_here(struct flow *f)
+{
+    struct exchange *x = &f->x;
+
+    if (x->site == NULL)
+        exchange_fail(x, 421, "unknown host");
+    else if (x->secure && conn_sni(f->client->conn).len > 0 &&
+             client_sni_site(f->client) != x->site)
+        exchange_fail(x, 421, "the handshake was for another site");
+    else if (f->client->acceptor->config->redirect_https)
+        redirect(f);
+    else if (x->req.max_forwards == 0)
+        answer_options(f);
+    else if (x->req.max_forwards > 0 && !count_down(x))
+        exchange_fail(x, 500, "memory limit");
+    else
+        return false;
+    return true;
 }
 
 void flow_start(struct flow *f)
@@ -237,14 +288,8 @@ void flow_start(struct flow *f)
     x->site = server_find_site(x->server, x->req.host);
     headers_strip_hop_by_hop(&x->req.headers);
     headers_remove(&x->req.headers, HDR_EXPECT);
-    if (x->site == NULL) {
-        exchange_fail(x, 421, "unknown host");
+    if (is_answered_here(f))
         return;
-    }
-    if (f->client->acceptor->config->redirect_https) {
-        redirect(f);
-        return;
-    }
     if (x->site->snapshot != NULL)
         x->snapshot = snapshot_take(x->site->snapshot);
     f->enforced = true;

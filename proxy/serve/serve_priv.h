@@ -1,9 +1,10 @@
 /*
  * serve_priv.h - what the files of the data plane share.
  *
- *   client_h1.c  bytes of one client connection <-> requests and answers
- *   request.c    one exchange from head to end; asks enforcement
- *   origin.c     slots, dialling, the request toward the origin and its answer
+ *   client_h1.c   bytes of one client connection <-> requests and answers
+ *   request.c     one exchange from head to end; asks enforcement
+ *   origin.c      slots, dialling, the request toward the origin and its answer
+ *   access_log.c  one line per request
  *
  * Flow and client point at each other while a request is in flight, a flow and its origin_conn
  * likewise. Structs are freed at the end of the loop turn, never inside a callback.
@@ -21,9 +22,18 @@
 #include "consentd/filter.h"
 #include "consentd/h1_write.h"
 #include "consentd/loop.h"
+#include "consentd/map.h"
 #include "consentd/server.h"
 #include "consentd/timer.h"
 #include "consentd/upstream.h"
+
+#define SERVER_PROBE_MS 1000 /* a waiting client that says no more is asked whether it is there */
+
+/* Structs of one size kept for reuse: a busy worker allocates none. */
+struct freelist {
+    void *first; /* each begins with a pointer to the next */
+    unsigned cnt;
+};
 
 struct acceptor {
     struct server *server;
@@ -37,6 +47,8 @@ enum client_state {
     CLIENT_BODY,     /* the request's body is being read */
     CLIENT_BUSY,     /* request read; its answer is on the way */
     CLIENT_TUNNEL,   /* after a 101 */
+    CLIENT_CLOSING,  /* all is said; the connection sends the rest and lingers */
+    CLIENT_GONE,     /* freed at the end of the turn */
 };
 
 struct client {
@@ -51,9 +63,19 @@ struct client {
     uint64_t left; /* bytes of a body with Content-Length still to come */
     struct timer timer;
     struct timer send_timer; /* the client does not read */
-    size_t last_queued;
+    uint64_t progress;       /* conn_progress() when send_timer was set */
     struct deferred again, reap;
-    bool want_body, last, eof, chunked, dead, unread, reading;
+    bool want_body; /* somebody takes the body */
+    bool last;      /* nothing is read after this request */
+    bool eof;       /* the client says no more */
+    bool chunked;   /* the answer's body is */
+    bool unread;    /* bytes wait for the next turn */
+    bool reading;   /* on_data is on the stack */
+    bool held;      /* the next request waits until answers have left */
+    bool stalled;   /* the body waits until the origin takes more */
+    bool probed;
+    bool sni_read;
+    struct site *sni_site; /* what the client asked for in the handshake; NULL: no site of ours */
     struct sockaddr_storage peer;
     char peer_text[64];
 };
@@ -65,6 +87,9 @@ struct origin {
     struct tls_client *tls;
     struct upstream_pool *pool;
     uint64_t down_until_ms;
+    struct flow *wait_first, *wait_last; /* for a slot, in order */
+    unsigned waiting;
+    struct deferred wake;
 };
 
 struct origin_conn {
@@ -72,6 +97,7 @@ struct origin_conn {
     struct conn *conn;
     struct flow *flow; /* NULL: idle in the pool */
     bool reused, ready;
+    bool eof; /* a tunnel's origin says no more */
     struct deferred reap;
 };
 
@@ -83,8 +109,17 @@ struct flow {
     struct timer timer;
     struct origin *origin;
     struct origin_conn *oc;
+    struct flow *wait_prev, *wait_next; /* in the origin's queue */
     unsigned tries, informational, status;
-    bool enforced, prepared, head_sent, done, body_done, asked, restarted, retried, choked;
+    bool enforced;  /* enforce_request() was called */
+    bool prepared;  /* the forwarded fields are in place */
+    bool head_sent; /* toward the client */
+    bool done;      /* over: every late event is ignored */
+    bool body_done; /* the request is read completely */
+    bool restarted; /* by enforcement */
+    bool retried;   /* on a new connection, because a kept one was stale */
+    bool waiting;   /* for a slot of the origin */
+    bool choked;    /* the origin waits until the client takes more */
     bool head_seen; /* the origin's final head was parsed */
     bool held;      /* enforcement answers later */
     struct h1_parser oparser;
@@ -98,11 +133,13 @@ struct flow {
 
 struct server_data {
     struct acceptor *acceptors;
+    struct map *hosts; /* owned; host name -> site */
     struct client *clients;
     struct flow *flows;
     unsigned client_cnt, flow_cnt;
+    struct freelist free_clients, free_flows, free_origin_conns;
     struct buf head;
-    int access_log_fd;
+    struct access_log *access_log; /* owned; NULL: off */
     struct timer tick;
     bool worker_started;
     void (*on_drained)(void *arg);
@@ -118,6 +155,14 @@ static inline struct flow *flow_of(struct exchange *x)
 
 /* server.c */
 void server_check_drained(struct server *s);
+void *freelist_take(struct freelist *l, size_t size); /* zeroed */
+void freelist_give(struct freelist *l, void *item);
+
+/* access_log.c */
+struct access_log *access_log_new(int fd); /* borrowed; NULL for -1 */
+void access_log_free(struct access_log *log);
+void access_log_flush(struct access_log *log);
+void access_log_write(struct access_log *log, const struct flow *f);
 
 /* request.c */
 struct flow *flow_new(struct client *c);
@@ -131,12 +176,13 @@ MUST_USE bool flow_push(struct flow *f, const uint8_t *data, size_t len, bool en
 /* client_h1.c */
 void client_accept(void *acceptor, int fd, const struct sockaddr *peer, socklen_t len);
 void client_want_body(struct client *c);
+void client_stall(struct client *c, bool on); /* the origin takes no body for now */
+struct site *client_sni_site(struct client *c);
 MUST_USE bool client_head(struct client *c, unsigned status, struct h1_response *resp,
                           struct h1_framing framing);
 MUST_USE bool client_body(struct client *c, const uint8_t *data, size_t len);
 void client_answered(struct client *c);
 void client_close(struct client *c, bool cut);
-void client_free_now(struct client *c);
 
 /* origin.c */
 struct origin *origin_new(struct server *s, struct site *site, const char *url,
@@ -145,5 +191,6 @@ void origin_free(struct origin *o);
 void origin_start(struct flow *f);
 MUST_USE bool origin_body(struct flow *f, const uint8_t *data, size_t len, bool end);
 void origin_release(struct flow *f, bool reusable);
+void origin_unwait(struct flow *f);
 
 #endif

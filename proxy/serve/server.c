@@ -4,6 +4,7 @@
 #include "consentd/server.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "consentd/bundle.h"
@@ -15,6 +16,7 @@
 #include "serve_priv.h"
 
 #define TICK_MS       1000
+#define HOST_MAX      255  /* bytes of a host name (RFC 1035) */
 #define DRAIN_IDLE_MS 2000 /* an idle connection may still ask once while draining */
 
 static void on_tick(void *arg)
@@ -25,7 +27,49 @@ static void on_tick(void *arg)
     for (unsigned i = 0; i < s->sites_cnt; i++)
         for (unsigned k = 0; k < s->sites[i].origins_cnt; k++)
             upstream_sweep(s->sites[i].origins[k]->pool, now);
+    if (s->data->access_log != NULL)
+        access_log_flush(s->data->access_log);
     timer_set(&s->data->tick, TICK_MS);
+}
+
+/* With a sanitizer every struct is the heap's, so that a use after its end is seen. */
+static bool keeps_structs(const struct freelist *l)
+{
+#ifdef __SANITIZE_ADDRESS__
+    UNUSED(l);
+    return false;
+#else
+    return l->cnt < SERVER_FREE_EXCHANGES;
+#endif
+}
+
+void *freelist_take(struct freelist *l, size_t size)
+{
+    void *item = l->first;
+
+    if (item == NULL)
+        return mem_calloc(1, size);
+    memcpy(&l->first, item, sizeof(l->first));
+    l->cnt--;
+    memset(item, 0, size);
+    return item;
+}
+
+void freelist_give(struct freelist *l, void *item)
+{
+    if (!keeps_structs(l)) {
+        free(item);
+        return;
+    }
+    memcpy(item, &l->first, sizeof(l->first));
+    l->first = item;
+    l->cnt++;
+}
+
+static void freelist_clear(struct freelist *l)
+{
+    while (l->cnt > 0)
+        free(freelist_take(l, sizeof(l->first)));
 }
 
 static bool tls_start(struct server *s, struct acceptor *a, struct fault *f)
@@ -49,6 +93,19 @@ static bool tls_start(struct server *s, struct acceptor *a, struct fault *f)
     return a->tls != NULL;
 }
 
+static bool hosts_add(struct server *s, struct site *site, struct fault *f)
+{
+    const struct config_texts *hosts = &site->config->hosts;
+
+    for (size_t i = 0; i < hosts->cnt; i++) {
+        if (map_put(s->data->hosts, str_c(hosts->items[i]), site))
+            continue;
+        fault_set(f, "host \"%s\" is listed twice", hosts->items[i]);
+        return false;
+    }
+    return true;
+}
+
 static bool site_start(struct server *s, struct site *site, struct fault *f)
 {
     size_t cnt = site->config->origins.cnt;
@@ -61,7 +118,7 @@ static bool site_start(struct server *s, struct site *site, struct fault *f)
         site->origins_cnt++;
     }
     s->data->sites_started++;
-    return enforce_site_start(s, site, f);
+    return hosts_add(s, site, f) && enforce_site_start(s, site, f);
 }
 
 static bool start(struct server *s, const struct server_opts *opts, struct fault *f)
@@ -86,6 +143,14 @@ static bool start(struct server *s, const struct server_opts *opts, struct fault
     return true;
 }
 
+static void on_drained(void *arg)
+{
+    struct server *s = arg;
+
+    if (s->data->on_drained != NULL)
+        s->data->on_drained(s->data->on_drained_arg);
+}
+
 struct server *server_new(const struct server_opts *opts, struct fault *fault_out)
 {
     struct server *s = mem_new(struct server);
@@ -98,7 +163,9 @@ struct server *server_new(const struct server_opts *opts, struct fault *fault_ou
     s->sites = mem_calloc(s->sites_cnt + 1, sizeof(*s->sites));
     s->arenas = arena_pool_new(8192, 4096);
     s->data = mem_new(struct server_data);
-    s->data->access_log_fd = opts->access_log_fd;
+    s->data->access_log = access_log_new(opts->access_log_fd);
+    s->data->hosts = map_new();
+    s->data->drained = (struct deferred){.fn = on_drained, .arg = s};
     s->data->acceptors = mem_calloc(s->config->listen_cnt + 1, sizeof(struct acceptor));
     buf_init(&s->data->head, 2 * s->config->limits.header_size + 65536);
     timer_init(&s->data->tick, s->loop, on_tick, s);
@@ -142,26 +209,21 @@ void server_set_snapshot(struct server *s, unsigned site, struct snapshot *snaps
 
 struct site *server_find_site(const struct server *s, struct str host)
 {
-    for (unsigned i = 0; i < s->sites_cnt; i++)
-        for (size_t k = 0; k < s->sites[i].config->hosts.cnt; k++)
-            if (str_eq_c(host, s->sites[i].config->hosts.items[k]))
-                return &s->sites[i];
-    return NULL;
-}
+    char lower[HOST_MAX];
 
-static void on_drained(void *arg)
-{
-    struct server *s = arg;
-
-    if (s->data->on_drained != NULL)
-        s->data->on_drained(s->data->on_drained_arg);
+    if (host.len > 0 && host.ptr[host.len - 1] == '.')
+        host.len--;
+    if (host.len == 0 || host.len > sizeof(lower))
+        return NULL;
+    for (size_t i = 0; i < host.len; i++)
+        lower[i] = ascii_lower(host.ptr[i]);
+    return map_get(s->data->hosts, str_make(lower, host.len));
 }
 
 void server_check_drained(struct server *s)
 {
     if (!s->draining || s->data->client_cnt > 0)
         return;
-    s->data->drained = (struct deferred){.fn = on_drained, .arg = s};
     loop_defer(s->loop, &s->data->drained);
 }
 
@@ -178,6 +240,18 @@ void server_drain(struct server *s, void (*fn)(void *arg), void *arg)
         if (c->state == CLIENT_HEAD && c->flow == NULL)
             timer_set(&c->timer, DRAIN_IDLE_MS);
     server_check_drained(s);
+}
+
+static void data_free(struct server_data *d)
+{
+    access_log_free(d->access_log);
+    map_free(d->hosts, NULL);
+    freelist_clear(&d->free_clients);
+    freelist_clear(&d->free_flows);
+    freelist_clear(&d->free_origin_conns);
+    buf_free(&d->head);
+    free(d->acceptors);
+    free(d);
 }
 
 void server_free(struct server *s)
@@ -210,10 +284,8 @@ void server_free(struct server *s)
     for (size_t i = 0; i < s->config->listen_cnt; i++)
         tls_server_free(s->data->acceptors[i].tls);
     loop_undefer(s->loop, &s->data->drained);
+    data_free(s->data);
     arena_pool_free(s->arenas);
-    buf_free(&s->data->head);
-    free(s->data->acceptors);
-    free(s->data);
     free(s->sites);
     free(s);
 }

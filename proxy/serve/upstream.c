@@ -53,7 +53,7 @@ enum upstream_slot upstream_take(struct upstream_pool *pool, uint64_t now_ms, bo
         struct idle last = pool->idle[--pool->idle_cnt];
         bool fresh = !sure && now_ms - last.since_ms < UPSTREAM_FRESH_MS;
 
-        if (fresh || origin_conn_is_reusable(last.conn)) {
+        if (origin_conn_is_reusable(last.conn, !fresh)) {
             pool->out_cnt++;
             *conn_out = last.conn;
             return UPSTREAM_REUSE;
@@ -122,6 +122,11 @@ unsigned upstream_sweep(struct upstream_pool *pool, uint64_t now_ms)
     idle_cut(pool, 0, old);
     log_debug("upstream.sweep", "closed=%u idle=%u", old, pool->idle_cnt);
     return old;
+}
+
+bool upstream_has_slot(const struct upstream_pool *pool)
+{
+    return pool->idle_cnt > 0 || pool->out_cnt < pool->limits.max_total;
 }
 
 unsigned upstream_idle(const struct upstream_pool *pool)

@@ -310,6 +310,53 @@ static void test_close_flush_delivers_everything(void **state)
     net_stop(&net);
 }
 
+static void test_close_flush_after_the_peer_has_finished(void **state)
+{
+    struct net net;
+    uint8_t *data = calloc(1, BIG);
+
+    UNUSED(state);
+    assert_non_null(data);
+    net_start(&net, false, NULL);
+    UNTIL(&net, net.server.opened == 1 && net.client.opened == 1);
+    conn_shut_write(net.client.conn);
+    UNTIL(&net, net.server.eofs == 1);
+    conn_pause_read(net.client.conn);
+    assert_true(conn_write(net.server.conn, data, BIG));
+    assert_true(conn_queued(net.server.conn) > 0);
+    assert_true(conn_close_flush(net.server.conn, 500));
+    conn_set_owner(net.server.conn, &ops, &net.server); /* to be told of the end */
+    for (int i = 0; i < 10; i++)
+        loop_poll(net.loop);
+    assert_int_equal(net.server.closed, 0);
+    conn_resume_read(net.client.conn);
+    UNTIL(&net, net.client.got.len == BIG);
+    UNTIL(&net, net.server.closed == 1);
+    net.server.conn = NULL;
+    free(data);
+    net_stop(&net);
+}
+
+static void test_a_reset_is_told_behind_a_pause(void **state)
+{
+    struct conn_ops eager = ops;
+    struct net net;
+
+    UNUSED(state);
+    eager.eager = true;
+    net_start(&net, false, NULL);
+    UNTIL(&net, net.server.opened == 1 && net.client.opened == 1);
+    conn_set_owner(net.server.conn, &eager, &net.server);
+    conn_pause_read(net.server.conn);
+    assert_true(conn_write(net.client.conn, "x", 1));
+    UNTIL(&net, !conn_is_quiet(net.server.conn));
+    conn_reset(net.client.conn);
+    net.client.conn = NULL;
+    UNTIL(&net, net.server.closed == 1);
+    assert_int_equal(net.server.why, CONN_WHY_ERROR);
+    net_stop(&net);
+}
+
 static void test_reset_is_an_error_for_the_peer(void **state)
 {
     struct net net;
@@ -392,6 +439,8 @@ int main(void)
         cmocka_unit_test(test_what_is_not_taken_is_shown_again),
         cmocka_unit_test(test_close_inside_on_data),
         cmocka_unit_test(test_close_flush_delivers_everything),
+        cmocka_unit_test(test_close_flush_after_the_peer_has_finished),
+        cmocka_unit_test(test_a_reset_is_told_behind_a_pause),
         cmocka_unit_test(test_reset_is_an_error_for_the_peer),
         cmocka_unit_test(test_a_certificate_for_another_name_is_refused),
         cmocka_unit_test(test_plain_text_on_a_tls_port_is_closed),
