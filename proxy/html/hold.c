@@ -174,8 +174,7 @@ static bool must_drop(struct rewriter *rw, size_t text_from, size_t text_end)
         rw->note = rw->hold.note;
         return true;
     }
-    if ((rw->hold.broken && rw->hold.kind != HOLD_SVG_STYLE) ||
-        (hidden_in(rw, text) && (is_style || !hidden_meet(rw, text))) ||
+    if (rw->hold.broken || (hidden_in(rw, text) && (is_style || !hidden_meet(rw, text))) ||
         ((selected || rw->sim.in_frameset) && has_markup(text) && !value_is_inert(rw, text)))
         return true;
     switch (rw->hold.kind) {

@@ -369,6 +369,15 @@ static void reveal(struct rewriter *rw, struct str name)
     }
 }
 
+/* The end tag of another element ends the held foreign element too. */
+static bool closes_held(const struct rewriter *rw, const struct sim_tag *st)
+{
+    struct treesim after = rw->sim;
+
+    treesim_end(&after, st);
+    return after.depth <= rw->hold.depth;
+}
+
 static void on_end(struct rewriter *rw, size_t start, size_t end)
 {
     const struct sim_tag st = {.hash = rw->tok.hash, .elem = rw->tok.elem};
@@ -378,7 +387,8 @@ static void on_end(struct rewriter *rw, size_t start, size_t end)
     if (rw->hold.kind != HOLD_NONE) {
         bool own = rw->tok.elem == rw->hold.elem;
 
-        rw->hold.broken = !own && hidden_in(rw, str_make(rw->win + name_end, end - name_end));
+        rw->hold.broken = !own && (!closes_held(rw, &st) ||
+                                   hidden_in(rw, str_make(rw->win + name_end, end - name_end)));
         if (!hold_finish(rw, start, own ? end : start)) {
             reveal(rw, name);
             return;
@@ -431,6 +441,7 @@ static void end_skip(struct rewriter *rw, size_t end)
 
 static void on_tag(struct rewriter *rw, size_t end)
 {
+    const struct sim_tag st = {.hash = rw->tok.hash, .elem = rw->tok.elem};
     size_t start = out_index(rw, rw->tok.start);
 
     if (rw->tail) {
@@ -442,9 +453,9 @@ static void on_tag(struct rewriter *rw, size_t end)
         on_end(rw, start, end);
         return;
     }
-    rw->hold.broken = true;
+    rw->hold.broken = !treesim_breaks_out(&rw->sim, &st);
     if (rw->hold.kind != HOLD_NONE && !hold_finish(rw, start, start))
-        return; /* a tag inside a foreign script or style */
+        return; /* a tag inside a foreign script or style, or one that leaves it */
     on_start(rw, start, end);
 }
 
