@@ -60,6 +60,11 @@ struct conn_ops {
     void (*on_eof)(void *owner);      /* the peer sends no more; writing still works; may be NULL */
     void (*on_writable)(void *owner); /* the queue fell to the low mark; may be NULL */
     void (*on_closed)(void *owner, enum conn_why why); /* the last call */
+    /*
+     * The peer's FIN arrived, perhaps behind bytes that are still unread; on_eof follows them. May
+     * be NULL. TLS may end without one.
+     */
+    void (*on_fin)(void *owner);
     bool eager; /* a reset is told at once, also behind bytes that a pause leaves unread */
 };
 

@@ -405,8 +405,11 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     struct conn *c = arg;
 
     (void)fd;
-    if (what & EV_CLOSED)
+    if ((what & EV_CLOSED) && !c->peer_shut) {
         c->peer_shut = true;
+        if (c->ops->on_fin != NULL)
+            c->ops->on_fin(c->owner);
+    }
     c->readable = true;
     if (c->ops->eager && (c->paused || c->eof) && was_reset(c)) {
         conn_fail(c, CONN_WHY_ERROR);

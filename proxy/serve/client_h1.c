@@ -91,6 +91,16 @@ void client_close(struct client *c, bool cut)
     client_unlink(c);
 }
 
+/*
+ * A client that says no more may wait for its answer, or be gone altogether: TCP does not tell.
+ * A gone one answers to any byte with a reset, and an interim answer harms nobody else.
+ */
+static void probe_later(struct client *c)
+{
+    if (c->fin && !c->probed && c->state == CLIENT_BUSY && c->flow->x.req.version_minor > 0)
+        timer_set(&c->timer, SERVER_PROBE_MS);
+}
+
 /* Hands de-framed bytes on; false when the client is over or must wait. */
 static size_t read_body(struct client *c, const uint8_t *data, size_t len)
 {
@@ -118,6 +128,7 @@ static size_t read_body(struct client *c, const uint8_t *data, size_t len)
     if (end) {
         timer_clear(&c->timer);
         c->state = CLIENT_BUSY;
+        probe_later(c);
     }
     return flow_body(c->flow, (const uint8_t *)piece.ptr, piece.len, end) ? used : 0;
 }
@@ -155,6 +166,7 @@ static size_t read_head(struct client *c, const uint8_t *data, size_t len)
         c->state = CLIENT_BODY;
     else
         f->body_done = true;
+    probe_later(c);
     c->last = c->last || !f->x.req.keep_alive || c->server->draining;
     flow_start(f);
     return used;
@@ -226,21 +238,19 @@ static void on_again(void *arg)
         client_close(c, false);
 }
 
-/*
- * A client that says no more may wait for its answer, or be gone altogether: TCP does not tell.
- * A gone one answers to any byte with a reset, and an interim answer harms nobody else.
- */
-static void probe_later(struct client *c)
-{
-    if (!c->probed && c->flow != NULL && c->flow->x.req.version_minor > 0)
-        timer_set(&c->timer, SERVER_PROBE_MS);
-}
-
 static void probe(struct client *c)
 {
     c->probed = true;
     if (!c->flow->head_sent && !conn_write(c->conn, h1_continue.ptr, h1_continue.len))
         client_close(c, true);
+}
+
+static void on_fin(void *owner)
+{
+    struct client *c = owner;
+
+    c->fin = true;
+    probe_later(c);
 }
 
 static void on_eof(void *owner)
@@ -253,7 +263,7 @@ static void on_eof(void *owner)
     else if (c->state == CLIENT_BODY) /* an incomplete request must not look complete */
         client_close(c, true);
     else if (c->state == CLIENT_BUSY)
-        probe_later(c);
+        on_fin(c); /* TLS has an end of its own */
     else if (c->state == CLIENT_HEAD && !c->again.queued)
         client_close(c, false);
 }
@@ -292,6 +302,7 @@ static const struct conn_ops client_ops = {.on_data = on_data,
                                            .on_eof = on_eof,
                                            .on_writable = on_writable,
                                            .on_closed = on_closed,
+                                           .on_fin = on_fin,
                                            .eager = true};
 
 static void on_timer(void *arg)

@@ -73,6 +73,7 @@ struct client {
     bool reading;   /* on_data is on the stack */
     bool held;      /* the next request waits until answers have left */
     bool stalled;   /* the body waits until the origin takes more */
+    bool fin;       /* the client's FIN is here, perhaps behind unread bytes */
     bool probed;
     bool sni_read;
     struct site *sni_site; /* what the client asked for in the handshake; NULL: no site of ours */

@@ -346,6 +346,7 @@ class Proxy:
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([str(BUILD / "consentd"), "-c", str(self.folder / "consentd.json")],
                                             stderr=log, stdout=log, env=options)
+        self.stopping = False
         want = self.config["workers"] if isinstance(self.config["workers"], int) else 1
         wait_for(lambda: self._is_ready(want), 30)
 
@@ -426,10 +427,15 @@ class Proxy:
         wait_for(lambda: count("done") > done or count("refused") > refused, 20)
         return count("done") > done
 
+    def terminate(self):
+        """SIGTERM, once: a second one would cut what is still being served."""
+        if not self.stopping and self.process.poll() is None:
+            self.process.terminate()
+        self.stopping = True
+
     def stop(self, code=0):
         """SIGTERM; it must exit with code, and its log must hold no sanitizer's report."""
-        if self.process.poll() is None:
-            self.process.terminate()
+        self.terminate()
         try:
             result = self.process.wait(30)
         except subprocess.TimeoutExpired:

@@ -1,6 +1,5 @@
 """Time-outs, origins that are down, slow or wrong, full pools, clients that leave, drain, access log."""
 import re
-import signal
 import socket
 import threading
 import time
@@ -273,7 +272,9 @@ def test_full_pool_for_too_long(tmp_path):
     origin.stop()
 
 
-def test_client_that_leaves_while_waiting(tmp_path):
+@pytest.mark.parametrize("behind", [b"", GET], ids=["alone", "pipelined"])
+@pytest.mark.parametrize("how", ["reset", "close"])
+def test_client_that_leaves_while_waiting(tmp_path, how, behind):
     """Its slot and its place in the queue are free again."""
     gate = threading.Event()
 
@@ -282,13 +283,13 @@ def test_client_that_leaves_while_waiting(tmp_path):
             gate.wait(20)
         return http_response(200, [TEXT], b"x")
     origin = Origin(hold)
-    proxy = Proxy(tmp_path, origin, site={"origin_connections": 2, "connect_timeout": "5s"})
-    leavers = [proxy.connect() for _ in range(4)]
-    for i, sock in enumerate(leavers):  # two at the origin, two in the queue
-        sock.sendall(b"GET /hold HTTP/1.1\r\nHost: localhost\r\n\r\n" + (GET if i % 2 else b""))
-    wait_for(lambda: len(origin.requests) == 2)
-    for i, sock in enumerate(leavers):
-        if i < 2:
+    proxy = Proxy(tmp_path, origin, site={"origin_connections": 1, "connect_timeout": "5s"})
+    leavers = [proxy.connect() for _ in range(3)]
+    for sock in leavers:  # one at the origin, two in the queue
+        sock.sendall(b"GET /hold HTTP/1.1\r\nHost: localhost\r\n\r\n" + behind)
+    wait_for(lambda: origin.requests)
+    for sock in leavers:
+        if how == "reset":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
         sock.close()
     assert proxy.get("/free").status == 200
@@ -397,7 +398,7 @@ def test_drain_finishes_what_was_begun(tmp_path):
         busy.sendall(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
         begun.sendall(GET[:20])
         wait_for(lambda: any(r.path == "/slow" for r in origin.requests))
-        proxy.process.send_signal(signal.SIGTERM)
+        proxy.terminate()
         time.sleep(0.2)
         begun.sendall(GET[20:])
         answer = Reader(begun).response()
@@ -422,7 +423,7 @@ def test_drain_waits_for_bytes_that_are_still_leaving(tmp_path):
         got = 0
         while got < size - 200000:
             got += len(sock.recv(65536))
-        proxy.process.send_signal(signal.SIGTERM)
+        proxy.terminate()
         time.sleep(1.5)
         while piece := sock.recv(4096):
             got += len(piece)

@@ -247,7 +247,7 @@ def test_pipelining_with_our_own_answers(client, origin):
 
 def test_pipelined_without_reading(proxy, origin):
     """A client that asks much and reads nothing does not fill our memory; all answers come."""
-    count, size = 400, 100000
+    count, size = 120, 100000
     origin.routes["/fat"] = http_response(200, [TEXT], b"f" * size)
     with proxy.connect() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)

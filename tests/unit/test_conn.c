@@ -81,7 +81,7 @@ static void on_closed(void *owner, enum conn_why why)
     side->conn = NULL;
 }
 
-static const struct conn_ops ops = {on_data, on_open, on_eof, on_writable, on_closed, false};
+static const struct conn_ops ops = {on_data, on_open, on_eof, on_writable, on_closed, NULL, false};
 
 static void on_accept(void *owner, int fd, const struct sockaddr *peer, socklen_t len)
 {

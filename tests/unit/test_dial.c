@@ -50,7 +50,7 @@ static void on_closed(void *owner, enum conn_why why)
     side->conn = NULL;
 }
 
-static const struct conn_ops ops = {on_data, on_open, on_eof, NULL, on_closed, false};
+static const struct conn_ops ops = {on_data, on_open, on_eof, NULL, on_closed, NULL, false};
 
 #define UNTIL(loop, cond)                                                                          \
     do {                                                                                           \
