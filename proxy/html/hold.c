@@ -167,7 +167,8 @@ static void finish_cdata(struct rewriter *rw, size_t text, size_t end)
 static bool must_drop(struct rewriter *rw, size_t text_from, size_t text_end)
 {
     struct str text = window_str(rw, text_from, text_end);
-    bool selected = rw->sim.in_select && rw->hold.elem != ELEM_SCRIPT;
+    bool ignored = (rw->sim.in_select && rw->hold.elem != ELEM_SCRIPT) ||
+                   (rw->sim.in_frameset && rw->hold.elem != ELEM_NOFRAMES);
     bool is_style = rw->hold.kind == HOLD_STYLE || rw->hold.kind == HOLD_SVG_STYLE;
 
     if (rw->hold.doomed) {
@@ -175,7 +176,7 @@ static bool must_drop(struct rewriter *rw, size_t text_from, size_t text_end)
         return true;
     }
     if (rw->hold.broken || (hidden_in(rw, text) && (is_style || !hidden_meet(rw, text))) ||
-        ((selected || rw->sim.in_frameset) && has_markup(text) && !value_is_inert(rw, text)))
+        (ignored && has_markup(text) && !value_is_inert(rw, text)))
         return true;
     switch (rw->hold.kind) {
     case HOLD_SCRIPT:

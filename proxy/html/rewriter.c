@@ -158,6 +158,8 @@ static void watch_tag(struct rewriter *rw, size_t start)
  */
 static enum stand stand_for(const struct rewriter *rw, const struct judged *j)
 {
+    if (rw->sim.templates > 0 && rw->sim.fresh && rw->sim.depth == 0)
+        return (element_rows[j->elem].flags & ELEM_F_HEAD) == 0 ? STAND_BODY : STAND_NONE;
     if (!in_plain_html(rw) || j->space != SIM_HTML)
         return STAND_NONE;
     if ((element_rows[j->elem].flags & ELEM_F_HEAD) == 0)

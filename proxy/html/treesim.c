@@ -187,6 +187,10 @@ static void note_counters(struct treesim *sim, const struct sim_tag *tag)
         sim->in_select = false;
     else if (tag->elem == ELEM_FRAMESET && !sim->frameset_void)
         sim->in_frameset = true;
+    if (tag->elem == ELEM_TEMPLATE)
+        sim->fresh = true;
+    else if ((flags_of(tag->elem) & ELEM_F_HEAD) == 0)
+        sim->fresh = false;
     if (sim->aside || sim->templates > 0 || sim->in_frameset || tag->elem == ELEM_HTML)
         return;
     sim->head_begun = true;

@@ -34,6 +34,7 @@ struct treesim {
     unsigned depth;
     unsigned depth_max;
     unsigned templates; /* open template elements in HTML content */
+    bool fresh;         /* the innermost template has not said yet what it holds */
     bool xml;           /* an XML page: no raw text, CDATA everywhere */
     bool in_select;
     bool in_frameset;
