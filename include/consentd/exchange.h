@@ -97,7 +97,11 @@ struct exchange {
  */
 bool exchange_answer(struct exchange *x, unsigned status, const struct headers *h, struct str body);
 
-/* After PENDING of enforce_request(): sends the request to the origin. No body was collected. */
+/*
+ * After PENDING of enforce_request(): sends the request to the origin. No body was collected. A
+ * request with a body takes no connection of the origin's before SERVER_GATHER_MAX bytes of it,
+ * or all, are here: slow uploads do not keep others waiting.
+ */
 void exchange_forward(struct exchange *x);
 
 /*

@@ -39,7 +39,8 @@ struct snapshot;
 #define SERVER_FREE_EXCHANGES  1024   /* exchange structs kept for reuse */
 #define SERVER_TUNNEL_IDLE_MS  600000 /* a websocket without a byte either way is closed */
 #define SERVER_LINGER_MS       2000   /* how long the rest of a refused request is drained */
-#define SERVER_WAITING_MAX     1024   /* requests waiting for a slot of one origin */
+#define SERVER_WAITING_MAX     4096   /* requests waiting for a slot of one origin */
+#define SERVER_GATHER_MAX      16384  /* so much of a body is read before a slot is taken */
 #define SERVER_ORIGIN_DOWN_MS  2000   /* an origin that refused is passed over this long */
 #define SERVER_INFORMATION_MAX 20     /* 1xx answers before a final one; more: 502 */
 

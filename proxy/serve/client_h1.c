@@ -393,9 +393,16 @@ void client_want_body(struct client *c)
         client_close(c, true);
         return;
     }
+    c->flow->x.req.expect_continue = false; /* once */
     timer_set(&c->timer, c->server->config->limits.body_timeout_ms);
     if (!c->reading)
         loop_defer(c->server->loop, &c->again);
+}
+
+void client_hold_body(struct client *c)
+{
+    c->want_body = false;
+    timer_clear(&c->timer); /* the silence is not the client's */
 }
 
 void client_stall(struct client *c, bool on)

@@ -151,6 +151,22 @@ static bool prepare(struct flow *f)
                        x->req.version_minor > 0 ? STR("1.1 consentd") : STR("1.0 consentd"));
 }
 
+static bool has_body(const struct flow *f)
+{
+    return f->x.req.body == H1_BODY_CHUNKED ||
+           (f->x.req.body == H1_BODY_LENGTH && f->x.req.content_length > 0);
+}
+
+/* The beginning of the body, or all of it, right behind the head. */
+static void send_gathered(struct flow *f)
+{
+    if (!origin_body(f, f->collected.data, f->collected.len, f->body_done))
+        return;
+    buf_free(&f->collected);
+    if (!f->body_done)
+        client_want_body(f->client);
+}
+
 static void send_request(struct flow *f)
 {
     struct buf *head = &f->x.server->data->head;
@@ -168,15 +184,15 @@ static void send_request(struct flow *f)
         return;
     }
     /* a connection that is broken already says so at the end of the turn: on_closed */
-    if (!(f->body_done ? conn_write : conn_queue)(f->oc->conn, head->data, head->len) &&
+    if (!(has_body(f) ? conn_queue : conn_write)(f->oc->conn, head->data, head->len) &&
         conn_is_open(f->oc->conn)) {
         flow_origin_failed(f, 502, "memory limit");
         return;
     }
-    if (f->body_done)
-        timer_set(&f->timer, f->x.site->config->response_timeout_ms);
+    if (has_body(f))
+        send_gathered(f);
     else
-        client_want_body(f->client);
+        timer_set(&f->timer, f->x.site->config->response_timeout_ms);
 }
 
 /* Whose turn it is: while the body comes, the client's; when the origin is full, its own. */
@@ -480,7 +496,7 @@ static struct origin *choose(struct flow *f)
 {
     struct site *site = f->x.site;
     uint64_t now = loop_now_ms(f->x.server->loop);
-    struct origin *first = NULL;
+    struct origin *first = site->origins[site->origins_next % site->origins_cnt];
 
     for (unsigned i = 0; i < site->origins_cnt; i++) {
         struct origin *o = site->origins[site->origins_next++ % site->origins_cnt];
@@ -488,7 +504,7 @@ static struct origin *choose(struct flow *f)
 
         if (up && upstream_has_slot(o->pool))
             return o;
-        if (first == NULL || (up && first->down_until_ms > now))
+        if (up && first->down_until_ms > now)
             first = o;
     }
     return first;

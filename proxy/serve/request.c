@@ -300,7 +300,7 @@ void flow_start(struct flow *f)
     case ENFORCE_ANSWERED:
         break;
     case ENFORCE_PENDING:
-        f->held = !f->done && f->oc == NULL;
+        f->held = !f->done && f->oc == NULL && !f->waiting && !f->gathering;
         break;
     case ENFORCE_REFUSE:
         exchange_fail(x, 500, "enforcement failed");
@@ -313,8 +313,30 @@ void exchange_forward(struct exchange *x)
     struct flow *f = flow_of(x);
 
     f->held = false;
-    if (!f->done)
+    if (f->done)
+        return;
+    if (f->body_done) {
         origin_start(f);
+        return;
+    }
+    f->gathering = true;
+    buf_init(&f->collected, SERVER_GATHER_MAX + CONN_KEEP_MAX + LOOP_SCRATCH_LEN);
+    client_want_body(f->client);
+}
+
+/* The beginning of a body that will be forwarded. */
+static bool gather(struct flow *f, const uint8_t *data, size_t len, bool end)
+{
+    if (!buf_append(&f->collected, data, len)) {
+        exchange_fail(&f->x, 500, "memory limit");
+        return false;
+    }
+    if (!end && f->collected.len < SERVER_GATHER_MAX)
+        return true;
+    f->gathering = false;
+    client_hold_body(f->client);
+    origin_start(f);
+    return !f->done;
 }
 
 bool exchange_body_collect(struct exchange *x, size_t max, exchange_body_fn fn)
@@ -337,6 +359,8 @@ bool exchange_body_collect(struct exchange *x, size_t max, exchange_body_fn fn)
 bool flow_body(struct flow *f, const uint8_t *data, size_t len, bool end)
 {
     f->body_done = end;
+    if (f->gathering)
+        return gather(f, data, len, end);
     if (f->collect_fn == NULL)
         return origin_body(f, data, len, end) && !f->done;
     if (!buf_append(&f->collected, data, len)) {

@@ -119,6 +119,7 @@ struct flow {
     bool body_done; /* the request is read completely */
     bool restarted; /* by enforcement */
     bool retried;   /* on a new connection, because a kept one was stale */
+    bool gathering; /* the body's beginning, before a slot is taken */
     bool waiting;   /* for a slot of the origin */
     bool choked;    /* the origin waits until the client takes more */
     bool head_seen; /* the origin's final head was parsed */
@@ -177,6 +178,7 @@ MUST_USE bool flow_push(struct flow *f, const uint8_t *data, size_t len, bool en
 /* client_h1.c */
 void client_accept(void *acceptor, int fd, const struct sockaddr *peer, socklen_t len);
 void client_want_body(struct client *c);
+void client_hold_body(struct client *c);      /* nobody takes it until it is wanted again */
 void client_stall(struct client *c, bool on); /* the origin takes no body for now */
 struct site *client_sni_site(struct client *c);
 MUST_USE bool client_head(struct client *c, unsigned status, struct h1_response *resp,

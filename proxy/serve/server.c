@@ -161,7 +161,7 @@ struct server *server_new(const struct server_opts *opts, struct fault *fault_ou
     s->keyring = opts->keyring;
     s->sites_cnt = (unsigned)s->config->site_cnt;
     s->sites = mem_calloc(s->sites_cnt + 1, sizeof(*s->sites));
-    s->arenas = arena_pool_new(8192, 4096);
+    s->arenas = arena_pool_new(8192, SERVER_FREE_EXCHANGES);
     s->data = mem_new(struct server_data);
     s->data->access_log = access_log_new(opts->access_log_fd);
     s->data->hosts = map_new();

@@ -178,6 +178,7 @@ class Reader:
         line, headers = self.head()
         method, target = line.split(" ")[:2]
         request = Request(method, target, headers, b"", self.raw)
+        request.reader = self
         if before_body is not None and before_body(request):
             return request
         request.body = self.body(headers, False)
@@ -198,7 +199,7 @@ class Origin:
     handler(conn, request) and the handlers of .routes get the socket and a Request; they return
     the bytes to send, or None when they wrote or closed by themselves. The connection stays
     open unless the answer says "Connection: close" or has no length. early(conn, request) runs
-    before the body is read; when it returns true everything after the head is thrown away.
+    before the body is read (request.reader has it); when it returns true the rest is thrown away.
     """
 
     def __init__(self, handler=None, tls=None, unix=None, early=None):
@@ -341,7 +342,8 @@ class Proxy:
 
     def start(self):
         """Starts it and waits until every role is ready."""
-        options = dict(os.environ, ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:exitcode=99",
+        options = dict(os.environ, ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:exitcode=99:"
+                       "quarantine_size_mb=64",
                        UBSAN_OPTIONS="print_stacktrace=1")
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([str(BUILD / "consentd"), "-c", str(self.folder / "consentd.json")],
