@@ -82,6 +82,17 @@ struct candidate {
     enum match_result matched; /* YES or LIMIT */
 };
 
+/* A set in report mode would remove it. */
+static void note_report(struct choice *ch, const struct candidate *c, uint32_t rank)
+{
+    if (ch->reported && rank <= ch->report_rank)
+        return;
+    ch->reported = true;
+    ch->report_rank = rank;
+    ch->report = (struct verdict){
+        .categories = c->categories, .set = ch->rules->sets[c->ref.set], .rule = c->rule};
+}
+
 static void consider(struct choice *ch, const struct candidate *c)
 {
     const struct ruleset *set = ch->rules->sets[c->ref.set];
@@ -97,11 +108,8 @@ static void consider(struct choice *ch, const struct candidate *c)
         ch->limited = true;
     if (site != RULES_OWN_SITE_NONE)
         rank |= RANK_OWN;
-    if (mode == RULE_REPORT && !passes && (!ch->reported || rank > ch->report_rank)) {
-        ch->reported = true;
-        ch->report_rank = rank;
-        ch->report = (struct verdict){.categories = c->categories, .set = set, .rule = c->rule};
-    }
+    if (mode == RULE_REPORT && !passes)
+        note_report(ch, c, rank);
     /* what a set that is off claims is let go, not left to a set that knows less about it */
     passes = passes || mode != RULE_ENFORCE;
     if (passes && (c->matched == MATCH_LIMIT || (ch->alias && (essential || mode != RULE_ENFORCE))))

@@ -19,11 +19,34 @@
 
 #define COOKIES_SHOWN 12 /* cookie names listed per rule set */
 
+/* The character of well-formed UTF-8 at `at`; its bytes. 0: none there. */
+static size_t utf8_read(struct str text, size_t at, uint32_t *out)
+{
+    uint8_t first = (uint8_t)text.ptr[at];
+    size_t len = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : first >= 0xc0 ? 2 : 0;
+
+    if (len == 0 || text.len - at < len)
+        return 0;
+    *out = first & (0x7fu >> len);
+    for (size_t i = 1; i < len; i++)
+        *out = *out << 6 | ((uint8_t)text.ptr[at + i] & 0x3fu);
+    return len;
+}
+
+/* ASCII comes out, so that the text is right in a page of any encoding. */
 bool html_escape(struct buf *out, struct str text)
 {
     bool ok = true;
 
     for (size_t i = 0; i < text.len && ok; i++) {
+        uint32_t c = 0;
+        size_t len = (uint8_t)text.ptr[i] >= 0x80 ? utf8_read(text, i, &c) : 0;
+
+        if (len > 0) {
+            ok = buf_printf(out, "&#%u;", (unsigned)c);
+            i += len - 1;
+            continue;
+        }
         switch (text.ptr[i]) {
         case '&':
             ok = buf_append_c(out, "&amp;");
@@ -145,7 +168,7 @@ static void check_box(struct page *p, const struct policy_category *category)
 
     put(p, "<label><input type=\"checkbox\" name=\"");
     text(p, category->id);
-    put(p, ticked ? "\" checked><span>" : "\"><span>");
+    put(p, ticked ? "\" checked=\"\"/><span>" : "\"/><span>");
     prose(p, &category->title);
     put(p, "<small>");
     prose(p, &category->purpose);
@@ -207,7 +230,7 @@ static void style_link(struct page *p)
     put(p, "<link rel=\"stylesheet\" href=\"");
     address(p, "banner.css?v=");
     put(p, web_banner_css_hash);
-    put(p, "\">");
+    put(p, "\"/>");
 }
 
 static void form_begin(struct page *p, const char *attributes)
@@ -233,7 +256,7 @@ static void banner_form(struct page *p)
 {
     const struct enforcement *e = enforcement_of(p->x);
 
-    form_begin(p, e->decided ? " class=\"cnsnt-card\" hidden" : " class=\"cnsnt-card\"");
+    form_begin(p, e->decided ? " class=\"cnsnt-card\" hidden=\"\"" : " class=\"cnsnt-card\"");
     put(p, "<h2 id=\"cnsnt-title\" tabindex=\"-1\">");
     ui(p, "title", "Your privacy choices");
     put(p, "</h2><p>");
@@ -261,12 +284,13 @@ static void banner_form(struct page *p)
     put(p, "</div></details></form>");
 }
 
+/* Well-formed XML too: the page may be XHTML. */
 bool banner_render(struct exchange *x, struct buf *out)
 {
     struct page p;
 
     page_begin(&p, x, out);
-    put(&p, "<div data-consent-banner class=\"cnsnt\" role=\"region\" "
+    put(&p, "<div data-consent-banner=\"\" class=\"cnsnt\" role=\"region\" "
             "aria-labelledby=\"cnsnt-title\"");
     language_attributes(&p);
     doc_attribute(&p);
@@ -275,14 +299,14 @@ bool banner_render(struct exchange *x, struct buf *out)
     style_link(&p);
     banner_form(&p);
     put(&p, "<a class=\"cnsnt-open\" data-consent-action=\"open\"");
-    put(&p, enforcement_of(x)->decided ? " href=\"" : " hidden href=\"");
+    put(&p, enforcement_of(x)->decided ? " href=\"" : " hidden=\"\" href=\"");
     address(&p, "preferences");
     put(&p, "\">");
     ui(&p, "open", "Cookie settings");
     put(&p, "</a><script src=\"");
     address(&p, "banner.js?v=");
     put(&p, web_banner_js_hash);
-    put(&p, "\" async></script></div>");
+    put(&p, "\" async=\"\"></script></div>");
     return p.ok;
 }
 
@@ -319,7 +343,7 @@ static void set_row(struct page *p, const struct ruleset *set)
     } else {
         text(p, set->name);
     }
-    put(p, "<br><small>");
+    put(p, "<br/><small>");
     text(p, set->vendor);
     put(p, "</small></td><td>");
     text(p, set->purpose);

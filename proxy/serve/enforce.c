@@ -342,22 +342,66 @@ enum enforce_step enforce_request(struct exchange *x)
 
 /* --- the response --- */
 
-/* What a browser would render as HTML (HTTP.md 5); without a type it sniffs, so: yes. */
+/* The essence of one media type: "type/subtype", or empty when it is none. */
+static struct str type_essence(struct str type)
+{
+    struct str essence = {NULL, 0};
+
+    (void)str_cut(&type, ';', &essence);
+    essence = str_trim(essence);
+    return str_find_char(essence, '/') > 0 ? essence : STR("");
+}
+
+/*
+ * The media type that makes the answer a page, with its parameters; empty: none does. Several
+ * Content-Type fields, or a list in one, are read by browsers as the last that is a type (Fetch
+ * 2.2.5): a page if any of them says so.
+ */
+static struct str page_type(const struct exchange *x)
+{
+    struct str found = {NULL, 0};
+    unsigned iter = 0;
+    struct header *field;
+
+    while ((field = headers_next(&x->resp.headers, HDR_CONTENT_TYPE, &iter)) != NULL) {
+        struct str rest = field->value;
+        struct str one;
+
+        while (header_list_next(&rest, &one)) {
+            struct str essence = type_essence(one);
+
+            if (str_eq_fold_c(essence, "text/html") ||
+                str_eq_fold_c(essence, "application/xhtml+xml"))
+                found = one;
+        }
+    }
+    return found;
+}
+
+/* No type, or none that a browser takes for one: it looks at the bytes (MIME Sniffing 7). */
+static bool type_is_sniffed(const struct exchange *x)
+{
+    struct str type = type_essence(headers_value(&x->resp.headers, HDR_CONTENT_TYPE));
+
+    if (str_eq_fold_c(headers_value(&x->resp.headers, HDR_X_CONTENT_TYPE_OPTIONS), "nosniff"))
+        return false;
+    return type.len == 0 || str_eq_c(type, "*/*") || str_eq_fold_c(type, "unknown/unknown") ||
+           str_eq_fold_c(type, "application/unknown");
+}
+
+/* What a browser would render as HTML (HTTP.md 5), as far as the head tells. */
 static bool is_page(const struct exchange *x)
 {
-    struct str type = headers_value(&x->resp.headers, HDR_CONTENT_TYPE);
     struct str disposition = headers_value(&x->resp.headers, HDR_CONTENT_DISPOSITION);
-    struct str essence;
 
     if (x->resp.status < 200 || x->resp.status == 204 || x->resp.status == 304)
         return false;
     if (str_starts_fold(disposition, STR("attachment")))
         return false;
-    if (!str_cut(&type, ';', &essence))
-        return x->resp.body != H1_BODY_NONE &&
-               (x->resp.body != H1_BODY_LENGTH || x->resp.content_length > 0);
-    essence = str_trim(essence);
-    return str_eq_fold_c(essence, "text/html") || str_eq_fold_c(essence, "application/xhtml+xml");
+    if (page_type(x).len > 0)
+        return true;
+    return type_is_sniffed(x) && x->resp.body != H1_BODY_NONE &&
+           (x->resp.body != H1_BODY_LENGTH || x->resp.content_length > 0);
 }
 
 /* The coding of the answer we send: what the client would have got without us, or better. */
@@ -389,8 +433,11 @@ static enum enforce_step restart_whole(struct exchange *x)
 static enum enforce_step enforce_page(struct exchange *x, struct enforcement *e)
 {
     enum coding in = coding_of(headers_value(&x->resp.headers, HDR_CONTENT_ENCODING));
+    struct str type = page_type(x);
     enum coding out;
 
+    if (type.len > 0 && !headers_set(&x->resp.headers, &x->arena, HDR_CONTENT_TYPE, type))
+        return ENFORCE_REFUSE;
     if (x->resp.status == 206)
         return restart_whole(x);
     if (in == CODING_UNKNOWN) {
@@ -406,7 +453,7 @@ static enum enforce_step enforce_page(struct exchange *x, struct enforcement *e)
         !headers_add_id(&x->resp.headers, &x->arena, HDR_CONTENT_ENCODING, str_c(coding_name(out))))
         return ENFORCE_REFUSE;
     cookies_delete_denied(x, &x->resp.headers);
-    if (!page_filter_add(x, in, out))
+    if (!page_filter_add(x, type, in, out))
         return ENFORCE_REFUSE;
     return ENFORCE_FORWARD;
 }

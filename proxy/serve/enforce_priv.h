@@ -84,8 +84,8 @@ MUST_USE bool not_modified_headers(struct exchange *x);
 
 /* --- filter_html.c --- */
 
-/* Installs the filter of an HTML answer; false: no memory. */
-MUST_USE bool page_filter_add(struct exchange *x, enum coding in, enum coding out);
+/* Installs the filter of an HTML answer; type: page_type()'s. False: no memory. */
+MUST_USE bool page_filter_add(struct exchange *x, struct str type, enum coding in, enum coding out);
 
 /* --- consent_api.c, consent_choice.c --- */
 enum enforce_step consent_api_request(struct exchange *x, struct str rest);

@@ -1,7 +1,11 @@
 /*
  * filter_html.c - one HTML answer: decode, rewrite, encode.
  *
- *   origin -> decoder -> html_engine -> encoder -> client
+ *   origin -> decoder -> [first bytes: a page? which encoding?] -> html_engine -> encoder -> client
+ *                                            `-> UTF-16: to UTF-8 -^
+ *
+ * What the first bytes are decides before the response head goes out: an encoding in which "<"
+ * may hide is refused with 502, and what came without a type and is no HTML passes untouched.
  *
  * What the engine emits during one push is gathered and handed on once: many small slices would
  * become as many chunks on the wire. A coded answer is flushed with each push, so that the
@@ -11,18 +15,33 @@
 
 #include "consentd/arena.h"
 #include "consentd/buf.h"
+#include "consentd/charset.h"
 #include "consentd/coding.h"
 #include "consentd/filter.h"
 #include "consentd/html_engine.h"
 #include "consentd/metrics.h"
+#include "consentd/utf16.h"
 #include "enforce_priv.h"
 
 #define OUTPUT_MAX   (8u << 20)   /* output of one push: scripts held, then let go */
 #define PAGE_OUT_MAX (4ull << 30) /* bytes of one decoded page */
 #define RATIO_MAX    200          /* decoded to coded */
+#define FIRST_MAX    (1u << 20)   /* the first bytes, with what one push of the decoder adds */
+
+enum page_state {
+    PAGE_FIRST = 0, /* too few bytes so far to know */
+    PAGE_REWRITE,
+    PAGE_UTF16, /* rewrite what the UTF-16 decoder makes */
+    PAGE_PASS,  /* no page after all */
+};
 
 struct page_filter {
-    struct filter filter;       /* first: the chain's pointer is ours */
+    struct filter filter; /* first: the chain's pointer is ours */
+    enum page_state state;
+    bool untyped;               /* no usable Content-Type: the bytes say whether it is HTML */
+    struct str label;           /* the charset of Content-Type; empty without one */
+    struct buf first;           /* PAGE_FIRST: what came */
+    struct utf16_decoder utf16; /* PAGE_UTF16 */
     struct html_engine *engine; /* owned */
     struct decoder *decoder;    /* owned; NULL for identity */
     struct encoder *encoder;    /* owned; NULL for identity */
@@ -36,11 +55,111 @@ static bool page_output(void *owner, const uint8_t *data, size_t len)
     return buf_append(&page->out, data, len);
 }
 
+/* --- what the first bytes say --- */
+
+/*
+ * What a browser sniffs as HTML when no type is given, and more (MIME Sniffing 7.1): any text that
+ * begins with a tag. A rewritten page that nobody renders does no harm; the reverse would.
+ */
+static bool looks_like_html(struct str first)
+{
+    size_t i = str_starts(first, STR("\xef\xbb\xbf")) ? 3 : 0;
+
+    while (i < first.len && ascii_is_space(first.ptr[i]))
+        i++;
+    return first.len - i >= 2 && first.ptr[i] == '<' &&
+           (ascii_is_alpha(first.ptr[i + 1]) || first.ptr[i + 1] == '!' || first.ptr[i + 1] == '?');
+}
+
+/* The page goes out in UTF-8 now, and says so over whatever its meta elements say. */
+static bool utf16_begin(struct page_filter *page, bool big_endian)
+{
+    struct exchange *x = page->filter.x;
+    struct str type = headers_value(&x->resp.headers, HDR_CONTENT_TYPE);
+    struct str essence;
+    char *now;
+
+    if (!str_cut(&type, ';', &essence))
+        essence = STR("text/html");
+    now = arena_printf(&x->arena, "%.*s; charset=utf-8", STR_ARGS(essence));
+    page->utf16 = (struct utf16_decoder){.big_endian = big_endian};
+    page->state = PAGE_UTF16;
+    return now != NULL && headers_set(&x->resp.headers, &x->arena, HDR_CONTENT_TYPE, str_c(now));
+}
+
+/* False: the page must not go out. The state stays PAGE_FIRST while more bytes are needed. */
+static bool page_decide(struct page_filter *page, bool end)
+{
+    struct str first = buf_str(&page->first);
+    bool all = end || first.len >= HTML_PRESCAN_LEN;
+    enum html_charset charset = html_charset_sniff(first, all, page->label, NULL);
+
+    if (page->untyped && all && !looks_like_html(first)) {
+        page->state = PAGE_PASS;
+        return true;
+    }
+    if (page->untyped && !all)
+        return true;
+    switch (charset) {
+    case HTML_CHARSET_BYTES:
+        page->state = PAGE_REWRITE;
+        return true;
+    case HTML_CHARSET_UTF16LE:
+    case HTML_CHARSET_UTF16BE:
+        return utf16_begin(page, charset == HTML_CHARSET_UTF16BE);
+    case HTML_CHARSET_MORE:
+        return true;
+    case HTML_CHARSET_REFUSE:
+        break;
+    }
+    metric_add(METRIC_BODIES_REFUSED, 1);
+    exchange_note(page->filter.x, "the page is in an encoding that cannot be filtered");
+    return false;
+}
+
+/* --- the page's own bytes --- */
+
+static bool utf16_push(struct page_filter *page, struct str in, bool end)
+{
+    uint8_t out[UTF16_OUT_MAX(FILTER_SLICE_MAX)];
+
+    do {
+        struct str piece = str_slice(in, 0, FILTER_SLICE_MAX);
+        size_t len;
+
+        in = str_slice(in, piece.len, in.len);
+        len = utf16_decode(&page->utf16, piece, end && in.len == 0, out);
+        if (!html_engine_push(page->engine, str_make(out, len)))
+            return false;
+    } while (in.len > 0);
+    return true;
+}
+
+/* Plain bytes, in the order of the page; end with the last of them. */
+static bool page_plain(struct page_filter *page, struct str in, bool end)
+{
+    if (page->state == PAGE_FIRST) {
+        if (!buf_append_str(&page->first, in) || !page_decide(page, end))
+            return false;
+        if (page->state == PAGE_FIRST)
+            return true;
+        in = buf_str(&page->first);
+    }
+    if (page->state == PAGE_PASS)
+        return buf_append_str(&page->out, in);
+    if (page->state == PAGE_UTF16 ? !utf16_push(page, in, end)
+                                  : !html_engine_push(page->engine, in))
+        return false;
+    if (page->first.cap > 0) {
+        buf_free(&page->first);
+        buf_init(&page->first, FIRST_MAX);
+    }
+    return !end || html_engine_end(page->engine);
+}
+
 static bool page_decoded(void *owner, const uint8_t *data, size_t len)
 {
-    struct page_filter *page = owner;
-
-    return html_engine_push(page->engine, str_make(data, len));
+    return page_plain(owner, str_make(data, len), false);
 }
 
 static void page_verdict(void *owner, const struct verdict *verdict, struct str thing)
@@ -51,12 +170,24 @@ static void page_verdict(void *owner, const struct verdict *verdict, struct str 
         metric_add(METRIC_REPORTED, 1);
 }
 
+/* A page of its own: not a frame in one, nor a piece of HTML that a script asks for. */
+static bool is_navigation(const struct headers *h)
+{
+    struct str dest = headers_value(h, HDR_SEC_FETCH_DEST);
+    const struct header *field;
+
+    if (dest.len > 0)
+        return str_eq_c(dest, "document");
+    field = headers_find_name(h, STR("X-Requested-With"));
+    return field == NULL || !str_eq_fold_c(field->value, "XMLHttpRequest");
+}
+
 static bool page_banner(void *owner, struct buf *out)
 {
     struct page_filter *page = owner;
     struct exchange *x = page->filter.x;
 
-    if (!x->site->config->banner || x->site->policy == NULL ||
+    if (!x->site->config->banner || x->site->policy == NULL || !is_navigation(&x->req.headers) ||
         headers_has_token(&x->resp.headers, HDR_CACHE_CONTROL, "no-transform"))
         return false;
     if (!banner_render(x, out))
@@ -69,15 +200,18 @@ static bool page_rewrite(struct page_filter *page, struct str in, bool end)
 {
     struct exchange *x = page->filter.x;
 
-    if (page->decoder == NULL) {
-        if (!html_engine_push(page->engine, in))
-            return false;
-    } else if (decoder_push(page->decoder, in, end, page_decoded, page) != CODING_OK) {
+    enum coding_status status;
+
+    if (page->decoder == NULL)
+        return page_plain(page, in, end);
+    status = decoder_push(page->decoder, in, end, page_decoded, page);
+    if (status == CODING_OK)
+        return !end || page_plain(page, STR(""), true);
+    if (status != CODING_STOPPED) {
         metric_add(METRIC_BODIES_REFUSED, 1);
         exchange_note(x, "the page's content coding is corrupt or over its limit");
-        return false;
     }
-    return !end || html_engine_end(page->engine);
+    return false;
 }
 
 /* Hands on what this push made, encoded if the answer is. */
@@ -129,6 +263,7 @@ static void page_close(struct filter *f)
     html_engine_free(page->engine);
     decoder_free(page->decoder);
     encoder_free(page->encoder);
+    buf_free(&page->first);
     buf_free(&page->out);
 }
 
@@ -141,12 +276,29 @@ static bool page_url(struct exchange *x, struct url *out)
     return text != NULL && url_parse(str_c(text), NULL, &x->arena, out);
 }
 
-bool page_filter_add(struct exchange *x, enum coding in, enum coding out)
+/* The value of charset in a Content-Type field, quoted or not (RFC 9110 8.3.1). */
+static struct str charset_of_type(struct str type)
+{
+    struct str parameter;
+
+    (void)str_cut(&type, ';', &parameter);
+    while (str_cut(&type, ';', &parameter)) {
+        parameter = str_trim(parameter);
+        if (!str_starts_fold(parameter, STR("charset=")))
+            continue;
+        parameter = str_slice(parameter, 8, parameter.len);
+        if (parameter.len >= 2 && parameter.ptr[0] == '"')
+            parameter = str_slice(parameter, 1, parameter.len - 2);
+        return parameter;
+    }
+    return STR("");
+}
+
+bool page_filter_add(struct exchange *x, struct str type, enum coding in, enum coding out)
 {
     static const struct html_engine_ops ops = {page_output, page_banner, page_verdict};
     const struct config_limits *limits = &x->server->config->limits;
     struct page_filter *page = arena_calloc(&x->arena, 1, sizeof(*page));
-    struct str type = headers_value(&x->resp.headers, HDR_CONTENT_TYPE);
     struct html_engine_setup setup = {
         .decider = enforcement_of(x)->decider,
         .limits = {.tag_max = limits->tag,
@@ -158,9 +310,12 @@ bool page_filter_add(struct exchange *x, enum coding in, enum coding out)
         return false;
     page->filter.push = page_push;
     page->filter.close = page_close;
+    page->untyped = type.len == 0;
+    page->label = charset_of_type(type);
     page->decoder = in == CODING_IDENTITY ? NULL : decoder_new(in, PAGE_OUT_MAX, RATIO_MAX);
     page->encoder = out == CODING_IDENTITY ? NULL : encoder_new(out);
     page->engine = html_engine_new(&setup, &ops, page);
+    buf_init(&page->first, FIRST_MAX);
     buf_init(&page->out, OUTPUT_MAX);
     exchange_add_filter(x, &page->filter); /* from here on close() frees it all */
     return (in == CODING_IDENTITY || page->decoder != NULL) &&
