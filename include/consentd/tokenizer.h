@@ -80,8 +80,9 @@ void tokenizer_init(struct tokenizer *tok);
 /*
  * Goes on at window[from] (stream position tok->pos) and stops behind the next event or
  * at len. Returns the index where it stopped; tok->event says why. With tok->quiet set,
- * only these are reported: tags of elements that the engine has flags for, suspect tags,
- * and CDATA; for the rest it goes on by itself.
+ * only these are reported: tags that matter to a rewriter in HTML content (their element or
+ * one of their attributes does), the end of a raw text, and CDATA; over the rest it goes on
+ * by itself, many bytes at a time.
  */
 MUST_USE size_t tokenizer_run(struct tokenizer *tok, const uint8_t *window, size_t from,
                               size_t len);

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "scan_priv.h"
+
 #define CSS_IDENT_MAX 20 /* longer than any name that matters; more is cut */
 
 static int peek(const struct css_scan *s, size_t ahead)
@@ -169,20 +171,25 @@ static bool on_ident(struct css_scan *s, struct buf *out, bool *ok)
     return false;
 }
 
-/* A name without escapes that is no function's: nearly all of a style sheet. */
-static bool skip_plain(struct css_scan *s)
+/*
+ * Outside @import and the functions that take strings only these begin something: the rest,
+ * nearly all of a style sheet, is passed over, but for the name in front of a parenthesis
+ * or an escape.
+ */
+static void skip_plain(struct css_scan *s)
 {
-    const unsigned char *p = (const unsigned char *)s->text.ptr;
-    size_t i = s->pos;
+    const uint8_t *p = (const uint8_t *)s->text.ptr;
+    size_t i;
 
-    while (i < s->text.len && is_name(p[i]))
-        i++;
-    if (i == s->pos || (i < s->text.len && (p[i] == '(' || p[i] == '\\')))
-        return false;
+    if (s->import || s->depth > 0)
+        return;
+    i = scan_any(p, s->pos, s->text.len, "(\\\"'@/", 6);
+    while (i < s->text.len && (p[i] == '(' || p[i] == '\\') && i > s->pos && is_name(p[i - 1])) {
+        do
+            i--;
+        while (i > s->pos && is_name(p[i - 1]));
+    }
     s->pos = i;
-    while (s->pos < s->text.len && is_space(p[s->pos]))
-        s->pos++;
-    return true;
 }
 
 /* One byte that is neither name, string nor comment. */
@@ -210,11 +217,13 @@ bool css_next(struct css_scan *s, struct css_url *out, struct buf *url_out, bool
 
     *full_out = false;
     while (s->pos < s->text.len && ok) {
-        int c = peek(s, 0);
         bool found = false;
+        int c;
 
-        if (skip_plain(s))
-            continue;
+        skip_plain(s);
+        c = peek(s, 0);
+        if (c < 0)
+            break;
         buf_clear(url_out);
         *out = (struct css_url){.start = s->pos, .import = s->import};
         if (c == '"' || c == '\'') {

@@ -55,7 +55,8 @@ bool hidden_meet(struct rewriter *rw, struct str piece)
         if (!holds_end_tag(piece, hidden))
             continue;
         end = find_end_tag(piece, hidden);
-        if (end == NULL || hidden->len == 6 || /* script, whose text has states of its own */
+        if (end == NULL || (i == HIDDEN_SCRIPTING && rw->sim.depth > 0) ||
+            hidden->len == 6 || /* script, whose text has states of its own */
             !value_is_inert(rw, str_slice(piece, (size_t)(end - piece.ptr), piece.len)))
             return false;
         hidden->len = 0;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "rewriter_priv.h"
+#include "scan_priv.h"
 #include "tokenizer_priv.h"
 
 enum value_kind {
@@ -27,86 +28,96 @@ enum rule_when { W_ALWAYS = 0, W_SVG, W_IMAGE_INPUT, W_SMIL, W_SCRIPT, W_SVG_SCR
 enum rule_goes { G_ATTR = 0, G_TAG, G_RAW };
 
 struct rule {
-    uint8_t elem, attr, kind, use, goes, when;
+    uint8_t kind, use, goes, when, attr;
 };
 
-#define R(e, a, k, u, g, w)                                                                        \
-    {                                                                                              \
-        ELEM_##e, ATTR_##a, V_##k, HTML_USE_##u, G_##g, W_##w                                      \
-    }
+/* X(element, attribute, kind of value, use, what goes, when) */
+#define RULES(X)                                                                                   \
+    X(SCRIPT, SRC, URL, SCRIPT, RAW, SCRIPT)                                                       \
+    X(SCRIPT, HREF, URL, SCRIPT, RAW, SVG_SCRIPT)                                                  \
+    X(SCRIPT, XLINK_HREF, URL, SCRIPT, RAW, SVG_SCRIPT)                                            \
+    X(SCRIPT, ATTRIBUTIONSRC, LIST, PING, ATTR, ALWAYS)                                            \
+    X(IMG, SRC, URL, IMAGE, TAG, ALWAYS)                                                           \
+    X(IMG, SRCSET, SRCSET, IMAGE, ATTR, ALWAYS)                                                    \
+    X(IMG, ATTRIBUTIONSRC, LIST, PING, ATTR, ALWAYS)                                               \
+    X(IMAGE, SRC, URL, IMAGE, TAG, ALWAYS)                                                         \
+    X(IMAGE, SRCSET, SRCSET, IMAGE, ATTR, ALWAYS)                                                  \
+    X(IMAGE, HREF, URL, IMAGE, ATTR, SVG)                                                          \
+    X(IMAGE, XLINK_HREF, URL, IMAGE, ATTR, SVG)                                                    \
+    X(FEIMAGE, HREF, URL, IMAGE, ATTR, SVG)                                                        \
+    X(FEIMAGE, XLINK_HREF, URL, IMAGE, ATTR, SVG)                                                  \
+    X(USE, HREF, URL, IMAGE, ATTR, SVG)                                                            \
+    X(USE, XLINK_HREF, URL, IMAGE, ATTR, SVG)                                                      \
+    X(SET, TO, VALUES, IMAGE, ATTR, SMIL)                                                          \
+    X(ANIMATE, TO, VALUES, IMAGE, ATTR, SMIL)                                                      \
+    X(ANIMATE, FROM, VALUES, IMAGE, ATTR, SMIL)                                                    \
+    X(ANIMATE, BY, VALUES, IMAGE, ATTR, SMIL)                                                      \
+    X(ANIMATE, VALUES, VALUES, IMAGE, ATTR, SMIL)                                                  \
+    X(SOURCE, SRC, URL, MEDIA, TAG, ALWAYS)                                                        \
+    X(SOURCE, SRCSET, SRCSET, IMAGE, TAG, ALWAYS)                                                  \
+    X(IFRAME, SRC, URL, FRAME, RAW, ALWAYS)                                                        \
+    X(IFRAME, SRCDOC, SRCDOC, FRAME, ATTR, ALWAYS)                                                 \
+    X(FRAME, SRC, URL, FRAME, ATTR, ALWAYS)                                                        \
+    X(FENCEDFRAME, SRC, URL, FRAME, ATTR, ALWAYS)                                                  \
+    X(PORTAL, SRC, URL, FRAME, ATTR, ALWAYS)                                                       \
+    X(EMBED, SRC, URL, OBJECT, TAG, ALWAYS)                                                        \
+    X(OBJECT, DATA, URL, OBJECT, ATTR, ALWAYS)                                                     \
+    X(VIDEO, SRC, URL, MEDIA, ATTR, ALWAYS)                                                        \
+    X(VIDEO, POSTER, URL, IMAGE, ATTR, ALWAYS)                                                     \
+    X(AUDIO, SRC, URL, MEDIA, ATTR, ALWAYS)                                                        \
+    X(TRACK, SRC, URL, MEDIA, TAG, ALWAYS)                                                         \
+    X(BGSOUND, SRC, URL, MEDIA, TAG, ALWAYS)                                                       \
+    X(INPUT, SRC, URL, IMAGE, ATTR, IMAGE_INPUT)                                                   \
+    X(INPUT, FORMACTION, URL, FORM, ATTR, ALWAYS)                                                  \
+    X(BUTTON, FORMACTION, URL, FORM, ATTR, ALWAYS)                                                 \
+    X(FORM, ACTION, URL, FORM, ATTR, ALWAYS)                                                       \
+    X(LINK, HREF, LINK, PRELOAD, TAG, ALWAYS)                                                      \
+    X(LINK, IMAGESRCSET, SRCSET, IMAGE, TAG, ALWAYS)                                               \
+    X(META, CONTENT, META, REFRESH, TAG, ALWAYS)                                                   \
+    X(BASE, HREF, URL, BASE, TAG, ALWAYS)                                                          \
+    X(A, PING, LIST, PING, ATTR, ALWAYS)                                                           \
+    X(A, ATTRIBUTIONSRC, LIST, PING, ATTR, ALWAYS)                                                 \
+    X(A, HREF, CODE_URL, FORM, ATTR, ALWAYS)                                                       \
+    X(A, XLINK_HREF, CODE_URL, FORM, ATTR, ALWAYS)                                                 \
+    X(AREA, PING, LIST, PING, ATTR, ALWAYS)                                                        \
+    X(AREA, ATTRIBUTIONSRC, LIST, PING, ATTR, ALWAYS)                                              \
+    X(AREA, HREF, CODE_URL, FORM, ATTR, ALWAYS)                                                    \
+    X(BODY, BACKGROUND, URL, IMAGE, ATTR, ALWAYS)                                                  \
+    X(TABLE, BACKGROUND, URL, IMAGE, ATTR, ALWAYS)                                                 \
+    X(TBODY, BACKGROUND, URL, IMAGE, ATTR, ALWAYS)                                                 \
+    X(THEAD, BACKGROUND, URL, IMAGE, ATTR, ALWAYS)                                                 \
+    X(TFOOT, BACKGROUND, URL, IMAGE, ATTR, ALWAYS)                                                 \
+    X(TR, BACKGROUND, URL, IMAGE, ATTR, ALWAYS)                                                    \
+    X(TD, BACKGROUND, URL, IMAGE, ATTR, ALWAYS)                                                    \
+    X(TH, BACKGROUND, URL, IMAGE, ATTR, ALWAYS)                                                    \
+    X(AMP_ANALYTICS, CONFIG, URL, SCRIPT, TAG, ALWAYS)                                             \
+    X(AMP_ANALYTICS, TYPE, VENDOR, AMP, TAG, ALWAYS)                                               \
+    X(AMP_PIXEL, SRC, URL, IMAGE, TAG, ALWAYS)
 
-static const struct rule rules[] = {
-    R(SCRIPT, SRC, URL, SCRIPT, RAW, SCRIPT),
-    R(SCRIPT, HREF, URL, SCRIPT, RAW, SVG_SCRIPT),
-    R(SCRIPT, XLINK_HREF, URL, SCRIPT, RAW, SVG_SCRIPT),
-    R(SCRIPT, ATTRIBUTIONSRC, LIST, PING, ATTR, ALWAYS),
-    R(IMG, SRC, URL, IMAGE, TAG, ALWAYS),
-    R(IMG, SRCSET, SRCSET, IMAGE, ATTR, ALWAYS),
-    R(IMG, ATTRIBUTIONSRC, LIST, PING, ATTR, ALWAYS),
-    R(IMAGE, SRC, URL, IMAGE, TAG, ALWAYS),
-    R(IMAGE, SRCSET, SRCSET, IMAGE, ATTR, ALWAYS),
-    R(IMAGE, HREF, URL, IMAGE, ATTR, SVG),
-    R(IMAGE, XLINK_HREF, URL, IMAGE, ATTR, SVG),
-    R(FEIMAGE, HREF, URL, IMAGE, ATTR, SVG),
-    R(FEIMAGE, XLINK_HREF, URL, IMAGE, ATTR, SVG),
-    R(USE, HREF, URL, IMAGE, ATTR, SVG),
-    R(USE, XLINK_HREF, URL, IMAGE, ATTR, SVG),
-    R(SET, TO, VALUES, IMAGE, ATTR, SMIL),
-    R(ANIMATE, TO, VALUES, IMAGE, ATTR, SMIL),
-    R(ANIMATE, FROM, VALUES, IMAGE, ATTR, SMIL),
-    R(ANIMATE, BY, VALUES, IMAGE, ATTR, SMIL),
-    R(ANIMATE, VALUES, VALUES, IMAGE, ATTR, SMIL),
-    R(SOURCE, SRC, URL, MEDIA, TAG, ALWAYS),
-    R(SOURCE, SRCSET, SRCSET, IMAGE, TAG, ALWAYS),
-    R(IFRAME, SRC, URL, FRAME, RAW, ALWAYS),
-    R(IFRAME, SRCDOC, SRCDOC, FRAME, ATTR, ALWAYS),
-    R(FRAME, SRC, URL, FRAME, ATTR, ALWAYS),
-    R(FENCEDFRAME, SRC, URL, FRAME, ATTR, ALWAYS),
-    R(PORTAL, SRC, URL, FRAME, ATTR, ALWAYS),
-    R(EMBED, SRC, URL, OBJECT, TAG, ALWAYS),
-    R(OBJECT, DATA, URL, OBJECT, ATTR, ALWAYS),
-    R(VIDEO, SRC, URL, MEDIA, ATTR, ALWAYS),
-    R(VIDEO, POSTER, URL, IMAGE, ATTR, ALWAYS),
-    R(AUDIO, SRC, URL, MEDIA, ATTR, ALWAYS),
-    R(TRACK, SRC, URL, MEDIA, TAG, ALWAYS),
-    R(BGSOUND, SRC, URL, MEDIA, TAG, ALWAYS),
-    R(INPUT, SRC, URL, IMAGE, ATTR, IMAGE_INPUT),
-    R(INPUT, FORMACTION, URL, FORM, ATTR, ALWAYS),
-    R(BUTTON, FORMACTION, URL, FORM, ATTR, ALWAYS),
-    R(FORM, ACTION, URL, FORM, ATTR, ALWAYS),
-    R(LINK, HREF, LINK, PRELOAD, TAG, ALWAYS),
-    R(LINK, IMAGESRCSET, SRCSET, IMAGE, TAG, ALWAYS),
-    R(META, CONTENT, META, REFRESH, TAG, ALWAYS),
-    R(BASE, HREF, URL, BASE, TAG, ALWAYS),
-    R(A, PING, LIST, PING, ATTR, ALWAYS),
-    R(A, ATTRIBUTIONSRC, LIST, PING, ATTR, ALWAYS),
-    R(A, HREF, CODE_URL, FORM, ATTR, ALWAYS),
-    R(A, XLINK_HREF, CODE_URL, FORM, ATTR, ALWAYS),
-    R(AREA, PING, LIST, PING, ATTR, ALWAYS),
-    R(AREA, ATTRIBUTIONSRC, LIST, PING, ATTR, ALWAYS),
-    R(AREA, HREF, CODE_URL, FORM, ATTR, ALWAYS),
-    R(BODY, BACKGROUND, URL, IMAGE, ATTR, ALWAYS),
-    R(TABLE, BACKGROUND, URL, IMAGE, ATTR, ALWAYS),
-    R(TBODY, BACKGROUND, URL, IMAGE, ATTR, ALWAYS),
-    R(THEAD, BACKGROUND, URL, IMAGE, ATTR, ALWAYS),
-    R(TFOOT, BACKGROUND, URL, IMAGE, ATTR, ALWAYS),
-    R(TR, BACKGROUND, URL, IMAGE, ATTR, ALWAYS),
-    R(TD, BACKGROUND, URL, IMAGE, ATTR, ALWAYS),
-    R(TH, BACKGROUND, URL, IMAGE, ATTR, ALWAYS),
-    R(AMP_ANALYTICS, CONFIG, URL, SCRIPT, TAG, ALWAYS),
-    R(AMP_ANALYTICS, TYPE, VENDOR, AMP, TAG, ALWAYS),
-    R(AMP_PIXEL, SRC, URL, IMAGE, TAG, ALWAYS),
+enum rule_id {
+    RULE_NONE = 0,
+#define X(e, a, k, u, g, w) RULE_##e##_##a,
+    RULES(X)
+#undef X
 };
 
-#undef R
+static const struct rule rules[] = {[RULE_NONE] = {0},
+#define X(e, a, k, u, g, w) {V_##k, HTML_USE_##u, G_##g, W_##w, ATTR_##a},
+                                    RULES(X)
+#undef X
+};
+
+static const uint8_t rule_of[ELEM_COUNT][ATTR_COUNT] = {
+#define X(e, a, k, u, g, w) [ELEM_##e][ATTR_##a] = RULE_##e##_##a,
+    RULES(X)
+#undef X
+};
 
 static const struct rule *find_rule(enum html_element elem, uint8_t attr)
 {
-    for (size_t i = 0; i < COUNT_OF(rules); i++) {
-        if (rules[i].elem == elem && rules[i].attr == attr)
-            return &rules[i];
-    }
-    return NULL;
+    unsigned id = rule_of[elem][attr];
+
+    return id != RULE_NONE ? &rules[id] : NULL;
 }
 
 /* SVG presentation attributes whose url() Chromium fetches, and those it may fetch one day. */
@@ -128,9 +139,7 @@ static bool decoded(const struct judged *j, const struct tag_attr *a, struct buf
                     struct str *out)
 {
     *out = tag_attr_value(j->tag, a);
-    if (out->len == 0 ||
-        (memchr(out->ptr, '&', out->len) == NULL && memchr(out->ptr, '\r', out->len) == NULL &&
-         memchr(out->ptr, '\0', out->len) == NULL))
+    if (scan_any((const uint8_t *)out->ptr, 0, out->len, "&\r", 3) == out->len) /* and NUL */
         return true;
     buf_clear(scratch);
     if (!tag_attr_decode(j->tag, a, scratch))
@@ -174,12 +183,12 @@ static struct str trim_space(struct str s)
 /* HTML 4.12.1.1 steps 8-11: is the script element one that runs, and as what? */
 bool judge_script_type(struct rewriter *rw, const struct judged *j, enum html_script_type *out)
 {
-    static const char *const types[] = {"application/ecmascript",
+    static const char *const types[] = {"text/javascript",
                                         "application/javascript",
+                                        "application/ecmascript",
                                         "application/x-ecmascript",
                                         "application/x-javascript",
                                         "text/ecmascript",
-                                        "text/javascript",
                                         "text/javascript1.0",
                                         "text/javascript1.1",
                                         "text/javascript1.2",

@@ -23,17 +23,23 @@ enum elem_flag {
     ELEM_F_HEAD = 1 << 6,     /* may stand in the head without implying a body */
     ELEM_F_CLOSE_P = 1 << 7,  /* its start tag closes an open p */
     ELEM_F_SPECIAL = 1 << 8,  /* HTML 13.2.4.2 "special": stops the search of an end tag */
+    ELEM_F_LINK = 1 << 9,     /* its href may be a javascript: URL */
+    ELEM_F_POINT = 1 << 10,   /* the simulator looks at it inside foreign content */
 };
+
+/* Start and end tags of HTML content that the engine looks at, whatever their attributes. */
+#define ELEM_F_STARTS (ELEM_F_JUDGE | ELEM_F_RAW | ELEM_F_ROOT | ELEM_F_TREE)
+#define ELEM_F_ENDS   ELEM_F_TREE
 
 /* X(id, "name", flags): one row per element. The lookup table is generated from it. */
 #define HTML_ELEMENTS(X)                                                                           \
-    X(A, "a", JUDGE)                                                                               \
+    X(A, "a", LINK)                                                                                \
     X(ADDRESS, "address", CLOSE_P | ELEM_F_SPECIAL)                                                \
     X(AMP_ANALYTICS, "amp-analytics", JUDGE)                                                       \
     X(AMP_PIXEL, "amp-pixel", JUDGE)                                                               \
     X(ANIMATE, "animate", JUDGE)                                                                   \
-    X(ANNOTATION_XML, "annotation-xml", TREE)                                                      \
-    X(AREA, "area", JUDGE | ELEM_F_VOID | ELEM_F_SPECIAL)                                          \
+    X(ANNOTATION_XML, "annotation-xml", POINT)                                                     \
+    X(AREA, "area", LINK | ELEM_F_VOID | ELEM_F_SPECIAL)                                           \
     X(ARTICLE, "article", CLOSE_P | ELEM_F_SPECIAL)                                                \
     X(ASIDE, "aside", CLOSE_P | ELEM_F_SPECIAL)                                                    \
     X(AUDIO, "audio", JUDGE)                                                                       \
@@ -43,14 +49,14 @@ enum elem_flag {
     X(BGSOUND, "bgsound", JUDGE | ELEM_F_VOID | ELEM_F_HEAD | ELEM_F_SPECIAL)                      \
     X(BIG, "big", BREAKOUT)                                                                        \
     X(BLOCKQUOTE, "blockquote", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                        \
-    X(BODY, "body", JUDGE | ELEM_F_TREE | ELEM_F_BREAKOUT | ELEM_F_SPECIAL)                        \
+    X(BODY, "body", TREE | ELEM_F_BREAKOUT | ELEM_F_SPECIAL)                                       \
     X(BR, "br", BREAKOUT | ELEM_F_VOID | ELEM_F_SPECIAL)                                           \
-    X(BUTTON, "button", JUDGE | ELEM_F_SPECIAL)                                                    \
+    X(BUTTON, "button", SPECIAL)                                                                   \
     X(CENTER, "center", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                \
     X(CODE, "code", BREAKOUT)                                                                      \
     X(COL, "col", VOID | ELEM_F_SPECIAL)                                                           \
     X(DD, "dd", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                        \
-    X(DESC, "desc", TREE)                                                                          \
+    X(DESC, "desc", POINT)                                                                         \
     X(DIV, "div", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                      \
     X(DL, "dl", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                        \
     X(DT, "dt", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                        \
@@ -58,9 +64,9 @@ enum elem_flag {
     X(EMBED, "embed", JUDGE | ELEM_F_BREAKOUT | ELEM_F_VOID | ELEM_F_SPECIAL)                      \
     X(FEIMAGE, "feimage", JUDGE)                                                                   \
     X(FENCEDFRAME, "fencedframe", JUDGE)                                                           \
-    X(FONT, "font", TREE)                                                                          \
+    X(FONT, "font", POINT)                                                                         \
     X(FOOTER, "footer", CLOSE_P | ELEM_F_SPECIAL)                                                  \
-    X(FOREIGNOBJECT, "foreignobject", TREE)                                                        \
+    X(FOREIGNOBJECT, "foreignobject", POINT)                                                       \
     X(FORM, "form", JUDGE | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                       \
     X(FRAME, "frame", JUDGE | ELEM_F_VOID | ELEM_F_SPECIAL)                                        \
     X(FRAMESET, "frameset", TREE | ELEM_F_SPECIAL)                                                 \
@@ -73,7 +79,7 @@ enum elem_flag {
     X(HEAD, "head", TREE | ELEM_F_BREAKOUT | ELEM_F_HEAD | ELEM_F_SPECIAL)                         \
     X(HEADER, "header", CLOSE_P | ELEM_F_SPECIAL)                                                  \
     X(HR, "hr", BREAKOUT | ELEM_F_VOID | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                          \
-    X(HTML, "html", HEAD | ELEM_F_SPECIAL)                                                         \
+    X(HTML, "html", TREE | ELEM_F_HEAD | ELEM_F_SPECIAL)                                           \
     X(I, "i", BREAKOUT)                                                                            \
     X(IFRAME, "iframe", JUDGE | ELEM_F_RAW | ELEM_F_SPECIAL)                                       \
     X(IMAGE, "image", JUDGE)                                                                       \
@@ -84,16 +90,16 @@ enum elem_flag {
     X(LINK, "link", JUDGE | ELEM_F_VOID | ELEM_F_HEAD | ELEM_F_SPECIAL)                            \
     X(LISTING, "listing", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                              \
     X(MAIN, "main", CLOSE_P | ELEM_F_SPECIAL)                                                      \
-    X(MALIGNMARK, "malignmark", TREE)                                                              \
+    X(MALIGNMARK, "malignmark", POINT)                                                             \
     X(MATH, "math", ROOT | ELEM_F_TREE)                                                            \
     X(MENU, "menu", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                    \
-    X(META, "meta", JUDGE | ELEM_F_BREAKOUT | ELEM_F_VOID | ELEM_F_HEAD | ELEM_F_SPECIAL)          \
-    X(MGLYPH, "mglyph", TREE)                                                                      \
-    X(MI, "mi", TREE)                                                                              \
-    X(MN, "mn", TREE)                                                                              \
-    X(MO, "mo", TREE)                                                                              \
-    X(MS, "ms", TREE)                                                                              \
-    X(MTEXT, "mtext", TREE)                                                                        \
+    X(META, "meta", BREAKOUT | ELEM_F_VOID | ELEM_F_HEAD | ELEM_F_SPECIAL)                         \
+    X(MGLYPH, "mglyph", POINT)                                                                     \
+    X(MI, "mi", POINT)                                                                             \
+    X(MN, "mn", POINT)                                                                             \
+    X(MO, "mo", POINT)                                                                             \
+    X(MS, "ms", POINT)                                                                             \
+    X(MTEXT, "mtext", POINT)                                                                       \
     X(NAV, "nav", CLOSE_P | ELEM_F_SPECIAL)                                                        \
     X(NOBR, "nobr", BREAKOUT)                                                                      \
     X(NOEMBED, "noembed", RAW | ELEM_F_SPECIAL)                                                    \
@@ -101,7 +107,7 @@ enum elem_flag {
     X(NOSCRIPT, "noscript", RAW | ELEM_F_HEAD | ELEM_F_SPECIAL)                                    \
     X(OBJECT, "object", JUDGE | ELEM_F_SPECIAL)                                                    \
     X(OL, "ol", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                        \
-    X(OPTION, "option", TREE)                                                                      \
+    X(OPTION, "option", POINT)                                                                     \
     X(P, "p", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                          \
     X(PARAM, "param", VOID | ELEM_F_SPECIAL)                                                       \
     X(PLAINTEXT, "plaintext", RAW | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                               \
@@ -122,16 +128,16 @@ enum elem_flag {
     X(SUB, "sub", BREAKOUT)                                                                        \
     X(SUP, "sup", BREAKOUT)                                                                        \
     X(SVG, "svg", ROOT | ELEM_F_TREE)                                                              \
-    X(TABLE, "table", JUDGE | ELEM_F_BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                   \
-    X(TBODY, "tbody", JUDGE | ELEM_F_SPECIAL)                                                      \
-    X(TD, "td", JUDGE | ELEM_F_SPECIAL)                                                            \
+    X(TABLE, "table", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                  \
+    X(TBODY, "tbody", SPECIAL)                                                                     \
+    X(TD, "td", SPECIAL)                                                                           \
     X(TEMPLATE, "template", TREE | ELEM_F_HEAD | ELEM_F_SPECIAL)                                   \
     X(TEXTAREA, "textarea", RAW | ELEM_F_SPECIAL)                                                  \
-    X(TFOOT, "tfoot", JUDGE | ELEM_F_SPECIAL)                                                      \
-    X(TH, "th", JUDGE | ELEM_F_SPECIAL)                                                            \
-    X(THEAD, "thead", JUDGE | ELEM_F_SPECIAL)                                                      \
+    X(TFOOT, "tfoot", SPECIAL)                                                                     \
+    X(TH, "th", SPECIAL)                                                                           \
+    X(THEAD, "thead", SPECIAL)                                                                     \
     X(TITLE, "title", RAW | ELEM_F_HEAD | ELEM_F_SPECIAL)                                          \
-    X(TR, "tr", JUDGE | ELEM_F_SPECIAL)                                                            \
+    X(TR, "tr", SPECIAL)                                                                           \
     X(TRACK, "track", JUDGE | ELEM_F_VOID | ELEM_F_SPECIAL)                                        \
     X(TT, "tt", BREAKOUT)                                                                          \
     X(U, "u", BREAKOUT)                                                                            \
@@ -210,10 +216,12 @@ struct html_element_info {
 };
 
 /* Generated; see names_table.c. */
+#define ELEMENT_MULTIPLIER 0xf7af0321u
+#define ELEMENT_SHIFT      23
+#define ATTR_MULTIPLIER    0x5200cdb7u
+#define ATTR_SHIFT         25
 extern const struct html_element_info element_rows[ELEM_COUNT];
 extern const char *const attr_rows[ATTR_COUNT];
-extern const uint32_t element_multiplier, attr_multiplier;
-extern const unsigned element_shift, attr_shift;
 extern const uint8_t element_slots[], attr_slots[];
 
 /*
@@ -228,7 +236,7 @@ static inline uint32_t element_hash(uint32_t hash, uint8_t byte)
 /* The element of this name; hash is element_hash over its bytes. */
 static inline enum html_element element_lookup(struct str name, uint32_t hash)
 {
-    enum html_element id = element_slots[(uint32_t)(hash * element_multiplier) >> element_shift];
+    enum html_element id = element_slots[(uint32_t)(hash * ELEMENT_MULTIPLIER) >> ELEMENT_SHIFT];
 
     if (id == ELEM_OTHER || element_rows[id].len != name.len)
         return ELEM_OTHER;

@@ -20,8 +20,6 @@ const char *const attr_rows[ATTR_COUNT] = {
         [ATTR_HANDLER] = "on",
 };
 
-const uint32_t element_multiplier = 0xf7af0321u;
-const unsigned element_shift = 23;
 const uint8_t element_slots[512] = {
     [3] = ELEM_PLAINTEXT,
     [10] = ELEM_SOURCE,
@@ -139,8 +137,6 @@ const uint8_t element_slots[512] = {
     [506] = ELEM_ADDRESS,
 };
 
-const uint32_t attr_multiplier = 0x5200cdb7u;
-const unsigned attr_shift = 25;
 const uint8_t attr_slots[128] = {
     [0] = ATTR_CONTENT,
     [7] = ATTR_LANGUAGE,

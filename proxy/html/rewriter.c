@@ -299,7 +299,8 @@ static enum verdict_kind judge_start(struct rewriter *rw, struct judged *j)
     if (needs_judgement(rw, j))
         verdict = judge_tag(rw, j);
     if (!hiding || verdict == TAG_DROP || verdict == TAG_DROP_RAW ||
-        (verdict == TAG_KEEP && hidden_meet(rw, j->tag)))
+        (verdict == TAG_KEEP && (element_rows[j->elem].flags & ELEM_F_STARTS) == 0 &&
+         hidden_meet(rw, j->tag)))
         return verdict;
     j->hiding = true;
     verdict = judge_tag(rw, j);

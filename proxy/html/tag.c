@@ -5,6 +5,7 @@
 
 #include "entities_priv.h"
 #include "names_priv.h"
+#include "scan_priv.h"
 #include "tokenizer_priv.h"
 
 static uint32_t skip_space(struct str tag, uint32_t i)
@@ -12,11 +13,6 @@ static uint32_t skip_space(struct str tag, uint32_t i)
     while (i < tag.len && tok_is_space((uint8_t)tag.ptr[i]))
         i++;
     return i;
-}
-
-static bool ends_attr_name(char c)
-{
-    return c == '=' || c == '>' || c == '/' || tok_is_space((uint8_t)c);
 }
 
 /* At the first byte of a value; sets value, value_len, quote and end. */
@@ -32,8 +28,7 @@ static void read_value(struct str tag, uint32_t i, struct tag_attr *out)
     if (c == '"' || c == '\'') {
         out->quote = c;
         out->value = ++i;
-        while (i < tag.len && tag.ptr[i] != c)
-            i++;
+        i = (uint32_t)scan_to((const uint8_t *)tag.ptr, i, tag.len, (uint8_t)c);
         out->value_len = i - out->value;
         out->end = i < tag.len ? i + 1 : i;
         return;
@@ -54,9 +49,8 @@ bool tag_next(struct str tag, uint32_t *pos, struct tag_attr *out)
     if (i >= tag.len || tag.ptr[i] == '>')
         return false;
     *out = (struct tag_attr){.start = i};
-    i++; /* a "=" here is part of the name: 13.2.5.32 */
-    while (i < tag.len && !ends_attr_name(tag.ptr[i]))
-        i++;
+    /* a "=" here is part of the name: 13.2.5.32 */
+    i = (uint32_t)scan_name((const uint8_t *)tag.ptr, i + 1, tag.len, SCAN_ATTR_NAME);
     out->name_len = i - out->start;
     out->end = out->value = i;
     after = skip_space(tag, i);

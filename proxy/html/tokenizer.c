@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "names_priv.h"
+#include "scan_priv.h"
 #include "tokenizer_priv.h"
 
 typedef size_t (*state_fn)(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len);
@@ -28,50 +29,45 @@ static size_t report(struct tokenizer *tok, enum tok_event event, size_t i)
     return i;
 }
 
+/* A piece that is neither tag nor section: of no interest in quiet mode. */
+static size_t report_other(struct tokenizer *tok, enum tok_event event, size_t i)
+{
+    return report(tok, tok->quiet ? TOK_MORE : event, i);
+}
+
 /* ">" of a tag is at i - 1. Raw texts end with their end tag. */
 static size_t finish_tag(struct tokenizer *tok, size_t i)
 {
+    unsigned flags;
+
     if (tok->text != TOK_DATA) {
         tok->text = TOK_DATA;
         tok->elem = tok->raw_elem;
         tok->escape = 0;
+        return report(tok, TOK_TAG, i);
     }
-    tok->state = ST_TEXT;
-    if (tok->quiet && !tok->suspect && element_rows[tok->elem].flags == 0)
-        return i;
+    flags = element_rows[tok->elem].flags & (tok->is_end ? ELEM_F_ENDS : ELEM_F_STARTS);
+    if (tok->quiet && flags == 0 && (tok->is_end || !tok->suspect))
+        return report(tok, TOK_MORE, i);
     return report(tok, TOK_TAG, i);
 }
 
-/* Names that matter on every element: style, on…, ping, background, attributionsrc. */
-static bool is_suspect(uint8_t a, uint8_t b)
-{
-    switch (a | 0x20) {
-    case 's':
-        return (b | 0x20) == 't';
-    case 'o':
-        return (b | 0x20) == 'n';
-    case 'p':
-        return (b | 0x20) == 'i';
-    case 'b':
-        return (b | 0x20) == 'a';
-    case 'a':
-        return (b | 0x20) == 't';
-    default:
-        return false;
-    }
-}
-
+/* The first byte of a name is at i; a window may end behind it: tok->match keeps it. */
 static void begin_attr(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
 {
     tok->attr = position(tok, i);
-    if (i + 1 == len || is_suspect(w[i], w[i + 1]))
+    if (i + 1 == len)
+        tok->match = w[i];
+    else if (tok_is_suspect(w[i], w[i + 1]))
         tok->suspect = true;
     tok->state = ST_ATTR_NAME;
 }
 
-static bool ends_attr_name(uint8_t c)
+/* The first byte of a value. */
+static void begin_value(struct tokenizer *tok, uint8_t c)
 {
-    return c <= '>' && (c == '=' || c == '>' || c == '/' || tok_is_space(c));
+    if ((element_rows[tok->elem].flags & ELEM_F_LINK) != 0 && tok_may_be_code(c))
+        tok->suspect = true;
 }
 
 /*
@@ -81,8 +77,6 @@ static bool ends_attr_name(uint8_t c)
 static size_t st_attr_before(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
 {
     for (;;) {
-        const uint8_t *quote;
-
         while (i < len && tok_is_space(w[i]))
             i++;
         if (i == len)
@@ -93,25 +87,31 @@ static size_t st_attr_before(struct tokenizer *tok, const uint8_t *w, size_t i, 
             tok->state = ST_SELF_CLOSING;
             return i + 1;
         }
-        begin_attr(tok, w, i++, len); /* "=" too: 13.2.5.32 begins a name with it */
-        while (i < len && !ends_attr_name(w[i]))
-            i++;
+        begin_attr(tok, w, i, len); /* "=" too: 13.2.5.32 begins a name with it */
+        i = scan_name(w, i + 1, len, SCAN_ATTR_NAME);
         if (i + 1 >= len || w[i] != '=' || (w[i + 1] != '"' && w[i + 1] != '\''))
             return i;
-        quote = memchr(w + i + 2, w[i + 1], len - i - 2);
-        if (quote == NULL) {
-            tok->state = w[i + 1] == '"' ? ST_VALUE_DOUBLE : ST_VALUE_SINGLE;
+        tok->state = w[i + 1] == '"' ? ST_VALUE_DOUBLE : ST_VALUE_SINGLE;
+        tok->match = 1; /* its first byte comes */
+        i += 2;
+        if (i == len)
+            return i;
+        tok->match = 0;
+        begin_value(tok, w[i]);
+        i = scan_to(w, i, len, w[i - 1]) + 1;
+        if (i > len)
             return len;
-        }
         tok->state = ST_ATTR_BEFORE;
-        i = (size_t)(quote - w) + 1;
     }
 }
 
 static size_t st_attr_name(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
 {
-    while (i < len && w[i] != '=' && w[i] != '>' && w[i] != '/' && !tok_is_space(w[i]))
-        i++;
+    if (tok->match != 0) {
+        tok->suspect = tok->suspect || tok_is_suspect(tok->match, w[i]);
+        tok->match = 0;
+    }
+    i = scan_name(w, i, len, SCAN_ATTR_NAME);
     if (i == len)
         return i;
     if (w[i] == '=') {
@@ -144,22 +144,26 @@ static size_t st_value_before(struct tokenizer *tok, const uint8_t *w, size_t i,
         return i;
     if (w[i] == '>')
         return finish_tag(tok, i + 1);
-    tok->state = ST_VALUE_BARE;
-    if (w[i] == '"' || w[i] == '\'')
+    if (w[i] == '"' || w[i] == '\'') {
         tok->state = w[i] == '"' ? ST_VALUE_DOUBLE : ST_VALUE_SINGLE;
-    else
-        return i;
-    return i + 1;
+        tok->match = 1;
+        return i + 1;
+    }
+    tok->state = ST_VALUE_BARE;
+    begin_value(tok, w[i]);
+    return i;
 }
 
 static size_t st_value_quoted(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
 {
-    const uint8_t *q = memchr(w + i, tok->state == ST_VALUE_DOUBLE ? '"' : '\'', len - i);
-
-    if (q == NULL)
+    if (tok->match != 0)
+        begin_value(tok, w[i]);
+    tok->match = 0;
+    i = scan_to(w, i, len, tok->state == ST_VALUE_DOUBLE ? '"' : '\'');
+    if (i == len)
         return len;
     tok->state = ST_VALUE_AFTER;
-    return (size_t)(q - w) + 1;
+    return i + 1;
 }
 
 static size_t st_value_bare(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
@@ -228,6 +232,7 @@ static void begin_tag(struct tokenizer *tok, bool is_end)
     tok->was_long = false;
     tok->limit_from = tok->start;
     tok->attr = 0;
+    tok->match = 0;
     tok->state = ST_TAG_NAME;
 }
 
@@ -255,7 +260,7 @@ static size_t st_end_tag_open(struct tokenizer *tok, const uint8_t *w, size_t i,
         return i;
     }
     if (w[i] == '>')
-        return report(tok, TOK_EMPTY_END, i + 1);
+        return report_other(tok, TOK_EMPTY_END, i + 1);
     tok->state = ST_BOGUS;
     return i;
 }
@@ -266,7 +271,8 @@ static size_t st_bogus(struct tokenizer *tok, const uint8_t *w, size_t i, size_t
 
     if (gt == NULL)
         return len;
-    return report(tok, tok->state == ST_DOCTYPE ? TOK_DOCTYPE : TOK_BOGUS, (size_t)(gt - w) + 1);
+    return report_other(tok, tok->state == ST_DOCTYPE ? TOK_DOCTYPE : TOK_BOGUS,
+                        (size_t)(gt - w) + 1);
 }
 
 /* .42: what was matched is kept in the upper bits: which word, how much of it. */
@@ -303,7 +309,7 @@ static size_t st_comment_start(struct tokenizer *tok, const uint8_t *w, size_t i
 
     (void)len;
     if (w[i] == '>')
-        return report(tok, TOK_COMMENT, i + 1);
+        return report_other(tok, TOK_COMMENT, i + 1);
     if (w[i] == '-') {
         tok->state = dash ? ST_COMMENT_END : ST_COMMENT_START_1;
         return i + 1;
@@ -312,14 +318,20 @@ static size_t st_comment_start(struct tokenizer *tok, const uint8_t *w, size_t i
     return i;
 }
 
+/* Dashes that end nothing are passed over here; the states begin where one may. */
 static size_t st_comment(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
 {
-    const uint8_t *dash = memchr(w + i, '-', len - i);
-
-    if (dash == NULL)
-        return len;
+    for (;;) {
+        i = scan_to(w, i, len, '-') + 1;
+        if (i > len)
+            return len;
+        if (i == len || w[i] == '-')
+            break;
+    }
+    while (i + 2 < len && w[i + 1] == '-') /* a row of dashes: its last two count */
+        i++;
     tok->state = ST_COMMENT_DASH;
-    return (size_t)(dash - w) + 1;
+    return i;
 }
 
 static size_t st_comment_end(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
@@ -331,7 +343,7 @@ static size_t st_comment_end(struct tokenizer *tok, const uint8_t *w, size_t i, 
         return w[i] == '-' ? i + 1 : i;
     case ST_COMMENT_END:
         if (w[i] == '>')
-            return report(tok, TOK_COMMENT, i + 1);
+            return report_other(tok, TOK_COMMENT, i + 1);
         if (w[i] == '!')
             tok->state = ST_COMMENT_BANG;
         else if (w[i] != '-')
@@ -339,7 +351,7 @@ static size_t st_comment_end(struct tokenizer *tok, const uint8_t *w, size_t i, 
         return w[i] == '!' || w[i] == '-' ? i + 1 : i;
     default: /* ST_COMMENT_BANG: "--!" was seen */
         if (w[i] == '>')
-            return report(tok, TOK_COMMENT, i + 1);
+            return report_other(tok, TOK_COMMENT, i + 1);
         tok->state = w[i] == '-' ? ST_COMMENT_DASH : ST_COMMENT;
         return w[i] == '-' ? i + 1 : i;
     }
@@ -355,25 +367,26 @@ static size_t st_cdata_wait(struct tokenizer *tok, const uint8_t *w, size_t i, s
 
 static size_t st_text(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
 {
-    const uint8_t *lt;
-
     if (tok->text != TOK_DATA)
         return rawtext_run(tok, w, i, len);
-    lt = memchr(w + i, '<', len - i);
-    if (lt == NULL)
-        return len;
-    i = (size_t)(lt - w);
-    tok->start = position(tok, i);
+    for (;;) {
+        i = scan_to(w, i, len, '<') + 1;
+        if (i > len)
+            return len;
+        if (i == len || tok_is_alpha(w[i]) || w[i] == '/' || w[i] == '!' || w[i] == '?')
+            break; /* anything else: the "<" is text */
+    }
+    tok->start = position(tok, i - 1);
     tok->state = ST_TAG_OPEN;
-    if (i + 2 < len) { /* the states .6 and .7 for what is nearly always there */
-        if (tok_is_alpha(w[i + 1])) {
+    if (i + 1 < len) { /* the states .6 and .7 for what is nearly always there */
+        if (tok_is_alpha(w[i])) {
             begin_tag(tok, false);
-        } else if (w[i + 1] == '/' && tok_is_alpha(w[i + 2])) {
+        } else if (w[i] == '/' && tok_is_alpha(w[i + 1])) {
             begin_tag(tok, true);
-            return i + 2;
+            return i + 1;
         }
     }
-    return i + 1;
+    return i;
 }
 
 static const state_fn states[ST_COUNT] = {
@@ -430,9 +443,12 @@ size_t tokenizer_run(struct tokenizer *tok, const uint8_t *window, size_t from, 
     tok->event = TOK_MORE;
     tok->pos -= from; /* during the run: the position of window[0] */
     while (i < len && tok->event == TOK_MORE) {
+        size_t stop;
 
-        size_t stop = tag_stop(tok, len);
-
+        if (tok->quiet && tok->state == ST_TEXT && tok->text == TOK_DATA &&
+            (i = skim_run(tok, window, i, len)) == len)
+            break;
+        stop = tag_stop(tok, len);
         if (i >= stop) {
             tok->was_long = true;
             tok->event = TOK_LONG;

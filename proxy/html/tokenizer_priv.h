@@ -49,6 +49,28 @@ static inline bool tok_is_alpha(uint8_t c)
     return (uint8_t)((c | 0x20) - 'a') < 26;
 }
 
+/*
+ * Names that matter on every element, by their first two letters: style, on…, ping,
+ * background, attributionsrc, formaction, http-equiv.
+ */
+static inline bool tok_is_suspect(uint8_t a, uint8_t b)
+{
+    static const uint8_t second[32] = {['s' & 31] = 't', ['o' & 31] = 'n', ['p' & 31] = 'i',
+                                       ['b' & 31] = 'a', ['a' & 31] = 't', ['f' & 31] = 'o',
+                                       ['h' & 31] = 't'};
+
+    return a >= 'A' && second[a & 31] == (b | 0x20);
+}
+
+/* A link's value that could be a javascript: URL, seen from its first byte. */
+static inline bool tok_may_be_code(uint8_t c)
+{
+    return c <= ' ' || c == '&' || (c | 0x20) == 'j';
+}
+
+/* Passes over text and tags of no interest; index of the "<" to look at, or near len. */
+size_t skim_run(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len);
+
 /* Texts other than data; index where it stopped. */
 size_t rawtext_run(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len);
 

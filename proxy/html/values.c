@@ -50,6 +50,16 @@ static struct str trim_url(struct str s)
     return s;
 }
 
+/* The first byte that the URL parser does not strip, in lower case; 0: none. */
+static char first_of(struct str url)
+{
+    size_t i = 0;
+
+    while (i < url.len && (unsigned char)url.ptr[i] <= ' ')
+        i++;
+    return i < url.len ? ascii_lower(url.ptr[i]) : '\0';
+}
+
 /* scheme ":" with TAB, LF and CR inside ignored, as the URL standard does. */
 static bool has_scheme(struct str url, const char *scheme, struct str *rest_out)
 {
@@ -144,8 +154,15 @@ enum html_action value_url(struct rewriter *rw, const struct judged *j, struct s
                            .base_alt = buf_str(&rw->base_alt),
                            .scripting_off = rw->hidden[HIDDEN_SCRIPTING].len > 0};
 
-    if (trim_url(text).len > 0 && trim_url(text).ptr[0] == '#')
+    switch (first_of(text)) {
+    case '#':
         return HTML_KEEP; /* a part of this page */
+    case 'j':
+    case 'd':
+        break;
+    default:
+        return value_ref(rw, &ref);
+    }
     if (has_scheme(text, "javascript:", &rest)) {
         if (use == HTML_USE_FRAME || use == HTML_USE_OBJECT || use == HTML_USE_FORM)
             return judge_inline(rw, rest, HTML_SCRIPT_URL, element, attr_rows[attr]);

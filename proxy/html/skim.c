@@ -1,0 +1,137 @@
+/*
+ * skim.c - the tags that do not matter, and the text between them, in one go.
+ *
+ *   text <b>text</b> <p class="x" id=y>text <img …
+ *   └────────────── skimmed ─────────────────┘└ the state machine's
+ *
+ * In HTML content only a few dozen element names and a few attributes on any element
+ * matter. The rest, nine tags in ten, is passed over here without a state between two
+ * bytes. Whatever is out of the ordinary (a tag that the window cuts, a comment, a missing
+ * quote, a name or an attribute of interest) is left to the state machine in tokenizer.c,
+ * which begins at the same "<" again: so this file can be fast and stay simple.
+ */
+#include "names_priv.h"
+#include "scan_priv.h"
+#include "tokenizer_priv.h"
+
+/* Behind "=": index behind the value, or 0 when the state machine shall look. */
+static size_t skim_value(const uint8_t *w, size_t i, size_t len, bool is_link)
+{
+    uint8_t quote = w[i];
+
+    if (quote == '"' || quote == '\'') {
+        if (is_link && i + 1 < len && tok_may_be_code(w[i + 1]))
+            return 0;
+        i = scan_to(w, i + 1, len, quote);
+        return i < len ? i + 1 : 0;
+    }
+    if (tok_is_space(quote) || (is_link && tok_may_be_code(quote)))
+        return 0;
+    while (i < len && w[i] != '>' && !tok_is_space(w[i]))
+        i++;
+    return i < len ? i : 0;
+}
+
+/* Behind the name: index behind ">", or 0 when the state machine shall look. */
+static size_t skim_attrs(const uint8_t *w, size_t i, size_t len, bool is_link)
+{
+    while (i < len) {
+        if (w[i] == '>')
+            return i + 1;
+        if (w[i] == '/' || tok_is_space(w[i])) {
+            i++;
+            continue;
+        }
+        if (i + 1 < len && tok_is_suspect(w[i], w[i + 1]))
+            return 0;
+        i = scan_name(w, i + 1, len, SCAN_ATTR_NAME); /* "=" first is part of a name: .32 */
+        if (i + 1 >= len)
+            return 0;
+        if (tok_is_space(w[i])) {
+            while (i < len && tok_is_space(w[i]))
+                i++;
+            if (i < len && w[i] == '=')
+                return 0;
+        } else if (w[i] == '=') {
+            i = skim_value(w, i + 1, len, is_link);
+            if (i == 0)
+                return 0;
+        }
+    }
+    return 0;
+}
+
+/* No name of one or two letters is of interest by itself: li, p, h2, td. */
+#define X(id, name, flags)                                                                         \
+    _Static_assert(sizeof(name) > 3 || ((ELEM_F_##flags) & ELEM_F_STARTS) == 0, name);
+HTML_ELEMENTS(X)
+#undef X
+
+/* Bit k: some name that is of interest begins with the k-th letter. */
+static inline uint32_t first_letters(bool is_end)
+{
+#define X(id, name, flags) | (((ELEM_F_##flags) & ELEM_F_STARTS) != 0 ? 1u << (name[0] & 31) : 0)
+    const uint32_t starts = 0 HTML_ELEMENTS(X);
+#undef X
+#define X(id, name, flags) | (((ELEM_F_##flags) & ELEM_F_ENDS) != 0 ? 1u << (name[0] & 31) : 0)
+    const uint32_t ends = 0 HTML_ELEMENTS(X);
+#undef X
+
+    return is_end ? ends : starts;
+}
+
+/* The name w[name, i) is one that the state machine shall look at. */
+static bool is_of_interest(const uint8_t *w, size_t name, size_t i, bool is_end)
+{
+    uint32_t hash = 0;
+    enum html_element elem;
+
+    if (i - name < 3 || (first_letters(is_end) >> (w[name] & 31) & 1) == 0)
+        return false;
+    for (size_t k = name; k < i; k++)
+        hash = element_hash(hash, w[k]);
+    elem = element_lookup((struct str){(const char *)w + name, i - name}, hash);
+    return (element_rows[elem].flags & (is_end ? ELEM_F_ENDS : ELEM_F_STARTS)) != 0;
+}
+
+/* a and area: the elements with ELEM_F_LINK. */
+static bool is_link(const uint8_t *w, size_t name, size_t len)
+{
+    return (w[name] | 0x20) == 'a' &&
+           (len == 1 ||
+            (len == 4 && str_eq_fold_c((struct str){(const char *)w + name, 4}, "area")));
+}
+
+/* The tag at the "<" in w[i]: index behind it, or 0 when the state machine shall look. */
+static size_t skim_tag(const uint8_t *w, size_t i, size_t len)
+{
+    bool is_end = w[i + 1] == '/';
+    size_t name = i + 1 + is_end;
+
+    if (!tok_is_alpha(w[name]))
+        return 0;
+    i = scan_name(w, name + 1, len, SCAN_TAG_NAME);
+    if (i == len || is_of_interest(w, name, i, is_end))
+        return 0;
+    if (w[i] == '>')
+        return i + 1;
+    return skim_attrs(w, i, len, is_link(w, name, i - name));
+}
+
+size_t skim_run(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
+{
+    size_t stop = len > 3 ? len - 3 : 0; /* a "<" with room behind it for "</x" */
+
+    while (i < stop) {
+        size_t end;
+
+        i = scan_to(w, i, stop, '<');
+        if (i >= stop)
+            break;
+        end = skim_tag(w, i, len);
+        if (end == 0 || (tok->tag_max != 0 && end - i > tok->tag_max))
+            break;
+        i = end;
+    }
+    return i;
+}
