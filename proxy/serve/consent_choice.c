@@ -4,7 +4,8 @@
  *   POST -> same origin? -> body (JSON, or a form without script) -> grants
  *        -> the ledger -> ack: cookie and receipt
  *                      -> no ack: a grant is refused with 503, a narrowing takes effect all
- *                         the same and is recorded as soon as the ledger can
+ *                         the same and is recorded as soon as the ledger can; of a choice that
+ *                         does both, what it takes back takes effect
  *
  * A grant is real only once it is durable: no cookie before the ack.
  */
@@ -15,15 +16,18 @@
 #include "consentd/b64.h"
 #include "consentd/buf.h"
 #include "consentd/crypto.h"
+#include "consentd/error_page.h"
 #include "consentd/json.h"
 #include "consentd/ledger_msg.h"
+#include "consentd/log.h"
 #include "consentd/metrics.h"
 #include "enforce_priv.h"
 
-#define RETURN_MAX  2048 /* bytes of the path a form goes back to */
-#define METHOD_MAX  32
-#define ANSWER_MAX  2048
-#define RETRY_AFTER "10"
+#define RETURN_MAX     2048 /* bytes of the path a form goes back to */
+#define METHOD_MAX     32
+#define ANSWER_MAX     2048
+#define RETRY_AFTER    "10"
+#define ERROR_PAGE_MAX 16384
 
 /* One choice on its way. In the exchange's arena. */
 struct choice {
@@ -31,6 +35,7 @@ struct choice {
     bool form;       /* answer with 303 instead of JSON */
     bool withdraw;
     bool narrows;
+    uint16_t before; /* optional categories that were granted until now */
     struct str back; /* path of the page a form came from */
     struct str method;
     struct consent_event event;
@@ -369,20 +374,59 @@ static void answer_done(struct exchange *x, const struct choice *c, const struct
     buf_free(&out);
 }
 
-static void answer_unavailable(struct exchange *x)
+static void on_kept(struct exchange *x, const struct ledger_ack *ack)
 {
-    struct header items[4];
+    UNUSED(x); /* was answered long ago */
+    UNUSED(ack);
+}
+
+/* What the choice took back, as a choice of its own: in force now, recorded when it can be. */
+static void take_back(struct exchange *x, const struct choice *c, struct headers *h)
+{
+    struct enforce_worker *worker = x->server->enforce;
+    struct choice less = *c;
+
+    less.grants = c->before & c->grants;
+    less.event.grant = less.grants;
+    less.event.deny = policy_optional(x->site->policy) & (uint16_t)~less.grants;
+    less.event.act = less.grants == 0 ? CONSENT_WITHDRAW : CONSENT_CUSTOM;
+    crypto_random(less.event.eid, sizeof(less.event.eid));
+    metric_add(METRIC_CHOICES_UNRECORDED, 1);
+    if (!ledger_link_send(worker->link, x, &less.event, LEDGER_EVENT_NARROWS, on_kept))
+        log_warn("choice.unkept", "site=%s", x->site->config->name);
+    if (cookie_add(x, &less, NULL, h))
+        cookies_end(x, &less, h);
+}
+
+static void answer_unavailable(struct exchange *x, const struct choice *c)
+{
+    bool less = (c->before & (uint16_t)~c->grants) != 0;
     struct headers h;
+    struct buf page;
+    bool ok;
 
     metric_add(METRIC_CHOICES_FAILED, 1);
     exchange_note(x, "a grant could not be recorded");
-    headers_init(&h, items, COUNT_OF(items));
-    if (headers_add_id(&h, NULL, HDR_CACHE_CONTROL, STR("no-store")) &&
-        headers_add_id(&h, NULL, HDR_RETRY_AFTER, STR(RETRY_AFTER)) &&
-        headers_add_id(&h, NULL, HDR_CONTENT_TYPE, STR("application/json")))
-        exchange_answer(x, 503, &h,
-                        STR("{\"error\":\"your choice could not be recorded; nothing was "
-                            "changed. Please try again in a moment.\"}\n"));
+    headers_init(&h, NULL, 0);
+    buf_init(&page, ERROR_PAGE_MAX);
+    if (less)
+        take_back(x, c, &h);
+    ok = headers_add_id(&h, &x->arena, HDR_CACHE_CONTROL, STR("no-store")) &&
+         headers_add_id(&h, &x->arena, HDR_RETRY_AFTER, STR(RETRY_AFTER)) &&
+         headers_add_id(&h, &x->arena, HDR_CONTENT_TYPE,
+                        c->form ? STR("text/html; charset=utf-8") : STR("application/json"));
+    if (c->form)
+        ok = ok && error_page(&page, 503);
+    else
+        ok = ok && buf_printf(&page,
+                              "{\"error\":\"what you allowed could not be recorded; %s. Please "
+                              "try again in a moment.\"}\n",
+                              less ? "what you took back is in force" : "nothing was changed");
+    if (ok)
+        exchange_answer(x, 503, &h, buf_str(&page));
+    else
+        exchange_fail(x, 500, "no memory for an answer");
+    buf_free(&page);
 }
 
 /* The ledger has answered, or has not in time. */
@@ -392,7 +436,7 @@ static void on_ledger(struct exchange *x, const struct ledger_ack *ack)
     bool recorded = ack != NULL && ack->status == LEDGER_RECORDED;
 
     if (!recorded && !c->narrows) {
-        answer_unavailable(x);
+        answer_unavailable(x, c);
         return;
     }
     if (!recorded)
@@ -455,6 +499,7 @@ static unsigned event_fill(struct exchange *x, struct choice *c)
         crypto_random(event->subject, sizeof(event->subject));
         flags |= LEDGER_EVENT_NEW_SUBJECT;
     }
+    c->before = before;
     c->narrows = (c->grants & (uint16_t)~before) == 0;
     return flags | (c->narrows ? LEDGER_EVENT_NARROWS : 0);
 }
