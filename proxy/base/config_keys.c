@@ -63,7 +63,7 @@ TABLE(LISTEN, config_listen);
 #define LIMIT(...) ROW(config_limits, __VA_ARGS__)
 static const struct config_key LIMITS[] = {
     LIMIT("header_size", header_size,
-          RANGE(KEY_SIZE, KIB, MIB, "64KiB", "Largest request or response head.")),
+          RANGE(KEY_SIZE, KIB, 128 * KIB, "64KiB", "Largest request or response head.")),
     LIMIT("fields", fields, RANGE(KEY_UINT, 16, 1000, "200", "Most header fields in one head.")),
     LIMIT("target", target, RANGE(KEY_SIZE, 256, 64 * KIB, "16KiB", "Longest request target.")),
     LIMIT("connections", connections,

@@ -420,12 +420,26 @@ void client_stall(struct client *c, bool on)
     conn_resume_read(c->conn);
 }
 
-struct site *client_sni_site(struct client *c)
+/* RFC 6066 3 allows no address as a server name; some clients send one all the same. */
+static bool is_address(struct str name)
 {
-    if (!c->sni_read)
-        c->sni_site = server_find_site(c->server, conn_sni(c->conn));
+    for (size_t i = 0; i < name.len; i++) {
+        if (!ascii_is_digit(name.ptr[i]) && name.ptr[i] != '.')
+            return str_find_char(name, ':') >= 0;
+    }
+    return true;
+}
+
+bool client_asked_for(struct client *c, const struct site *site)
+{
+    struct str sni = conn_sni(c->conn);
+
+    if (!c->sni_read) {
+        c->sni_any = is_address(sni);
+        c->sni_site = c->sni_any ? NULL : server_find_site(c->server, sni);
+    }
     c->sni_read = true;
-    return c->sni_site;
+    return c->sni_any || c->sni_site == site;
 }
 
 bool client_head(struct client *c, unsigned status, struct h1_response *resp,

@@ -8,10 +8,16 @@
 static const char *advice(unsigned status)
 {
     switch (status) {
+    case 404:
+        return "There is nothing at this address. Please check it, or start from the home page.";
     case 408:
         return "Your request took too long to arrive. Please try again.";
     case 413:
         return "What you sent is too large. Please send something smaller.";
+    case 414:
+        return "The address is too long. Please go back and try a shorter one.";
+    case 431:
+        return "Your browser sent too much at once. Deleting the cookies of this site helps.";
     case 421:
         return "This server does not serve the site you asked for. Please check the address.";
     case 502:

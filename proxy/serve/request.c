@@ -264,8 +264,7 @@ static bool is_answered_here(struct flow *f)
 
     if (x->site == NULL)
         exchange_fail(x, 421, "unknown host");
-    else if (x->secure && conn_sni(f->client->conn).len > 0 &&
-             client_sni_site(f->client) != x->site)
+    else if (x->secure && !client_asked_for(f->client, x->site))
         exchange_fail(x, 421, "the handshake was for another site");
     else if (f->client->acceptor->config->redirect_https)
         redirect(f);
@@ -285,6 +284,8 @@ void flow_start(struct flow *f)
     metric_add(METRIC_REQUESTS, 1);
     x->start_ms = loop_now_ms(x->server->loop);
     x->wall_ms = clock_wall_ms();
+    if (x->req.host.len == 0 && x->server->sites_cnt == 1) /* HTTP/1.0 may leave Host out */
+        x->req.host = x->req.authority = str_c(x->server->sites[0].config->hosts.items[0]);
     x->site = server_find_site(x->server, x->req.host);
     headers_strip_hop_by_hop(&x->req.headers);
     headers_remove(&x->req.headers, HDR_EXPECT);

@@ -75,8 +75,9 @@ struct client {
     bool stalled;   /* the body waits until the origin takes more */
     bool fin;       /* the client's FIN is here, perhaps behind unread bytes */
     bool probed;
-    bool sni_read;
-    struct site *sni_site; /* what the client asked for in the handshake; NULL: no site of ours */
+    bool sni_read;         /* the next two are set */
+    bool sni_any;          /* the handshake named no host */
+    struct site *sni_site; /* what it named; NULL: no site of ours */
     struct sockaddr_storage peer;
     char peer_text[64];
 };
@@ -180,7 +181,8 @@ void client_accept(void *acceptor, int fd, const struct sockaddr *peer, socklen_
 void client_want_body(struct client *c);
 void client_hold_body(struct client *c);      /* nobody takes it until it is wanted again */
 void client_stall(struct client *c, bool on); /* the origin takes no body for now */
-struct site *client_sni_site(struct client *c);
+/* False: the handshake named another site, or none of ours. */
+bool client_asked_for(struct client *c, const struct site *site);
 MUST_USE bool client_head(struct client *c, unsigned status, struct h1_response *resp,
                           struct h1_framing framing);
 MUST_USE bool client_body(struct client *c, const uint8_t *data, size_t len);

@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import ssl
+import subprocess
 import time
 
 import pytest
@@ -560,6 +561,28 @@ def test_sni_and_host_must_be_of_one_site(proxy, origin):
     with context.wrap_socket(plain) as sock:  # no SNI: Host decides
         sock.sendall(head(path="/h", host="b.example"))
         assert Reader(sock).response().status == 200
+
+
+def test_address_as_sni_counts_as_none(proxy):
+    """RFC 6066 3 allows no addresses there; some clients send them."""
+    asked = subprocess.run(["openssl", "s_client", "-quiet", "-connect", f"127.0.0.1:{proxy.tls_port}",
+                            "-servername", "127.0.0.9"], input=head("GET", "/h", "Connection: close"),
+                           capture_output=True, check=False, timeout=10)
+    assert asked.stdout.startswith(b"HTTP/1.1 200 ")
+
+
+def test_no_host_in_http_1_0(tmp_path):
+    """With one site there is no doubt which one is meant."""
+    proxy = Proxy(tmp_path)
+    out = proxy.raw(b"GET /health HTTP/1.0\r\n\r\n")
+    assert out.startswith(b"HTTP/1.1 200 ") and out.endswith(b"ok\n")
+    seen = proxy.origin.requests[-1]
+    assert seen.header("host") == "localhost" and seen.header("x-forwarded-host") == "localhost"
+    proxy.stop()
+
+
+def test_no_host_and_several_sites(proxy):
+    assert proxy.raw(b"GET /health HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 421 ")
 
 
 def test_tls_1_2_is_refused(proxy):

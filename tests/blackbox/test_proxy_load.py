@@ -78,6 +78,39 @@ def test_download_by_a_slow_reader(tmp_path, origin, tls, framing):
     proxy.stop()
 
 
+def test_page_for_a_slow_reader(tmp_path, origin):
+    """A rewritten page streams too: 100 MiB of it, and only the banner is added."""
+    block = (b"<p class=\"text\">Some <b>text</b> &amp; more of it.</p>\n" * 30000)[:MIB - 1] + b"\n"
+
+    def page(conn, request):
+        conn.sendall(http_response(200, [("Content-Type", "text/html"), ("Transfer-Encoding", "chunked")]))
+        for _ in range(100):
+            conn.sendall(b"%x\r\n" % MIB + block + b"\r\n")
+        conn.sendall(b"0\r\n\r\n")
+    origin.routes["/page"] = page
+    proxy = Proxy(tmp_path, origin, site={"banner": False}, limits={"send_timeout": "60s"})
+    assert proxy.get("/").status == 200
+    worker = proxy.role("worker")
+    before, got = status(worker, "VmRSS"), hashlib.sha256()
+    with proxy.connect(timeout=60) as sock:
+        sock.sendall(b"GET /page HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n")
+        time.sleep(0.5)
+        reader = Reader(sock)
+        assert reader.head()[0].endswith("200 X")
+        while size := int(reader.until(b"\r\n"), 16):
+            got.update(reader.exactly(size))
+            assert reader.exactly(2) == b"\r\n"
+            reader.raw = b""
+    want = hashlib.sha256()
+    for _ in range(100):
+        want.update(block)
+    assert got.hexdigest() == want.hexdigest()
+    growth = status(worker, "VmHWM") - before
+    print(f"RSS {before // 1024} kB, peak +{growth // 1024} kB")
+    assert growth < GROWTH
+    proxy.stop()
+
+
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 def test_upload_to_a_slow_origin(tmp_path, framing):
     seen = hashlib.sha256()
