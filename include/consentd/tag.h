@@ -31,14 +31,24 @@ struct tag_attr {
     bool is_duplicate;  /* an earlier attribute has the same name and wins */
 };
 
+/* Where a tag ends. */
+struct tag_end {
+    uint32_t at;       /* offset of its '>'; 0: it is not there */
+    bool self_closing; /* "/>" */
+};
+
 /*
  * Steps to the attribute behind offset *pos (begin with the offset behind the tag's name).
  * False at the end. Does not set is_duplicate. tag is the whole tag with '<' and '>'.
  */
 bool tag_next(struct str tag, uint32_t *pos, struct tag_attr *out);
 
-/* All attributes into out[max]; the count, or max + 1 when there are more. */
-size_t tag_parse(struct str tag, uint32_t name_end, struct tag_attr *out, size_t max);
+/*
+ * All attributes into out[max]; the count, or max + 1 when there are more. The tag may go on
+ * with what follows it: *end_out (may be NULL) says where it ends.
+ */
+size_t tag_parse(struct str tag, uint32_t name_end, struct tag_attr *out, size_t max,
+                 struct tag_end *end_out);
 
 /* Slices of the tag. */
 struct str tag_attr_name(struct str tag, const struct tag_attr *a);

@@ -44,6 +44,7 @@ enum tok_event {
     TOK_EMPTY_END,  /* </>: three bytes that the standard swallows */
     TOK_CDATA_OPEN, /* <![CDATA[ : answer with tokenizer_cdata before going on */
     TOK_CDATA_END,  /* ]]> */
+    TOK_NAME,       /* quiet: the name of a start tag that matters; see tokenizer_take_tag */
     TOK_LONG,       /* tag_max bytes of a tag are there and it goes on; reported once */
 };
 
@@ -86,6 +87,13 @@ void tokenizer_init(struct tokenizer *tok);
  */
 MUST_USE size_t tokenizer_run(struct tokenizer *tok, const uint8_t *window, size_t from,
                               size_t len);
+
+/*
+ * Answer to TOK_NAME, not required: the caller has found the end of the tag itself (tag.h);
+ * it is `rest` bytes away, with '>'. The event becomes TOK_TAG. Without this answer the
+ * tokenizer goes on behind the name.
+ */
+void tokenizer_take_tag(struct tokenizer *tok, size_t rest, bool self_closing);
 
 /* Answer to TOK_CDATA_OPEN: allowed in foreign content, a bogus comment elsewhere. */
 void tokenizer_cdata(struct tokenizer *tok, bool allowed);

@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#define ENTITY_MAX     32 /* letters of the longest name */
+#define LEGACY_MAX     6  /* of the longest that needs no ";" */
 #define CODE_POINT_MAX 0x10FFFFu
 
 /* HTML 13.2.5.80: what windows-1252 would have meant by 0x80 to 0x9F. */
@@ -90,37 +92,76 @@ struct entity {
     struct str value;
 };
 
-/* Compares one entry with the text behind "&" and keeps the longest match. */
-static void try_entry(struct str raw, struct str name, bool legacy, struct str value,
-                      struct entity *best)
+/* How an entry at p compares with the name; the table is sorted as if both ended in ";". */
+static int compare_entry(const char *p, struct str name, const char **behind)
 {
-    size_t end = 1 + name.len;
+    size_t i = 0;
+    unsigned char theirs, ours;
 
-    if (end > raw.len || memcmp(raw.ptr + 1, name.ptr, name.len) != 0)
-        return;
-    if (end < raw.len && raw.ptr[end] == ';')
-        *best = (struct entity){end + 1, value};
-    else if (legacy && end > best->used)
-        *best = (struct entity){end, value};
+    while (i < name.len && p[i] == name.ptr[i])
+        i++;
+    *behind = p + i;
+    theirs = (unsigned char)p[i] <= 2 ? ';' : (unsigned char)p[i];
+    ours = i < name.len ? (unsigned char)name.ptr[i] : ';';
+    return (theirs > ours) - (theirs < ours);
 }
 
-static struct entity find_entity(struct str raw)
+/* The entry of exactly this name: a binary search over the bytes of its letter's entries. */
+static bool find_name(struct str name, bool needs_legacy, struct str *value_out)
 {
-    struct entity best = {0};
-    unsigned letter = (unsigned char)raw.ptr[1];
+    unsigned letter = (unsigned char)name.ptr[0];
     unsigned slot = letter >= 'a' ? letter - 'a' + 26 : letter - 'A';
-    const char *p = entity_table + entity_first[slot];
-    const char *end = entity_table + entity_first[slot + 1];
+    const char *low = entity_table + entity_first[slot];
+    const char *high = entity_table + entity_first[slot + 1];
 
-    while (p < end) {
-        const char *mark = p + strcspn(p, "\001\002");
-        const char *last = strchr(mark, 3);
+    while (low < high) {
+        const char *p = low + (high - low) / 2;
+        const char *behind;
+        int order;
 
-        try_entry(raw, str_make(p, (size_t)(mark - p)), *mark == 1,
-                  str_make(mark + 1, (size_t)(last - mark - 1)), &best);
-        p = last + 1;
+        while (p > low && p[-1] != 3)
+            p--;
+        order = compare_entry(p, name, &behind);
+        if (order == 0) {
+            *value_out = str_make(behind + 1, (size_t)(strchr(behind, 3) - behind - 1));
+            return !needs_legacy || *behind == 1;
+        }
+        if (order > 0)
+            high = p;
+        else
+            low = strchr(behind, 3) + 1;
     }
-    return best;
+    return false;
+}
+
+/*
+ * At "&" and a letter. In an attribute a name without ";" counts only if neither a letter,
+ * a digit nor "=" follows (HTML 13.2.5.73): so it is the whole run of them or none.
+ */
+static struct entity find_entity(struct str raw, bool in_attribute)
+{
+    struct entity e = {0};
+    size_t run = 1;
+    char behind;
+
+    while (run + 1 < raw.len && run < ENTITY_MAX && ascii_is_alnum(raw.ptr[run + 1]))
+        run++;
+    behind = run + 1 < raw.len ? raw.ptr[run + 1] : '\0';
+    if (behind == ';' && find_name(str_slice(raw, 1, run), false, &e.value)) {
+        e.used = run + 2;
+        return e;
+    }
+    if (in_attribute) {
+        if (behind != '=' && behind != ';' && run > 1 && run <= LEGACY_MAX &&
+            find_name(str_slice(raw, 1, run), true, &e.value))
+            e.used = run + 1;
+        return e;
+    }
+    for (run = run < LEGACY_MAX ? run : LEGACY_MAX; run > 1 && e.used == 0; run--) {
+        if (find_name(str_slice(raw, 1, run), true, &e.value))
+            e.used = run + 1;
+    }
+    return e;
 }
 
 /* At "&": appends what it stands for; bytes used. */
@@ -138,11 +179,8 @@ static size_t decode_one(struct str raw, bool in_attribute, struct buf *out, boo
         if (used > 0)
             return used;
     } else if (raw.len > 1 && ascii_is_alpha(raw.ptr[1])) {
-        e = find_entity(raw);
+        e = find_entity(raw, in_attribute);
     }
-    if (e.used > 0 && in_attribute && raw.ptr[e.used - 1] != ';' && e.used < raw.len &&
-        (raw.ptr[e.used] == '=' || ascii_is_alnum(raw.ptr[e.used])))
-        e.used = 0; /* the attribute rule, HTML 13.2.5.73 */
     if (e.used == 0) {
         *ok = buf_append_char(out, '&');
         return 1;

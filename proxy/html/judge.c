@@ -510,7 +510,8 @@ enum verdict_kind judge_tag(struct rewriter *rw, struct judged *j)
     rw->cut_cnt = 0;
     buf_clear(&rw->patch);
     j->verdict = TAG_KEEP;
-    rw->attr_cnt = tag_parse(j->tag, j->name_end, rw->attrs, rw->limits.attrs_max);
+    if (!rw->parsed)
+        rw->attr_cnt = tag_parse(j->tag, j->name_end, rw->attrs, rw->limits.attrs_max, NULL);
     if (rw->attr_cnt > rw->limits.attrs_max) {
         rw->attr_cnt = 0;
         rw->counts.over_attrs++;

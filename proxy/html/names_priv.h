@@ -1,9 +1,8 @@
 /*
  * names_priv.h - the element and attribute names that the HTML engine knows.
  *
- * Everything else is ELEM_OTHER / ATTR_OTHER: it passes untouched. Names are
- * compared ASCII-case-insensitively, as HTML does; the table holds them in
- * lower case (foreignObject is "foreignobject" here). Order means nothing.
+ * Everything else is ELEM_OTHER / ATTR_OTHER: it passes untouched. Names are compared
+ * ASCII-case-insensitively, as HTML does; the table holds them in lower case.
  */
 #ifndef CONSENTD_HTML_NAMES_PRIV_H
 #define CONSENTD_HTML_NAMES_PRIV_H
@@ -224,10 +223,7 @@ extern const struct html_element_info element_rows[ELEM_COUNT];
 extern const char *const attr_rows[ATTR_COUNT];
 extern const uint8_t element_slots[], attr_slots[];
 
-/*
- * The running hash of a name, one byte at a time, case folded: start with 0. Keep it
- * while a name is scanned, then look up without reading the name twice.
- */
+/* The running hash of a name, one byte at a time, case folded: start with 0. */
 static inline uint32_t element_hash(uint32_t hash, uint8_t byte)
 {
     return hash * 31 + (byte | 0x20u);

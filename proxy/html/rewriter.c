@@ -41,36 +41,38 @@ size_t out_index(const struct rewriter *rw, uint64_t position)
     return position > rw->origin ? (size_t)(position - rw->origin) : 0;
 }
 
-/* Only bytes that cannot end a comment, whatever a rule set is called. */
-static bool append_label(struct buf *out, const char *label)
+/* Only bytes that cannot end a comment, whatever a rule set is called; the new length. */
+static size_t add_label(char *text, size_t len, const char *label)
 {
-    bool ok = true;
-
-    for (size_t i = 0; label[i] != '\0' && i < 64 && ok; i++) {
+    for (size_t i = 0; label[i] != '\0' && i < LABEL_MAX; i++) {
         char c = label[i];
         bool good = ascii_is_alnum(c) || c == '_' || c == '.' || c == ' ' ||
                     (c == '-' && i > 0 && ascii_is_alnum(label[i - 1]));
 
-        ok = buf_append_char(out, good ? c : '_');
+        text[len++] = good ? c : '_';
     }
-    return ok;
+    return len;
 }
 
 void out_comment(struct rewriter *rw)
 {
-    struct buf text;
-    bool ok;
+    static const char head[] = "<!--consentd: removed";
+    char text[sizeof(head) + (size_t)LABEL_MAX * 2 + 8];
+    size_t len = sizeof(head) - 1;
 
-    buf_init(&text, COMMENT_MAX);
-    ok = buf_append_c(&text, "<!--consentd: removed");
-    if (rw->note.set != NULL)
-        ok = ok && buf_append_char(&text, ' ') && append_label(&text, rw->note.set);
-    if (rw->note.category != NULL)
-        ok = ok && buf_append_c(&text, " (") && append_label(&text, rw->note.category) &&
-             buf_append_char(&text, ')');
-    if (ok && buf_append_c(&text, "-->"))
-        out_send(rw, buf_str(&text));
-    buf_free(&text);
+    memcpy(text, head, len);
+    if (rw->note.set != NULL) {
+        text[len++] = ' ';
+        len = add_label(text, len, rw->note.set);
+    }
+    if (rw->note.category != NULL) {
+        text[len++] = ' ';
+        text[len++] = '(';
+        len = add_label(text, len, rw->note.category);
+        text[len++] = ')';
+    }
+    memcpy(text + len, "-->", 3);
+    out_send(rw, str_make(text, len + 3));
 }
 
 /* The tag with its cuts taken out. */
@@ -258,7 +260,7 @@ static void read_deciding(struct rewriter *rw, const struct judged *j, struct si
 
     if (j->elem != ELEM_FONT && j->elem != ELEM_ANNOTATION_XML)
         return;
-    rw->attr_cnt = tag_parse(j->tag, j->name_end, rw->attrs, rw->limits.attrs_max);
+    rw->attr_cnt = tag_parse(j->tag, j->name_end, rw->attrs, rw->limits.attrs_max, NULL);
     if (rw->attr_cnt > rw->limits.attrs_max)
         rw->attr_cnt = rw->limits.attrs_max;
     st->font_breaks = judge_find(rw, j, ATTR_COLOR, &text) || judge_find(rw, j, ATTR_FACE, &text) ||
@@ -317,6 +319,16 @@ static bool is_remnant(struct rewriter *rw, const struct judged *j)
     return rw->amp_gone && j->elem == ELEM_SCRIPT;
 }
 
+static enum verdict_kind verdict_on(struct rewriter *rw, struct judged *j)
+{
+    enum verdict_kind verdict = is_remnant(rw, j) ? TAG_DROP : judge_start(rw, j);
+
+    if (verdict == TAG_DROP_RAW && j->elem == ELEM_SCRIPT && j->space != SIM_HTML &&
+        !rw->tok.self_closing && !j->hiding)
+        return TAG_DOOM;
+    return verdict;
+}
+
 static void on_start(struct rewriter *rw, size_t start, size_t end)
 {
     struct sim_tag st = {
@@ -325,39 +337,39 @@ static void on_start(struct rewriter *rw, size_t start, size_t end)
                        .name_end = (uint32_t)(rw->tok.name_end - rw->tok.start),
                        .elem = rw->tok.elem};
     bool amp_gone = rw->amp_gone;
-    enum verdict_kind verdict;
     unsigned depth = rw->sim.depth;
+    enum stand stand = STAND_NONE;
+    enum verdict_kind verdict;
     enum sim_result result;
-    bool doomed;
 
     rw->note = (struct html_note){0};
     read_deciding(rw, &j, &st);
     j.space = rw->sim.xml ? SIM_SVG : treesim_space(&rw->sim, &st);
-    verdict = is_remnant(rw, &j) ? TAG_DROP : judge_start(rw, &j);
-    doomed = verdict == TAG_DROP_RAW && j.elem == ELEM_SCRIPT && j.space != SIM_HTML &&
-             !st.self_closing && !j.hiding;
+    verdict = verdict_on(rw, &j);
     rw->amp_gone = false;
-    if ((verdict == TAG_DROP && !doomed) || (verdict == TAG_DROP_RAW && !doomed)) {
+    if (verdict == TAG_DROP || verdict == TAG_DROP_RAW) {
         drop_tag(rw, &j, start, end);
         rw->amp_gone = rw->amp_gone || (amp_gone && j.elem == ELEM_SCRIPT);
         return;
     }
+    if ((element_rows[j.elem].flags & ELEM_F_RAW) != 0)
+        stand = stand_for(rw, &j);
     rw->sim.aside = rw->hidden[HIDDEN_SCRIPTING].len > 0;
-    rw->hold.stand = (uint8_t)stand_for(rw, &j);
     result = treesim_start(&rw->sim, &st);
     if (result == SIM_DROP) {
         rw->counts.over_depth++;
         drop_tag(rw, &j, start, end);
         return;
     }
-    if (doomed)
-        rw->cut_cnt = 0;
     if (verdict == TAG_EDIT)
         send_edited(rw, start);
-    if ((element_rows[j.elem].flags & ELEM_F_RAW) != 0)
+    if ((element_rows[j.elem].flags & ELEM_F_RAW) != 0) {
+        rw->cut_cnt = verdict == TAG_EDIT ? rw->cut_cnt : 0;
         enter_raw(rw, &j, result == SIM_DATA, depth);
-    rw->hold.doomed = doomed;
-    rw->hold.note = rw->note;
+        rw->hold.stand = (uint8_t)stand;
+        rw->hold.doomed = verdict == TAG_DOOM;
+        rw->hold.note = rw->note;
+    }
     if (j.elem == ELEM_BODY && rw->waits && in_plain_html(rw))
         inject(rw, end);
 }
@@ -544,6 +556,26 @@ static void check_limits(struct rewriter *rw, size_t keep, size_t len)
     }
 }
 
+/* Behind a name that matters: reads the whole tag at once if the window holds it. */
+static size_t take_tag(struct rewriter *rw, size_t i, size_t len)
+{
+    size_t start = out_index(rw, rw->tok.start);
+    uint32_t name_end = (uint32_t)(i - start);
+    size_t max = len - start < rw->limits.tag_max ? len - start : rw->limits.tag_max;
+    struct tag_end end;
+
+    rw->tok.event = TOK_MORE;
+    if (rw->tok.start < rw->origin)
+        return i;
+    rw->attr_cnt =
+        tag_parse(str_make(rw->win + start, max), name_end, rw->attrs, rw->limits.attrs_max, &end);
+    if (rw->attr_cnt > rw->limits.attrs_max || end.at == 0)
+        return i;
+    rw->parsed = true;
+    tokenizer_take_tag(&rw->tok, end.at + 1 - name_end, end.self_closing);
+    return start + end.at + 1;
+}
+
 /* Runs window[from, len); returns the index from which it must be kept. */
 static size_t run(struct rewriter *rw, const uint8_t *window, size_t from, size_t len)
 {
@@ -562,8 +594,11 @@ static size_t run(struct rewriter *rw, const uint8_t *window, size_t from, size_
                         rw->hold.kind == HOLD_NONE && !rw->skip && !rw->skip_tag && !rw->tail &&
                         !hidden_active(rw);
         i = tokenizer_run(&rw->tok, window, i, len);
+        if (rw->tok.event == TOK_NAME)
+            i = take_tag(rw, i, len);
         if (rw->tok.event != TOK_MORE)
             on_event(rw, i);
+        rw->parsed = false;
     }
     check_limits(rw, keep_from(rw, len), len);
     keep = keep_from(rw, len);

@@ -17,9 +17,9 @@
 #include "names_priv.h"
 #include "treesim_priv.h"
 
-#define VALUE_MAX   ((size_t)4 << 20) /* one decoded value; the tag limit is reached first */
-#define BASE_MAX    ((size_t)16 << 10)
-#define COMMENT_MAX 256
+#define VALUE_MAX ((size_t)4 << 20) /* one decoded value; the tag limit is reached first */
+#define BASE_MAX  ((size_t)16 << 10)
+#define LABEL_MAX 64 /* bytes of a rule set's or category's name in a comment */
 
 /* What is held until its end is seen. */
 enum hold_kind {
@@ -57,8 +57,8 @@ struct hidden {
 
 enum { HIDDEN_BLIND = 0, HIDDEN_SCRIPTING, HIDDEN_CNT };
 
-/* What to do with one tag. */
-enum verdict_kind { TAG_DROP = 0, TAG_DROP_RAW, TAG_EDIT, TAG_KEEP };
+/* What to do with one tag. TAG_DOOM: it goes with its text, which is markup (svg script). */
+enum verdict_kind { TAG_DROP = 0, TAG_DROP_RAW, TAG_DOOM, TAG_EDIT, TAG_KEEP };
 
 struct cut {
     uint32_t start, end; /* bytes of the tag that go */
@@ -98,6 +98,7 @@ struct rewriter {
 
     struct tag_attr *attrs; /* limits.attrs_max entries, owned */
     size_t attr_cnt;
+    bool parsed;      /* attrs are those of the tag at hand */
     struct cut *cuts; /* limits.attrs_max entries, owned */
     size_t cut_cnt;
     struct buf patch; /* replacement texts of the cuts */

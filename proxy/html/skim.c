@@ -80,18 +80,33 @@ static inline uint32_t first_letters(bool is_end)
     return is_end ? ends : starts;
 }
 
-/* The name w[name, i) is one that the state machine shall look at. */
-static bool is_of_interest(const uint8_t *w, size_t name, size_t i, bool is_end)
+/* The name w[name, i) is one that the state machine shall look at; then it is in *tok. */
+static bool is_of_interest(struct tokenizer *tok, const uint8_t *w, size_t name, size_t i)
 {
+    bool is_end = w[name - 1] == '/';
     uint32_t hash = 0;
-    enum html_element elem;
 
     if (i - name < 3 || (first_letters(is_end) >> (w[name] & 31) & 1) == 0)
         return false;
     for (size_t k = name; k < i; k++)
         hash = element_hash(hash, w[k]);
-    elem = element_lookup((struct str){(const char *)w + name, i - name}, hash);
-    return (element_rows[elem].flags & (is_end ? ELEM_F_ENDS : ELEM_F_STARTS)) != 0;
+    tok->hash = hash;
+    tok->elem = (uint8_t)element_lookup((struct str){(const char *)w + name, i - name}, hash);
+    return (element_rows[tok->elem].flags & (is_end ? ELEM_F_ENDS : ELEM_F_STARTS)) != 0;
+}
+
+/* A start tag of interest at w[i], its name before w[end]: where the state machine goes on. */
+static size_t hand_over(struct tokenizer *tok, size_t i, size_t end)
+{
+    uint32_t hash = tok->hash;
+
+    tok->start = tok->pos + i;
+    tok_begin_tag(tok, false);
+    tok->hash = hash;
+    tok->name_end = tok->pos + end;
+    tok->state = ST_ATTR_BEFORE;
+    tok->event = TOK_NAME;
+    return end;
 }
 
 /* a and area: the elements with ELEM_F_LINK. */
@@ -102,20 +117,29 @@ static bool is_link(const uint8_t *w, size_t name, size_t len)
             (len == 4 && str_eq_fold_c((struct str){(const char *)w + name, 4}, "area")));
 }
 
-/* The tag at the "<" in w[i]: index behind it, or 0 when the state machine shall look. */
-static size_t skim_tag(const uint8_t *w, size_t i, size_t len)
+/*
+ * The tag at the "<" in w[i]: index behind it, or 0 when the state machine shall look: at
+ * the same "<" again, or with TOK_NAME behind the name at *i.
+ */
+static size_t skim_tag(struct tokenizer *tok, const uint8_t *w, size_t *i, size_t len)
 {
-    bool is_end = w[i + 1] == '/';
-    size_t name = i + 1 + is_end;
+    bool is_end = w[*i + 1] == '/';
+    size_t name = *i + 1 + is_end;
+    size_t end;
 
     if (!tok_is_alpha(w[name]))
         return 0;
-    i = scan_name(w, name + 1, len, SCAN_TAG_NAME);
-    if (i == len || is_of_interest(w, name, i, is_end))
+    end = scan_name(w, name + 1, len, SCAN_TAG_NAME);
+    if (end == len)
         return 0;
-    if (w[i] == '>')
-        return i + 1;
-    return skim_attrs(w, i, len, is_link(w, name, i - name));
+    if (is_of_interest(tok, w, name, end)) {
+        if (!is_end && (tok->tag_max == 0 || end - *i < tok->tag_max))
+            *i = hand_over(tok, *i, end);
+        return 0;
+    }
+    if (w[end] == '>')
+        return end + 1;
+    return skim_attrs(w, end, len, is_link(w, name, end - name));
 }
 
 size_t skim_run(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
@@ -128,7 +152,7 @@ size_t skim_run(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
         i = scan_to(w, i, stop, '<');
         if (i >= stop)
             break;
-        end = skim_tag(w, i, len);
+        end = skim_tag(tok, w, &i, len);
         if (end == 0 || (tok->tag_max != 0 && end - i > tok->tag_max))
             break;
         i = end;

@@ -39,13 +39,18 @@ static void read_value(struct str tag, uint32_t i, struct tag_attr *out)
     out->end = i;
 }
 
-bool tag_next(struct str tag, uint32_t *pos, struct tag_attr *out)
+static uint32_t skip_to_attr(struct str tag, uint32_t i)
 {
-    uint32_t i = *pos;
-    uint32_t after;
-
     while (i < tag.len && (tok_is_space((uint8_t)tag.ptr[i]) || tag.ptr[i] == '/'))
         i++;
+    return i;
+}
+
+bool tag_next(struct str tag, uint32_t *pos, struct tag_attr *out)
+{
+    uint32_t i = skip_to_attr(tag, *pos);
+    uint32_t after;
+
     if (i >= tag.len || tag.ptr[i] == '>')
         return false;
     *out = (struct tag_attr){.start = i};
@@ -81,12 +86,15 @@ static bool has_earlier(struct str tag, const struct tag_attr *list, size_t at)
     return false;
 }
 
-size_t tag_parse(struct str tag, uint32_t name_end, struct tag_attr *out, size_t max)
+size_t tag_parse(struct str tag, uint32_t name_end, struct tag_attr *out, size_t max,
+                 struct tag_end *end_out)
 {
     uint64_t seen = 0;
     size_t cnt = 0;
     struct tag_attr a;
 
+    if (end_out != NULL)
+        *end_out = (struct tag_end){0};
     while (tag_next(tag, &name_end, &a)) {
         if (cnt == max)
             return max + 1;
@@ -97,6 +105,12 @@ size_t tag_parse(struct str tag, uint32_t name_end, struct tag_attr *out, size_t
             seen |= UINT64_C(1) << a.id;
         }
         cnt++;
+    }
+    if (end_out != NULL) {
+        uint32_t at = skip_to_attr(tag, name_end);
+
+        end_out->at = at < tag.len ? at : 0;
+        end_out->self_closing = at > name_end && tag.ptr[at - 1] == '/';
     }
     return cnt;
 }

@@ -220,10 +220,14 @@ static size_t st_tag_name(struct tokenizer *tok, const uint8_t *w, size_t i, siz
     tok->name_end = position(tok, i);
     tok->state = ST_ATTR_BEFORE;
     resolve_name(tok, w);
+    if (tok->quiet && !tok->is_end && (element_rows[tok->elem].flags & ELEM_F_STARTS) != 0) {
+        tok->event = TOK_NAME;
+        return i;
+    }
     return st_attr_before(tok, w, i, len);
 }
 
-static void begin_tag(struct tokenizer *tok, bool is_end)
+void tok_begin_tag(struct tokenizer *tok, bool is_end)
 {
     tok->is_end = is_end;
     tok->hash = 0;
@@ -240,7 +244,7 @@ static size_t st_tag_open(struct tokenizer *tok, const uint8_t *w, size_t i, siz
 {
     (void)len;
     if (tok_is_alpha(w[i])) {
-        begin_tag(tok, false);
+        tok_begin_tag(tok, false);
         return i;
     }
     if (w[i] == '/' || w[i] == '!') {
@@ -256,7 +260,7 @@ static size_t st_end_tag_open(struct tokenizer *tok, const uint8_t *w, size_t i,
 {
     (void)len;
     if (tok_is_alpha(w[i])) {
-        begin_tag(tok, true);
+        tok_begin_tag(tok, true);
         return i;
     }
     if (w[i] == '>')
@@ -380,9 +384,9 @@ static size_t st_text(struct tokenizer *tok, const uint8_t *w, size_t i, size_t 
     tok->state = ST_TAG_OPEN;
     if (i + 1 < len) { /* the states .6 and .7 for what is nearly always there */
         if (tok_is_alpha(w[i])) {
-            begin_tag(tok, false);
+            tok_begin_tag(tok, false);
         } else if (w[i] == '/' && tok_is_alpha(w[i + 1])) {
-            begin_tag(tok, true);
+            tok_begin_tag(tok, true);
             return i + 1;
         }
     }
@@ -446,7 +450,7 @@ size_t tokenizer_run(struct tokenizer *tok, const uint8_t *window, size_t from, 
         size_t stop;
 
         if (tok->quiet && tok->state == ST_TEXT && tok->text == TOK_DATA &&
-            (i = skim_run(tok, window, i, len)) == len)
+            ((i = skim_run(tok, window, i, len)) == len || tok->event != TOK_MORE))
             break;
         stop = tag_stop(tok, len);
         if (i >= stop) {
@@ -458,6 +462,15 @@ size_t tokenizer_run(struct tokenizer *tok, const uint8_t *window, size_t from, 
     }
     tok->pos += i;
     return i;
+}
+
+void tokenizer_take_tag(struct tokenizer *tok, size_t rest, bool self_closing)
+{
+    tok->pos += rest;
+    tok->self_closing = self_closing;
+    tok->suspect = true; /* nobody looked: the caller shall */
+    tok->event = TOK_TAG;
+    tok->state = ST_TEXT;
 }
 
 void tokenizer_cdata(struct tokenizer *tok, bool allowed)

@@ -68,6 +68,9 @@ static inline bool tok_may_be_code(uint8_t c)
     return c <= ' ' || c == '&' || (c | 0x20) == 'j';
 }
 
+/* The "<" is at tok->start, the name begins. */
+void tok_begin_tag(struct tokenizer *tok, bool is_end);
+
 /* Passes over text and tags of no interest; index of the "<" to look at, or near len. */
 size_t skim_run(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len);
 

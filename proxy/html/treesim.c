@@ -195,7 +195,8 @@ static void note_counters(struct treesim *sim, const struct sim_tag *tag)
         return;
     sim->head_begun = true;
     sim->after_body = false;
-    sim->frameset_void = sim->frameset_void || treesim_voids_frameset(tag);
+    if (!sim->frameset_void)
+        sim->frameset_void = treesim_voids_frameset(tag);
     if ((flags_of(tag->elem) & ELEM_F_HEAD) == 0)
         sim->body_begun = true;
 }

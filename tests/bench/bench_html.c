@@ -168,6 +168,13 @@ int main(int argc, char **argv)
     bench_made("made: one endless attribute", "<a title=\"x y", 4000000);
     bench_made("made: deep nesting", "<div><svg><g>", 4000000);
     bench_made("made: img after img", "<img src=a>", 4000000);
+    bench_made("made: references", "<img src=\"&ne&nf;&not&amp\">", 4000000);
+    bench_made("made: dashes", "<!-- - -- --- ->-->", 4000000);
+    bench_made("made: candidates", "<img srcset=\"a,b 1x,c d,e\">", 4000000);
+    bench_made("made: style", "<p style=\"a:url(b)\">", 4000000);
+    bench_made("made: noscript", "<noscript><p title=x>x</p>", 4000000);
+    bench_made("made: escaped script", "<script><!-- <a- -- <script>", 4000000);
+    bench_made("made: trackers", "<img src=//evil/>", 4000000);
     bench_made("made: scripts", "<script>var a = '<b>';</script>", 4000000);
     for (size_t i = 0; i < set.cnt; i++)
         buf_free(&set.pages[i]);
