@@ -26,7 +26,7 @@ static const struct ctl_command commands[] = {
     {"rules match", "--cookie NAME | --url URL | --inline FILE [--rules DIR] [--consent LIST]",
      "which rule matches, and why", cmd_rules_match},
     {"config check", "", "read the configuration", cmd_config_check},
-    {"config reference", "", "every key with type, range, default and meaning",
+    {"config reference", "[--man]", "every key with type, range, default and meaning",
      cmd_config_reference},
     {"keys init", "FILE", "make a key file; an existing one is left alone", cmd_keys_init},
     {"keys list", "FILE", "the keys of a file, without their bytes", cmd_keys_list},

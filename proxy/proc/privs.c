@@ -6,9 +6,11 @@
  */
 #include <errno.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "consentd/config.h"
@@ -48,6 +50,16 @@ bool privs_find(const struct config *c, struct privs *out, struct fault *f)
     return true;
 }
 
+/* Also those that a service manager gave the master for its ports (capabilities(7)). */
+static bool drop_capabilities(void)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
+
+    return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == 0 &&
+           syscall(SYS_capset, &head, none) == 0;
+}
+
 bool privs_drop(const struct privs *p, struct fault *f)
 {
     if (p->change && (setgroups(0, NULL) != 0 || setresgid(p->gid, p->gid, p->gid) != 0 ||
@@ -57,6 +69,10 @@ bool privs_drop(const struct privs *p, struct fault *f)
     }
     if (p->change && p->uid != 0 && setuid(0) == 0) {
         fault_set(f, "root could be taken back");
+        return false;
+    }
+    if (!drop_capabilities()) {
+        fault_set_errno(f, "cannot drop capabilities");
         return false;
     }
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) {

@@ -98,6 +98,8 @@ bool admin_socket_open(struct master *m, const struct config *c, const struct pr
     char *path = c->admin.socket != NULL ? mem_strdup(c->admin.socket)
                                          : file_resolve(c->state_dir, "admin.sock");
     char address[256];
+    char *folder;
+    mode_t mask;
     int fd;
 
     if (c->admin.group != NULL && group == NULL) {
@@ -110,7 +112,11 @@ bool admin_socket_open(struct master *m, const struct config *c, const struct pr
         return socket_for(m->admin_socket, p, group, f);
     }
     snprintf(address, sizeof(address), "unix:%s", path);
-    fd = listener_bind(address, f);
+    folder = file_dir_of(path);
+    mask = umask(0022); /* the group must get as far as the socket */
+    fd = file_make_dirs(folder, 0755, f) ? listener_bind(address, f) : -1;
+    umask(mask);
+    free(folder);
     if (fd < 0 || !socket_for(path, p, group, f)) {
         if (fd >= 0)
             close(fd);

@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import pwd
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,8 @@ import threading
 import time
 
 import pytest
+
+import harness
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = os.environ.get("CONSENTD_BUILD", str(ROOT / "build"))
@@ -260,3 +263,33 @@ def test_check_says_what_is_wrong(tmp_path):
                          text=True, check=False)
     assert out.returncode == 1
     assert 'c.json:2: wrokers: unknown key; did you mean "workers"?' in out.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has something to drop")
+def test_started_as_root_nobody_else_is(tmp_path):
+    """Workers, ledger and admin: another user, no groups, no capability, and no way back."""
+    folder = pathlib.Path("/var/tmp") / f"consentd-root-{os.getpid()}"  # where nobody may look
+    folder.mkdir(mode=0o755)
+    try:
+        proxy = harness.Proxy(folder, workers=1, user="nobody", admin={"socket": str(folder / "run/admin.sock")})
+        user = pwd.getpwnam("nobody")
+        for role in ("worker", "ledger", "admin"):
+            status = pathlib.Path(f"/proc/{proxy.role(role)}/status").read_text()
+            fields = dict(line.split(":", 1) for line in status.splitlines())
+            assert fields["Uid"].split() == [str(user.pw_uid)] * 4
+            assert fields["Gid"].split() == [str(user.pw_gid)] * 4
+            assert fields["Groups"].split() in ([], [str(user.pw_gid)])
+            assert [fields[f"Cap{x}"].strip().strip("0") for x in ("Eff", "Prm", "Inh", "Amb")] == [""] * 4
+            assert fields["NoNewPrivs"].strip() == "1"
+        assert proxy.get("/").status == 200
+        assert proxy.ctl("rules", "set", "hotjar", "off").returncode == 0  # root may
+        assert (folder / "state/rules.json").stat().st_uid == user.pw_uid
+        assert (folder / "run/admin.sock").stat().st_mode & 0o777 == 0o600
+        refused = subprocess.run(["setpriv", "--reuid", "daemon", "--clear-groups", "--regid", "daemon",
+                                  harness.BUILD / "consentctl", "-c", folder / "consentd.json", "rules", "set",
+                                  "hotjar", "enforce"], capture_output=True, text=True, check=False)
+        assert refused.returncode != 0
+        assert "Permission denied" in refused.stderr
+        proxy.stop()
+    finally:
+        shutil.rmtree(folder)
