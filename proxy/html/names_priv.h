@@ -1,8 +1,7 @@
 /*
  * names_priv.h - the element and attribute names that the HTML engine knows.
  *
- * Everything else is ELEM_OTHER / ATTR_OTHER: it passes untouched. Names are compared
- * ASCII-case-insensitively, as HTML does; the table holds them in lower case.
+ * Everything else is ELEM_OTHER / ATTR_OTHER and passes untouched. Case does not matter.
  */
 #ifndef CONSENTD_HTML_NAMES_PRIV_H
 #define CONSENTD_HTML_NAMES_PRIV_H
