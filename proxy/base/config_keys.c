@@ -142,7 +142,7 @@ static const struct config_key SITES[] = {
     SITE("origin_idle_timeout", origin_idle_timeout_ms,
          RANGE(KEY_DURATION, 10, 60 * MIN, "15s", "Idle origin connections close after this.")),
     SITE("origin_connections", origin_connections,
-         RANGE(KEY_UINT, 1, 65535, "256", "Most origin connections of one worker.")),
+         RANGE(KEY_UINT, 1, 65535, "512", "Most origin connections of one worker.")),
     SITE("preserve_host", preserve_host,
          PLAIN(KEY_BOOL, "true", "The origin sees the visitor's Host.")),
     SITE("html_encoding", html_encoding,

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "consentd/bundle.h"
@@ -15,6 +16,8 @@
 #include "consentd/loop.h"
 #include "consentd/metrics.h"
 #include "proc_priv.h"
+
+#define SPARE_DESCRIPTORS 4096 /* besides two per connection: origins, listeners, messages */
 
 const char *proc_role_name(enum ipc_role role)
 {
@@ -54,6 +57,22 @@ static int access_log_open(const struct config *c)
     return fd;
 }
 
+/* A login shell's 1024 descriptors are not enough for the connections that are allowed. */
+static void raise_descriptors(const struct config *c)
+{
+    rlim_t want = 2 * (rlim_t)c->limits.connections + SPARE_DESCRIPTORS;
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= want)
+        return;
+    if (limit.rlim_max < want && geteuid() == 0)
+        limit.rlim_max = want;
+    limit.rlim_cur = limit.rlim_max < want ? limit.rlim_max : want;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < c->limits.connections)
+        log_warn("limits.descriptors", "connections=%u descriptors=%llu", c->limits.connections,
+                 (unsigned long long)limit.rlim_cur);
+}
+
 static bool begin(struct child_env *env, struct fault *f)
 {
     struct privs privs;
@@ -69,8 +88,10 @@ static bool begin(struct child_env *env, struct fault *f)
     }
     close(PROC_FD_METRICS);
     /* a folder of logs may be root's alone; the workers of the next reload open it anew */
-    if (env->role == IPC_ROLE_WORKER)
+    if (env->role == IPC_ROLE_WORKER) {
         env->access_log_fd = access_log_open(env->config);
+        raise_descriptors(env->config);
+    }
     return privs_find(env->config, &privs, f) && privs_drop(&privs, f);
 }
 

@@ -158,7 +158,7 @@ def test_upload_to_a_slow_origin(tmp_path, framing):
 def test_many_connections(tmp_path, origin):
     """Two thousand kept connections: idle ones hold little memory; all that ask at once are answered."""
     count = min(2000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 3)
-    proxy = Proxy(tmp_path, origin)
+    proxy = Proxy(tmp_path, origin, site={"origin_idle_timeout": "1s"})
     assert proxy.get("/").status == 200
     worker = proxy.role("worker")
     before, files = status(worker, "VmRSS"), descriptors(worker)
@@ -176,7 +176,7 @@ def test_many_connections(tmp_path, origin):
     assert proxy.get("/").status == 200
     for sock in socks:
         sock.close()
-    wait_for(lambda: descriptors(worker) <= files + 300, 20)
+    wait_for(lambda: descriptors(worker) <= files + 8, 20)
     proxy.stop()
 
 
@@ -200,6 +200,47 @@ def test_silent_and_slow_connections_do_not_stop_others(tmp_path, origin):
         sock.close()
     wait_for(lambda: descriptors(worker) <= files + 300, 30)
     assert proxy.get("/").body == b"ok\n"
+    proxy.stop()
+
+
+def test_stuck_requests_do_not_stop_others(tmp_path):
+    """Three hundred requests wait at the origin, and a thousand uploads have begun; others go on."""
+    gate = threading.Event()
+
+    def hold(conn, request):
+        if request.path == "/stuck":
+            gate.wait(30)
+        return http_response(200, [TEXT], b"ok\n")
+    origin = Origin(hold)
+    proxy = Proxy(tmp_path, origin)
+    socks = [proxy.connect(timeout=60) for _ in range(1300)]
+    for i, sock in enumerate(socks):
+        if i < 300:
+            sock.sendall(b"GET /stuck HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        else:
+            sock.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nx")
+    wait_for(lambda: len(origin.requests) == 300, 20)
+    for _ in range(10):
+        assert proxy.get("/").body == b"ok\n"
+    gate.set()
+    for sock in socks[:300]:
+        assert Reader(sock).response().status == 200
+    for sock in socks:
+        sock.close()
+    proxy.stop()
+    origin.stop()
+
+
+def test_descriptor_limit_is_raised(tmp_path):
+    """Started from a shell with the usual soft limit, a worker can still hold all it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+    try:
+        proxy = Proxy(tmp_path, limits={"connections": 5000})
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    limits = pathlib.Path(f"/proc/{proxy.role('worker')}/limits").read_text()
+    assert int(re.search(r"Max open files\s+(\d+)", limits)[1]) >= min(hard, 10000)
     proxy.stop()
 
 
