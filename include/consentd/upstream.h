@@ -80,7 +80,7 @@ unsigned upstream_out(const struct upstream_pool *pool);
  * Supplied by the user of the pool: open, nothing unread, no end of file seen (probe: the kernel
  * is asked too); and the close.
  */
-bool origin_conn_is_reusable(struct origin_conn *conn, bool probe);
-void origin_conn_close(struct origin_conn *conn);
+bool origin_conn_is_reusable(struct origin_conn *oc, bool probe);
+void origin_conn_close(struct origin_conn *oc);
 
 #endif

@@ -272,6 +272,7 @@ static void upgraded(struct flow *f)
         return;
     }
     f->head_sent = x->answered = true;
+    f->status = 101;
     f->client->state = CLIENT_TUNNEL;
     timer_set(&f->timer, SERVER_TUNNEL_IDLE_MS);
     if (!client_head(f->client, 101, &x->resp, framing))
@@ -355,6 +356,7 @@ static size_t from_tunnel(struct flow *f, const uint8_t *data, size_t len)
         client_close(f->client, true);
         return len;
     }
+    f->x.sent += len;
     timer_set(&f->timer, SERVER_TUNNEL_IDLE_MS);
     if (conn_is_choked(f->client->conn)) {
         f->choked = true;
@@ -523,7 +525,7 @@ static bool begin(struct flow *f)
 
     if (slot == UPSTREAM_BUSY)
         return false;
-    if (slot == UPSTREAM_REUSE) {
+    if (slot == UPSTREAM_REUSE && oc != NULL) {
         oc->reused = true;
         oc->flow = f;
         f->oc = oc;

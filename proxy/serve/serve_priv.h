@@ -177,7 +177,7 @@ void flow_response(struct flow *f); /* x.resp is the final head */
 MUST_USE bool flow_push(struct flow *f, const uint8_t *data, size_t len, bool end);
 
 /* client_h1.c */
-void client_accept(void *acceptor, int fd, const struct sockaddr *peer, socklen_t len);
+void client_accept(void *owner, int fd, const struct sockaddr *peer, socklen_t len);
 void client_want_body(struct client *c);
 void client_hold_body(struct client *c);      /* nobody takes it until it is wanted again */
 void client_stall(struct client *c, bool on); /* the origin takes no body for now */

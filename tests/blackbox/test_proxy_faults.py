@@ -1,4 +1,5 @@
 """Time-outs, origins that are down, slow or wrong, full pools, clients that leave, drain, access log."""
+import json
 import re
 import socket
 import threading
@@ -458,6 +459,28 @@ def test_access_log(tmp_path):
     assert second.group(6) == "421" and second.group(9) == "-" and '"' not in second.group(4)
     assert third.group(6) == "400" and third.group(3, 4) == ("-", "-")
     assert "secret" not in path.read_text() and "?" not in path.read_text()
+    proxy.stop()
+    origin.stop()
+
+
+def test_access_log_names_the_consent(tmp_path):
+    origin = Origin()
+
+    def tunnel(conn, _):
+        conn.sendall(b"HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n12345")
+        conn.close()
+    origin.routes["/ws"] = tunnel
+    proxy = Proxy(tmp_path, origin, access_log="access.log")
+    for grant, deny in ((["analytics"], ["marketing"]), ([], ["analytics", "marketing"])):
+        answer = proxy.get("/.consent/choice", [("Content-Type", "application/json")], "POST",
+                           json.dumps({"grant": grant, "deny": deny}).encode())
+        proxy.get("/", [("Cookie", answer.header("set-cookie").split(";")[0])])
+    proxy.raw(b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", shut=True)
+    path = tmp_path / "access.log"
+    wait_for(lambda: path.read_text().count("\n") == 5)
+    rows = lines(path)
+    assert [r.group(10) for r in rows if r.group(4) == "/"] == ["analytics", "none"]
+    assert rows[4].group(4, 6, 7) == ("/ws", "101", "5")
     proxy.stop()
     origin.stop()
 
