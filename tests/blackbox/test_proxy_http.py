@@ -651,6 +651,24 @@ def test_https_origin(tmp_path):
 
 
 @pytest.mark.parametrize("preserve", [True, False])
+def test_origin_by_name(tmp_path, preserve):
+    """A name of /etc/hosts, which may have an address that nobody listens on."""
+    origin = Origin()
+    proxy = Proxy(tmp_path, f"http://localhost:{origin.port}", site={"preserve_host": preserve})
+    for _ in range(3):
+        assert proxy.get("/x", host="localhost:99").body == b"ok\n"
+    assert origin.requests[-1].header("host") == ("localhost:99" if preserve else f"localhost:{origin.port}")
+    proxy.stop()
+    origin.stop()
+
+
+def test_origin_with_an_unknown_name(tmp_path):
+    proxy = Proxy(tmp_path, "http://no-such-name.invalid:80", site={"connect_timeout": "500ms"})
+    assert proxy.get("/x").status in (502, 504)
+    proxy.stop()
+
+
+@pytest.mark.parametrize("preserve", [True, False])
 def test_unix_origin(tmp_path, preserve):
     origin = Origin(unix=tmp_path / "origin.sock")
     proxy = Proxy(tmp_path, origin, site={"preserve_host": preserve})
@@ -658,6 +676,34 @@ def test_unix_origin(tmp_path, preserve):
     assert origin.requests[-1].header("host") == "localhost"
     proxy.stop()
     origin.stop()
+
+
+def test_unix_listener(tmp_path, origin):
+    path = tmp_path / "http.sock"
+    proxy = Proxy(tmp_path, origin)
+    proxy.rewrite(dict(proxy.config, listen=proxy.config["listen"] + [{"address": f"unix:{path}"}]))
+    assert proxy.hup()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(5)
+        sock.connect(str(path))
+        reader = Reader(sock)
+        for _ in range(2):
+            sock.sendall(head(path="/unix"))
+            assert reader.response().body == b"ok\n"
+    assert origin.requests[-1].header("x-forwarded-for") == "unknown"
+    proxy.stop()
+
+
+def test_ipv6_listener(tmp_path, origin):
+    port = free_port()
+    proxy = Proxy(tmp_path, origin)
+    proxy.rewrite(dict(proxy.config, listen=proxy.config["listen"] + [{"address": f"[::1]:{port}"}]))
+    assert proxy.hup()
+    with socket.create_connection(("::1", port), 5) as sock:
+        sock.sendall(head(path="/six"))
+        assert Reader(sock).response().body == b"ok\n"
+    assert origin.requests[-1].header("x-forwarded-for") == "::1"
+    proxy.stop()
 
 
 def test_hash_of_a_large_body_over_tls(proxy, origin):
