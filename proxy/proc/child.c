@@ -57,20 +57,25 @@ static int access_log_open(const struct config *c)
     return fd;
 }
 
-/* A login shell's 1024 descriptors are not enough for the connections that are allowed. */
+/*
+ * A login shell's 1024 descriptors are not enough for the connections that are allowed. Root may
+ * go over the hard limit, unless it is root in a container only.
+ */
 static void raise_descriptors(const struct config *c)
 {
     rlim_t want = 2 * (rlim_t)c->limits.connections + SPARE_DESCRIPTORS;
-    struct rlimit limit;
+    struct rlimit old, wanted = {want, want};
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= want)
+    if (getrlimit(RLIMIT_NOFILE, &old) != 0 || old.rlim_cur >= want)
         return;
-    if (limit.rlim_max < want && geteuid() == 0)
-        limit.rlim_max = want;
-    limit.rlim_cur = limit.rlim_max < want ? limit.rlim_max : want;
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < c->limits.connections)
+    if (old.rlim_max >= want)
+        wanted.rlim_max = old.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &wanted) == 0)
+        return;
+    old.rlim_cur = old.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &old) != 0 || old.rlim_cur < c->limits.connections)
         log_warn("limits.descriptors", "connections=%u descriptors=%llu", c->limits.connections,
-                 (unsigned long long)limit.rlim_cur);
+                 (unsigned long long)old.rlim_cur);
 }
 
 static bool begin(struct child_env *env, struct fault *f)

@@ -241,6 +241,7 @@ def test_descriptor_limit_is_raised(tmp_path):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     limits = pathlib.Path(f"/proc/{proxy.role('worker')}/limits").read_text()
     assert int(re.search(r"Max open files\s+(\d+)", limits)[1]) >= min(hard, 10000)
+    assert "limits.descriptors" not in proxy.log()
     proxy.stop()
 
 
