@@ -129,22 +129,48 @@ static bool set_host(struct flow *f)
            headers_add(&x->req.headers, &x->arena, STR("Host"), x->req.authority);
 }
 
+/* All X-Forwarded-For fields as one, the client's address last. Empty: no memory. */
+static struct str forwarded_for(struct flow *f)
+{
+    const struct headers *h = &f->x.req.headers;
+    struct str peer = str_c(f->client->peer_text);
+    size_t len = peer.len;
+    unsigned iter = 0;
+    const struct header *item;
+    char *text, *to;
+
+    while ((item = headers_next(h, HDR_X_FORWARDED_FOR, &iter)) != NULL)
+        len += item->value.len > 0 ? item->value.len + 2 : 0;
+    text = to = arena_alloc(&f->x.arena, len);
+    if (text == NULL)
+        return STR("");
+    iter = 0;
+    while ((item = headers_next(h, HDR_X_FORWARDED_FOR, &iter)) != NULL) {
+        if (item->value.len == 0)
+            continue;
+        memcpy(to, item->value.ptr, item->value.len);
+        memcpy(to + item->value.len, ", ", 2);
+        to += item->value.len + 2;
+    }
+    memcpy(to, peer.ptr, peer.len);
+    return str_make(text, len);
+}
+
 /* Via and X-Forwarded-*: once, also when the request is sent again. */
 static bool prepare(struct flow *f)
 {
     struct exchange *x = &f->x;
     struct headers *h = &x->req.headers;
     struct arena *a = &x->arena;
-    struct str old = headers_value(h, HDR_X_FORWARDED_FOR);
-    const char *peer = f->client->peer_text;
-    const char *chain = old.len > 0 ? arena_printf(a, "%.*s, %s", STR_ARGS(old), peer) : peer;
+    struct str chain;
 
     if (f->prepared)
         return true;
     f->prepared = true;
     headers_remove(h, HDR_FORWARDED);
     headers_remove(h, HDR_X_FORWARDED_PORT);
-    return chain != NULL && headers_set(h, a, HDR_X_FORWARDED_FOR, str_c(chain)) &&
+    chain = forwarded_for(f);
+    return chain.len > 0 && headers_set(h, a, HDR_X_FORWARDED_FOR, chain) &&
            headers_set(h, a, HDR_X_FORWARDED_PROTO, x->secure ? STR("https") : STR("http")) &&
            headers_set(h, a, HDR_X_FORWARDED_HOST, x->req.authority) &&
            headers_add(h, a, STR("Via"),

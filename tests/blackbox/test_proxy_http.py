@@ -463,6 +463,8 @@ def test_forwarding_fields(proxy, origin):
         assert seen.all("via") == ["1.0 fred", "1.1 consentd"]
     proxy.raw(head(path="/f", version="1.0"))
     assert origin.requests[-1].all("via") == ["1.0 consentd"]
+    proxy.get("/f", [("X-Forwarded-For", "1.1.1.1"), ("X-Forwarded-For", ""), ("x-forwarded-for", "2.2.2.2, 3.3.3.3")])
+    assert origin.requests[-1].all("x-forwarded-for") == ["1.1.1.1, 2.2.2.2, 3.3.3.3, 127.0.0.1"]
 
 
 def test_hop_by_hop_fields(client, origin):
