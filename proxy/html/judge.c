@@ -23,7 +23,7 @@ enum value_kind {
     V_META,
 };
 
-enum rule_when { W_ALWAYS = 0, W_SVG, W_IMAGE_INPUT, W_SMIL, W_SCRIPT, W_SVG_SCRIPT };
+enum rule_when { W_ALWAYS = 0, W_SVG, W_IMAGE_INPUT, W_SMIL, W_SCRIPT, W_SVG_SCRIPT, W_PARAM };
 
 enum rule_goes { G_ATTR = 0, G_TAG, G_RAW };
 
@@ -60,6 +60,7 @@ struct rule {
     X(FRAME, SRC, URL, FRAME, ATTR, ALWAYS)                                                        \
     X(FENCEDFRAME, SRC, URL, FRAME, ATTR, ALWAYS)                                                  \
     X(PORTAL, SRC, URL, FRAME, ATTR, ALWAYS)                                                       \
+    X(PARAM, VALUE, URL, OBJECT, TAG, PARAM)                                                       \
     X(EMBED, SRC, URL, OBJECT, TAG, ALWAYS)                                                        \
     X(OBJECT, DATA, URL, OBJECT, ATTR, ALWAYS)                                                     \
     X(VIDEO, SRC, URL, MEDIA, ATTR, ALWAYS)                                                        \
@@ -259,6 +260,10 @@ static bool applies(struct rewriter *rw, const struct judged *j, const struct ru
         return judge_find(rw, j, ATTR_TYPE, &text) && str_eq_fold_c(text, "image");
     case W_SMIL:
         return is_smil_href(rw, j);
+    case W_PARAM:
+        return judge_find(rw, j, ATTR_NAME, &text) &&
+               (str_eq_fold_c(text, "movie") || str_eq_fold_c(text, "src") ||
+                str_eq_fold_c(text, "url") || str_eq_fold_c(text, "data"));
     }
     return true;
 }
@@ -284,6 +289,7 @@ static enum html_action judge_link(struct rewriter *rw, const struct judged *j, 
                 {"apple-touch-icon-precomposed", HTML_USE_ICON},
                 {"apple-touch-startup-image", HTML_USE_ICON},
                 {"mask-icon", HTML_USE_ICON},
+                {"monetization", HTML_USE_ICON},
                 {"manifest", HTML_USE_ICON}};
     struct str rel;
     uint32_t found = 0;
@@ -458,8 +464,11 @@ static void judge_by_rule(struct rewriter *rw, struct judged *j, const struct ta
 {
     struct str text;
 
-    if (!applies(rw, j, rule))
+    if (!applies(rw, j, rule)) {
+        if (rule->when == W_SMIL) /* it may animate fill: url(…) */
+            judge_css_attr(rw, j, a);
         return;
+    }
     if (rule->kind == V_SRCDOC) {
         judge_srcdoc(rw, j, a);
         return;
@@ -481,6 +490,8 @@ static void judge_attr(struct rewriter *rw, struct judged *j, const struct tag_a
         judge_by_rule(rw, j, a, rule);
     } else if (a->id == ATTR_STYLE || (j->space != SIM_HTML && is_presentation(a->id))) {
         judge_css_attr(rw, j, a);
+    } else if (j->space == SIM_MATH && (a->id == ATTR_HREF || a->id == ATTR_XLINK_HREF)) {
+        judge_by_rule(rw, j, a, &rules[RULE_A_HREF]);
     } else if (a->id == ATTR_HANDLER) {
         if (!decoded(j, a, &rw->value, &text) ||
             judge_inline(rw, text, HTML_SCRIPT_HANDLER, element_rows[j->elem].name, "on") ==

@@ -107,7 +107,7 @@ enum elem_flag {
     X(OL, "ol", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                        \
     X(OPTION, "option", POINT)                                                                     \
     X(P, "p", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                          \
-    X(PARAM, "param", VOID | ELEM_F_SPECIAL)                                                       \
+    X(PARAM, "param", JUDGE | ELEM_F_VOID | ELEM_F_SPECIAL)                                        \
     X(PLAINTEXT, "plaintext", RAW | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                               \
     X(PORTAL, "portal", JUDGE)                                                                     \
     X(PRE, "pre", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                      \
@@ -182,6 +182,7 @@ enum html_element {
     X(MARKER_MID, "marker-mid")                                                                    \
     X(MARKER_START, "marker-start")                                                                \
     X(MASK, "mask")                                                                                \
+    X(NAME, "name")                                                                                \
     X(PING, "ping")                                                                                \
     X(POSTER, "poster")                                                                            \
     X(REL, "rel")                                                                                  \
@@ -193,6 +194,7 @@ enum html_element {
     X(STYLE, "style")                                                                              \
     X(TO, "to")                                                                                    \
     X(TYPE, "type")                                                                                \
+    X(VALUE, "value")                                                                              \
     X(VALUES, "values")                                                                            \
     X(XLINK_HREF, "xlink:href")
 
@@ -216,7 +218,7 @@ struct html_element_info {
 /* Generated; see names_table.c. */
 #define ELEMENT_MULTIPLIER 0xf7af0321u
 #define ELEMENT_SHIFT      23
-#define ATTR_MULTIPLIER    0x5200cdb7u
+#define ATTR_MULTIPLIER    0x222ed171u
 #define ATTR_SHIFT         25
 extern const struct html_element_info element_rows[ELEM_COUNT];
 extern const char *const attr_rows[ATTR_COUNT];

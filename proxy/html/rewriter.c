@@ -274,8 +274,9 @@ static bool needs_judgement(const struct rewriter *rw, const struct judged *j)
 {
     if (rw->tok.suspect || (element_rows[j->elem].flags & ELEM_F_JUDGE) != 0)
         return true;
-    return j->space != SIM_HTML && (memchr(j->tag.ptr, '(', j->tag.len) != NULL ||
-                                    memchr(j->tag.ptr, '&', j->tag.len) != NULL);
+    return j->space == SIM_MATH ||
+           (j->space == SIM_SVG && (memchr(j->tag.ptr, '(', j->tag.len) != NULL ||
+                                    memchr(j->tag.ptr, '&', j->tag.len) != NULL));
 }
 
 /* An end tag that another reading waits for and that no cut takes away. */

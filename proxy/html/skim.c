@@ -80,29 +80,38 @@ static inline uint32_t first_letters(bool is_end)
     return is_end ? ends : starts;
 }
 
-/* The name w[name, i) is one that the state machine shall look at; then it is in *tok. */
-static bool is_of_interest(struct tokenizer *tok, const uint8_t *w, size_t name, size_t i)
+/* Reads the name w[name, end) into *tok; what the engine knows of it. */
+static unsigned read_name(struct tokenizer *tok, const uint8_t *w, size_t name, size_t end)
 {
-    bool is_end = w[name - 1] == '/';
     uint32_t hash = 0;
 
-    if (i - name < 3 || (first_letters(is_end) >> (w[name] & 31) & 1) == 0)
-        return false;
-    for (size_t k = name; k < i; k++)
+    for (size_t k = name; k < end; k++)
         hash = element_hash(hash, w[k]);
     tok->hash = hash;
-    tok->elem = (uint8_t)element_lookup((struct str){(const char *)w + name, i - name}, hash);
-    return (element_rows[tok->elem].flags & (is_end ? ELEM_F_ENDS : ELEM_F_STARTS)) != 0;
+    tok->elem = (uint8_t)element_lookup((struct str){(const char *)w + name, end - name}, hash);
+    return element_rows[tok->elem].flags;
 }
 
-/* A start tag of interest at w[i], its name before w[end]: where the state machine goes on. */
-static size_t hand_over(struct tokenizer *tok, size_t i, size_t end)
+static bool is_of_interest(struct tokenizer *tok, const uint8_t *w, size_t name, size_t end)
 {
-    uint32_t hash = tok->hash;
+    bool is_end = w[name - 1] == '/';
 
+    if (end - name < 3 || (first_letters(is_end) >> (w[name] & 31) & 1) == 0)
+        return false;
+    return (read_name(tok, w, name, end) & (is_end ? ELEM_F_ENDS : ELEM_F_STARTS)) != 0;
+}
+
+/*
+ * The start tag at w[i], its name before w[end], is for the caller to look at: TOK_NAME.
+ * Where the tokenizer goes on.
+ */
+static size_t hand_over(struct tokenizer *tok, const uint8_t *w, size_t i, size_t end)
+{
+    if (tok->tag_max != 0 && end - i >= tok->tag_max)
+        return i;
     tok->start = tok->pos + i;
     tok_begin_tag(tok, false);
-    tok->hash = hash;
+    (void)read_name(tok, w, i + 1, end);
     tok->name_end = tok->pos + end;
     tok->state = ST_ATTR_BEFORE;
     tok->event = TOK_NAME;
@@ -118,28 +127,29 @@ static bool is_link(const uint8_t *w, size_t name, size_t len)
 }
 
 /*
- * The tag at the "<" in w[i]: index behind it, or 0 when the state machine shall look: at
- * the same "<" again, or with TOK_NAME behind the name at *i.
+ * The tag at the "<" in w[*i]: index behind it, or 0 when the state machine shall look: at
+ * the same "<" again or, with TOK_NAME, behind the name at *i.
  */
 static size_t skim_tag(struct tokenizer *tok, const uint8_t *w, size_t *i, size_t len)
 {
     bool is_end = w[*i + 1] == '/';
     size_t name = *i + 1 + is_end;
-    size_t end;
+    size_t end, behind;
 
     if (!tok_is_alpha(w[name]))
         return 0;
     end = scan_name(w, name + 1, len, SCAN_TAG_NAME);
     if (end == len)
         return 0;
-    if (is_of_interest(tok, w, name, end)) {
-        if (!is_end && (tok->tag_max == 0 || end - *i < tok->tag_max))
-            *i = hand_over(tok, *i, end);
-        return 0;
-    }
-    if (w[end] == '>')
+    if (is_of_interest(tok, w, name, end))
+        behind = 0;
+    else if (w[end] == '>')
         return end + 1;
-    return skim_attrs(w, end, len, is_link(w, name, end - name));
+    else
+        behind = skim_attrs(w, end, len, is_link(w, name, end - name));
+    if (behind == 0 && !is_end)
+        *i = hand_over(tok, w, *i, end);
+    return behind;
 }
 
 size_t skim_run(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)

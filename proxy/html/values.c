@@ -8,22 +8,22 @@
 #include "consentd/css.h"
 #include "consentd/mem.h"
 #include "rewriter_priv.h"
+#include "scan_priv.h"
 #include "tokenizer_priv.h"
 
 bool value_contains(struct str text, struct str lower_needle)
 {
-    const char *p = text.ptr;
-    size_t left = text.len;
+    char first = lower_needle.len > 0 ? lower_needle.ptr[0] : '\0';
+    char both[2] = {first, ascii_is_alpha(first) ? (char)(first & ~0x20) : first};
+    const uint8_t *p = (const uint8_t *)text.ptr;
+    size_t end;
 
-    while (left >= lower_needle.len && lower_needle.len > 0) {
-        const char *hit = memchr(p, lower_needle.ptr[0], left - lower_needle.len + 1);
-
-        if (hit == NULL)
-            return false;
-        if (str_eq_fold(str_make(hit, lower_needle.len), lower_needle))
+    if (lower_needle.len == 0 || text.len < lower_needle.len)
+        return false;
+    end = text.len - lower_needle.len + 1;
+    for (size_t i = 0; (i = scan_any(p, i, end, both, 2)) < end; i++) {
+        if (str_eq_fold(str_slice(text, i, lower_needle.len), lower_needle))
             return true;
-        left -= (size_t)(hit - p) + 1;
-        p = hit + 1;
     }
     return false;
 }
@@ -104,26 +104,65 @@ static bool percent_decode(struct str s, struct buf *out)
     return ok;
 }
 
+/* In this character set bytes may not be what they seem. */
+static bool is_odd_charset(struct str type)
+{
+    static const char *const plain[] = {"utf-8", "utf8", "ascii", "8859-", "windows-125"};
+
+    if (!value_contains(type, STR("charset")))
+        return false;
+    for (size_t i = 0; i < COUNT_OF(plain); i++) {
+        if (value_contains(type, str_c(plain[i])))
+            return false;
+    }
+    return true;
+}
+
 /* The body of a data: URL behind "data:". False: none that could be read. */
 static bool data_body(struct str rest, struct buf *out)
 {
     ptrdiff_t comma = str_find_char(rest, ',');
+    struct str type;
     struct buf text;
     bool ok;
 
     if (comma < 0)
         return false;
-    if (!value_contains(str_slice(rest, 0, (size_t)comma), STR(";base64")))
-        return percent_decode(str_slice(rest, (size_t)comma + 1, rest.len), out);
+    type = str_slice(rest, 0, (size_t)comma);
+    rest = str_slice(rest, (size_t)comma + 1, rest.len);
+    if (is_odd_charset(type))
+        return false;
+    if (!value_contains(type, STR(";base64")))
+        return percent_decode(rest, out);
     buf_init(&text, VALUE_MAX);
-    ok = percent_decode(str_slice(rest, (size_t)comma + 1, rest.len), &text) &&
-         b64_decode(buf_str(&text), out);
+    ok = percent_decode(rest, &text) && b64_decode(buf_str(&text), out);
     buf_free(&text);
     return ok;
 }
 
-static enum html_action judge_data(struct rewriter *rw, struct str rest, enum html_use use,
-                                   const char *element, const char *attr)
+/* A style sheet in a data: URL: may it be read as it is? */
+static enum html_action judge_sheet(struct rewriter *rw, const struct judged *j, struct str text)
+{
+    struct css_scan scan = {.text = text};
+    struct css_url url;
+    struct buf found;
+    enum html_action action = HTML_KEEP;
+    bool full = false;
+
+    if (rw->nest >= rw->limits.srcdoc_max)
+        return HTML_DROP;
+    rw->nest++;
+    buf_init(&found, VALUE_MAX);
+    while (action == HTML_KEEP && css_next(&scan, &url, &found, &full))
+        action = value_url(rw, j, buf_str(&found), ATTR_HREF,
+                           url.import ? HTML_USE_STYLESHEET : HTML_USE_CSS);
+    buf_free(&found);
+    rw->nest--;
+    return full ? HTML_DROP : action;
+}
+
+static enum html_action judge_data(struct rewriter *rw, const struct judged *j, struct str rest,
+                                   enum html_attr attr, enum html_use use)
 {
     enum html_action action = HTML_DROP;
     struct buf body, out;
@@ -132,7 +171,10 @@ static enum html_action judge_data(struct rewriter *rw, struct str rest, enum ht
     buf_init(&out, VALUE_MAX);
     if (data_body(rest, &body)) {
         if (use == HTML_USE_SCRIPT)
-            action = judge_inline(rw, buf_str(&body), HTML_SCRIPT_URL, element, attr);
+            action = judge_inline(rw, buf_str(&body), HTML_SCRIPT_URL, element_rows[j->elem].name,
+                                  attr_rows[attr]);
+        else if (use == HTML_USE_STYLESHEET)
+            action = judge_sheet(rw, j, buf_str(&body));
         else
             action = value_document(rw, buf_str(&body), &out) ? HTML_DROP : HTML_KEEP;
     }
@@ -155,8 +197,10 @@ enum html_action value_url(struct rewriter *rw, const struct judged *j, struct s
                            .scripting_off = rw->hidden[HIDDEN_SCRIPTING].len > 0};
 
     switch (first_of(text)) {
-    case '#':
-        return HTML_KEEP; /* a part of this page */
+    case '#': /* a part of this page, unless a base makes it one of another */
+        if (use == HTML_USE_CSS || (rw->base.len == 0 && rw->base_alt.len == 0))
+            return HTML_KEEP;
+        return value_ref(rw, &ref);
     case 'j':
     case 'd':
         break;
@@ -169,8 +213,9 @@ enum html_action value_url(struct rewriter *rw, const struct judged *j, struct s
         return HTML_KEEP;
     }
     if (has_scheme(text, "data:", &rest)) {
-        if (use == HTML_USE_FRAME || use == HTML_USE_OBJECT || use == HTML_USE_SCRIPT)
-            return judge_data(rw, rest, use, element, attr_rows[attr]);
+        if (use == HTML_USE_FRAME || use == HTML_USE_OBJECT || use == HTML_USE_SCRIPT ||
+            use == HTML_USE_STYLESHEET)
+            return judge_data(rw, j, rest, attr, use);
         return HTML_KEEP;
     }
     return value_ref(rw, &ref);
@@ -310,6 +355,8 @@ static enum html_action on_inner_ref(void *owner, const struct html_ref *ref,
 
     if (with_base.base.len == 0)
         with_base.base = buf_str(&in->outer->base);
+    if (with_base.base_alt.len == 0)
+        with_base.base_alt = buf_str(&in->outer->base_alt);
     action = value_ref(in->outer, &with_base);
     *note_out = in->outer->note;
     return action;
