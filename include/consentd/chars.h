@@ -36,6 +36,12 @@ static inline bool char_is(char c, unsigned classes)
 /* How many bytes at the start of s are in the classes; s.len when all are. */
 size_t chars_span(struct str s, unsigned classes);
 
+/*
+ * True when a byte of s is below `least` (at most 0x80): ' ' finds controls, HTAB among them.
+ * For text that is already believed to be clean, at eight bytes a step.
+ */
+bool chars_below(struct str s, unsigned char least);
+
 /* True when s is not empty and every byte is in the classes. */
 bool chars_all(struct str s, unsigned classes);
 

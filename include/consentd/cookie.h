@@ -13,7 +13,7 @@
  *      a=1, _ga=2                  _ga           RFC 2109 lists: Tomcat legacy, Perl CGI::Cookie
  *      a=1 _ga=2                   _ga           Python http.cookies (white space ends a value)
  *      %5Fga=1  _ga%00x=1          _ga           PHP decodes names and cuts them at NUL
- *      .ga=1  [ga=1  _ga[x]=1      _ga           PHP: '.', ' ' and '[' become '_', [] is an array
+ *      .ga=1  [ga=1  _ga[x]=1      _ga           PHP: . + [ and space become '_', [] an array
  *      <NBSP>_ga=1  <BOM>_ga=1     _ga           JavaScript trim(), Python strip()
  *      "_ga"=1                     _ga           readers that unquote names
  *      $Version=1  $Path=/         -             RFC 2965 switches: always COOKIE_DROP
@@ -57,7 +57,6 @@ bool cookie_next(struct str *rest, struct cookie_pair *out);
 struct cookie_names {
     struct str rest; /* not looked at yet */
     unsigned step;
-    unsigned cnt;
     char tmp[COOKIE_NAME_MAX]; /* holds the last name given out */
 };
 

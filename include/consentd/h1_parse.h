@@ -41,7 +41,7 @@ enum h1_error {
     /* line structure */
     H1_ERR_LINE_END,    /* bare LF, bare CR, or NUL anywhere in the head */
     H1_ERR_HEAD_SIZE,   /* head longer than head_max, or the arena is full: 431 */
-    H1_ERR_FIELD_CNT,   /* more than fields_max fields: 431 */
+    H1_ERR_FIELD_CNT,   /* more than fields_max fields, or H1_OPTIONS_MAX in Connection: 431 */
     H1_ERR_EMPTY_LINES, /* more than one empty line before the request line */
     /* request line */
     H1_ERR_REQUEST_LINE,  /* not "method SP target SP version" with single spaces */
@@ -73,7 +73,10 @@ enum h1_error {
     H1_ERR_CNT,         /* number of values, not an error */
 };
 
-enum { H1_METHOD_MAX = 32 /* bytes */ };
+enum {
+    H1_METHOD_MAX = 32, /* bytes */
+    H1_OPTIONS_MAX = 64 /* elements of Connection: each is looked for among all fields */
+};
 
 struct h1_limits {
     size_t head_max;     /* bytes of the whole head, final empty line included */

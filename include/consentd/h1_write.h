@@ -6,7 +6,8 @@
  * everything that frames a message: Content-Length, Transfer-Encoding, Connection,
  * Keep-Alive, Proxy-Connection and Upgrade of the list are never written; what goes out
  * comes from struct h1_framing alone. So a mistake elsewhere cannot make a message whose
- * length two readers see differently.
+ * length two readers see differently. It also looks at every byte once more: a control byte
+ * in a name or a value, or white space in a method, target or name, writes nothing at all.
  *
  * The list must have been through headers_strip_hop_by_hop() for the other hop-by-hop
  * fields (and those which Connection names).
@@ -41,7 +42,7 @@ struct h1_framing {
  * "METHOD target HTTP/1.1" and the fields, Host first. target is origin-form or "*"; it and
  * the list come from h1_parse_request or are as clean. A body of H1_BODY_NONE writes no
  * Content-Length, as RFC 9110 8.6 asks for methods without content; use LENGTH 0 for an
- * empty POST. False: over the buffer's maximum, nothing was written.
+ * empty POST. False: over the buffer's maximum or a forbidden byte; nothing was written.
  */
 MUST_USE bool h1_write_request_head(struct buf *out, struct str method, struct str target,
                                     const struct headers *h, const struct h1_framing *framing);
@@ -49,7 +50,7 @@ MUST_USE bool h1_write_request_head(struct buf *out, struct str method, struct s
 /*
  * "HTTP/1.1 status reason" and the fields. An empty reason is replaced by the standard
  * phrase. 1xx and 204 go out without framing fields whatever the framing says (RFC 9110
- * 8.6). False: over the buffer's maximum, nothing was written.
+ * 8.6). False: over the buffer's maximum or a forbidden byte; nothing was written.
  */
 MUST_USE bool h1_write_response_head(struct buf *out, unsigned status, struct str reason,
                                      const struct headers *h, const struct h1_framing *framing);

@@ -94,11 +94,11 @@ bool header_list_next(struct str *rest, struct str *element_out);
 
 /*
  * Removes what belongs to one connection only (RFC 9110 7.6.1): Connection and the fields
- * it names, Keep-Alive, Proxy-Connection, TE, Trailer, Upgrade, HTTP2-Settings,
- * Transfer-Encoding. Fields that carry meaning or protection beyond the hop survive being
- * named: Host, Content-*, Cookie, Set-Cookie, Authorization, Via, Forwarded,
- * X-Forwarded-*, X-Real-IP, X-Consent, Sec-GPC, Cache-Control. Content-Length stays: the writer
- * never copies it but derives it from the framing.
+ * it names, Keep-Alive, Proxy-Connection, Proxy-Authenticate, Proxy-Authorization, TE, Trailer,
+ * Upgrade, HTTP2-Settings, Transfer-Encoding. Fields that carry meaning or protection beyond
+ * the hop survive being named: Host, Content-*, Cookie, Set-Cookie, Authorization, Via,
+ * Forwarded, X-Forwarded-*, X-Real-IP, X-Consent, Sec-GPC, Cache-Control. Content-Length stays:
+ * the writer never copies it but derives it from the framing.
  */
 void headers_strip_hop_by_hop(struct headers *h);
 

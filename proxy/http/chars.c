@@ -3,6 +3,8 @@
  */
 #include "consentd/chars.h"
 
+#include <string.h>
+
 #define T   CHAR_TOKEN
 #define V   CHAR_VALUE
 #define G   CHAR_TARGET
@@ -130,6 +132,23 @@ size_t chars_span(struct str s, unsigned classes)
     while (i < s.len && char_is(s.ptr[i], classes))
         i++;
     return i;
+}
+
+bool chars_below(struct str s, unsigned char least)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t found = 0;
+    size_t i = 0;
+
+    for (; i + 8 <= s.len; i += 8) { /* borrow into bit 7: exact for "is there any" */
+        uint64_t word;
+
+        memcpy(&word, s.ptr + i, 8);
+        found |= (word - ones * least) & ~word & ones << 7;
+    }
+    for (; i < s.len; i++)
+        found |= (unsigned char)s.ptr[i] < least;
+    return found != 0;
 }
 
 bool chars_all(struct str s, unsigned classes)

@@ -25,9 +25,19 @@ static bool has_control(struct str s)
     return false;
 }
 
+/* At least as many as cookie_names_next() would give: every separator may begin one. */
+static bool has_too_many_names(struct str raw)
+{
+    size_t cnt = 2;
+
+    for (size_t i = 0; i < raw.len; i++)
+        cnt += raw.ptr[i] == ',' || raw.ptr[i] == ' ' || raw.ptr[i] == '\t';
+    return cnt > COOKIE_ALIAS_MAX;
+}
+
 static enum cookie_trust trust_of(const struct cookie_pair *pair, bool nameless)
 {
-    if (pair->name.len > COOKIE_NAME_MAX || has_control(pair->raw))
+    if (pair->name.len > COOKIE_NAME_MAX || has_control(pair->raw) || has_too_many_names(pair->raw))
         return COOKIE_DROP;
     if (pair->name.len > 0 && pair->name.ptr[0] == '$')
         return COOKIE_DROP; /* RFC 2965 */

@@ -16,7 +16,6 @@ void cookie_names_init(struct cookie_names *it, const struct cookie_pair *pair)
 {
     it->rest = pair->raw;
     it->step = pair->name.len > 0 ? STEP_OWN : STEP_PIECES;
-    it->cnt = 0;
     if (pair->trust == COOKIE_DROP)
         it->step = STEP_END;
 }
@@ -67,6 +66,8 @@ static size_t decode(struct str in, char *out)
             char_hex(in.ptr[i + 2]) >= 0) {
             c = (char)(char_hex(in.ptr[i + 1]) * 16 + char_hex(in.ptr[i + 2]));
             i += 2;
+        } else if (c == '+') {
+            c = ' ';
         }
         if (c == '\0')
             break;
@@ -141,8 +142,7 @@ bool cookie_names_next(struct cookie_names *it, struct str *name_out)
         if (name_out->len > 0 && !str_eq(*name_out, own))
             return true;
     }
-    while (it->step == STEP_PIECES && it->cnt < COOKIE_ALIAS_MAX && piece_next(it, &piece)) {
-        it->cnt++;
+    while (it->step == STEP_PIECES && piece_next(it, &piece)) {
         *name_out = normal(it, name_part(piece));
         if (name_out->len > 0)
             return true;

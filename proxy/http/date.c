@@ -12,6 +12,7 @@
 #define HALF_CENTURY_S (50LL * 365 * DAY_S)
 
 static const char days[] = "SunMonTueWedThuFriSat";
+static const char day_ends[7][7] = {"day", "day", "sday", "nesday", "rsday", "day", "urday"};
 static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
 
 struct civil {
@@ -164,15 +165,10 @@ static int64_t rfc850(struct cursor *c, int64_t now_s)
 {
     struct civil date;
     struct civil now = civil_from_days(now_s < 0 ? 0 : now_s / DAY_S);
-    ptrdiff_t comma = str_find_char(c->rest, ',');
     uint64_t second;
     int64_t at;
 
-    name_of(c, days);
-    c->ok = c->ok && comma >= 6 && comma <= 9;
-    if (!c->ok)
-        return 0;
-    c->rest = str_slice(c->rest, (size_t)comma - 3, c->rest.len);
+    expect(c, day_ends[name_of(c, days)]);
     expect(c, ", ");
     date.day = (unsigned)number(c, 2);
     expect(c, "-");

@@ -182,13 +182,34 @@ enum h1_error h1_lengths(const struct headers *h, unsigned version_minor, bool s
     return check_coding(h, version_minor);
 }
 
-bool h1_keep_alive(const struct headers *h, unsigned version_minor)
+static bool has_too_many_options(const struct headers *h)
 {
+    unsigned iter = 0;
+    unsigned cnt = 0;
+    const struct header *item;
+
+    while ((item = headers_next(h, HDR_CONNECTION, &iter)) != NULL) {
+        struct str rest = item->value;
+        struct str option;
+
+        while (header_list_next(&rest, &option))
+            cnt++;
+    }
+    return cnt > H1_OPTIONS_MAX;
+}
+
+enum h1_error h1_keep_alive(const struct headers *h, unsigned version_minor, bool *keep_out)
+{
+    *keep_out = version_minor > 0;
     if (!headers_may_have(h, HDR_CONNECTION))
-        return version_minor > 0;
+        return H1_ERR_NONE;
+    if (has_too_many_options(h))
+        return H1_ERR_FIELD_CNT;
     if (headers_has_token(h, HDR_CONNECTION, "close"))
-        return false;
-    return version_minor > 0 || headers_has_token(h, HDR_CONNECTION, "keep-alive");
+        *keep_out = false;
+    else if (headers_has_token(h, HDR_CONNECTION, "keep-alive"))
+        *keep_out = true;
+    return H1_ERR_NONE;
 }
 
 bool h1_wants_websocket(const struct headers *h)

@@ -42,8 +42,8 @@ struct h1_lengths {
 enum h1_error h1_lengths(const struct headers *h, unsigned version_minor, bool same_twice_ok,
                          struct h1_lengths *out);
 
-/* Whether the peer wants to keep the connection; close wins. */
-bool h1_keep_alive(const struct headers *h, unsigned version_minor);
+/* Whether the peer wants to keep the connection; close wins. Counts the options, too. */
+enum h1_error h1_keep_alive(const struct headers *h, unsigned version_minor, bool *keep_out);
 
 /* Connection: upgrade and exactly Upgrade: websocket. */
 bool h1_wants_websocket(const struct headers *h);

@@ -243,7 +243,6 @@ static enum h1_error check_framing(struct h1_request *out)
     else if (lengths.has_length)
         out->body = H1_BODY_LENGTH;
     out->content_length = lengths.length;
-    out->keep_alive = h1_keep_alive(&out->headers, out->version_minor);
     out->upgrade_websocket = out->method_id == HTTP_METHOD_GET && out->version_minor > 0 &&
                              !lengths.chunked && lengths.length == 0 &&
                              h1_wants_websocket(&out->headers);
@@ -251,7 +250,8 @@ static enum h1_error check_framing(struct h1_request *out)
     if (out->method_id == HTTP_METHOD_OPTIONS &&
         str_to_u64(headers_value(&out->headers, HDR_MAX_FORWARDS), HOPS_MAX, &hops))
         out->max_forwards = (int32_t)hops;
-    return check_expect(out);
+    error = h1_keep_alive(&out->headers, out->version_minor, &out->keep_alive);
+    return error == H1_ERR_NONE ? check_expect(out) : error;
 }
 
 static enum h1_error parse_head(const struct h1_text *text, const struct h1_limits *limits,

@@ -61,9 +61,10 @@ static enum h1_error parse_head(const struct h1_text *text, bool head_request,
         error = h1_fields(text, &out->headers);
     if (error == H1_ERR_NONE)
         error = h1_lengths(&out->headers, out->version_minor, true, &lengths);
+    if (error == H1_ERR_NONE)
+        error = h1_keep_alive(&out->headers, out->version_minor, &out->keep_alive);
     if (error != H1_ERR_NONE)
         return error;
-    out->keep_alive = h1_keep_alive(&out->headers, out->version_minor);
     out->upgrade_websocket = out->status == 101 && h1_wants_websocket(&out->headers);
     set_body(out, &lengths, head_request);
     return H1_ERR_NONE;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "consentd/buf.h"
+#include "consentd/chars.h"
 
 const struct str h1_continue = STR_INIT("HTTP/1.1 100 Continue\r\n\r\n");
 
@@ -107,14 +108,37 @@ static size_t fields_size(const struct headers *h)
     return size;
 }
 
+/* Nothing in s could end a line early. HTAB is allowed, but rare. */
+static bool value_is_clean(struct str s)
+{
+    return !chars_below(s, ' ') || chars_span(s, CHAR_VALUE) == s.len;
+}
+
+/* No name holds white space or a control byte, no value a control byte. */
+static bool fields_are_clean(const struct headers *h)
+{
+    for (unsigned i = 0; i < h->cnt; i++) {
+        const struct header *item = &h->items[i];
+
+        if (!item->removed && (item->name.len == 0 || chars_below(item->name, ' ' + 1) ||
+                               !value_is_clean(item->value)))
+            return false;
+    }
+    return true;
+}
+
 bool h1_write_request_head(struct buf *out, struct str method, struct str target,
                            const struct headers *h, const struct h1_framing *framing)
 {
     size_t size = method.len + target.len + LINE_MAX_EXTRA + fields_size(h);
-    char *start = (char *)buf_reserve(out, size);
     const struct header *host = headers_find(h, HDR_HOST);
-    char *p = start;
+    char *start;
+    char *p;
 
+    if (method.len == 0 || target.len == 0 || chars_below(method, ' ' + 1) ||
+        chars_below(target, ' ' + 1) || !fields_are_clean(h))
+        return false;
+    p = start = (char *)buf_reserve(out, size);
     if (p == NULL)
         return false;
     p = put_str(p, method);
@@ -140,6 +164,8 @@ bool h1_write_response_head(struct buf *out, unsigned status, struct str reason,
         reason = http_reason(status);
     if (status < 200 || status == 204) /* RFC 9110 8.6, RFC 9112 6.1 */
         framed.body = H1_BODY_NONE;
+    if (!value_is_clean(reason) || !fields_are_clean(h))
+        return false;
     size = reason.len + LINE_MAX_EXTRA + fields_size(h);
     p = start = (char *)buf_reserve(out, size);
     if (p == NULL)

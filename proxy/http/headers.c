@@ -191,8 +191,17 @@ static void remove_named(struct headers *h, struct str name)
 void headers_strip_hop_by_hop(struct headers *h)
 {
     static const enum header_id hop[] = {
-        HDR_CONNECTION, HDR_KEEP_ALIVE, HDR_PROXY_CONNECTION, HDR_TE,
-        HDR_TRAILER,    HDR_UPGRADE,    HDR_HTTP2_SETTINGS,   HDR_TRANSFER_ENCODING};
+        HDR_CONNECTION,
+        HDR_KEEP_ALIVE,
+        HDR_PROXY_CONNECTION,
+        HDR_PROXY_AUTHENTICATE,
+        HDR_TE,
+        HDR_PROXY_AUTHORIZATION,
+        HDR_TRAILER,
+        HDR_UPGRADE,
+        HDR_HTTP2_SETTINGS,
+        HDR_TRANSFER_ENCODING,
+    };
     unsigned iter = 0;
     const struct header *item;
 

@@ -94,6 +94,13 @@ static bool is_special(enum url_scheme scheme)
     return scheme >= URL_SCHEME_HTTP && scheme <= URL_SCHEME_FILE;
 }
 
+/* No room: not certain that a browser would not fetch it. */
+static bool arena_full(struct url *out)
+{
+    out->flags |= URL_SUSPECT;
+    return false;
+}
+
 /* --- path and query --- */
 
 size_t url_unescape(char *text, size_t len)
@@ -155,7 +162,7 @@ static bool path_set(struct url *out, struct str dir, struct str rest, struct ar
     char *text = arena_alloc(a, dir.len + rest.len + 2);
 
     if (text == NULL)
-        return false;
+        return arena_full(out);
     while (path_len < rest.len && rest.ptr[path_len] != '?' && rest.ptr[path_len] != '#')
         path_len++;
     if (dir.len > 0)
@@ -187,7 +194,7 @@ static bool query_set(struct url *out, struct str rest, struct arena *a)
     rest = str_slice(rest, (size_t)mark + 1, rest.len);
     text = arena_copy(a, rest.ptr, rest.len);
     if (text == NULL)
-        return false;
+        return arena_full(out);
     out->query = str_make(text, url_unescape(text, rest.len));
     return true;
 }
@@ -337,7 +344,10 @@ bool url_parse(struct str in, const struct url *base, struct arena *a, struct ur
     else
         ok = base != NULL && is_special(base->scheme) && relative_set(out, text, base, a);
     if (!ok)
-        *out = (struct url){.host = STR_INIT(""), .path = STR_INIT(""), .query = STR_INIT("")};
+        *out = (struct url){.flags = out->flags & URL_SUSPECT,
+                            .host = STR_INIT(""),
+                            .path = STR_INIT(""),
+                            .query = STR_INIT("")};
     return ok;
 }
 

@@ -67,13 +67,16 @@ static bool is_ignored(uint32_t point)
            is_between(point, 0xfe00, 0xfe0f);
 }
 
-/* Letters that are their own mapping: lower case, or of a script without case. */
+/*
+ * Letters that are their own mapping: lower case, or of a script without case. Not sharp s and
+ * final sigma, which browsers of different age map differently.
+ */
 static bool is_stable(uint32_t point)
 {
     static const uint32_t ranges[][2] = {
-        {0xdf, 0xf6},     {0xf8, 0xff},     {0x3b1, 0x3c9}, {0x430, 0x45f},   {0x5d0, 0x5ea},
-        {0x620, 0x64a},   {0x904, 0x939},   {0xa05, 0xa39}, {0x3041, 0x3096}, {0x30a1, 0x30fe},
-        {0x4e00, 0x9fff}, {0xac00, 0xd7a3}, {0xe01, 0xe30},
+        {0xe0, 0xf6},     {0xf8, 0xff},     {0x3b1, 0x3c1},   {0x3c3, 0x3c9}, {0x430, 0x45f},
+        {0x5d0, 0x5ea},   {0x620, 0x64a},   {0x904, 0x939},   {0xa05, 0xa39}, {0x3041, 0x3096},
+        {0x30a1, 0x30fe}, {0x4e00, 0x9fff}, {0xac00, 0xd7a3}, {0xe01, 0xe30},
     };
 
     for (size_t i = 0; i < COUNT_OF(ranges); i++) {
@@ -97,8 +100,8 @@ static uint32_t map_point(uint32_t point, bool *suspect)
         return point + 0x20;
     if (is_between(point, 0x400, 0x40f))
         return point + 0x50;
-    if (is_between(point, 0x100, 0x137))
-        return point | 1; /* pairs: capital, small */
+    if (is_between(point, 0x100, 0x12f) || is_between(point, 0x134, 0x137))
+        return point | 1; /* pairs: capital, small. Between them are dotted i and the ligature ij */
     if (!is_stable(point))
         *suspect = true;
     return point;
@@ -318,7 +321,7 @@ static enum host_result ipv6(struct str in, struct arena *a, struct str *out)
     size_t len = strlen(text);
 
     text[len++] = ']';
-    return arena_str(a, str_make(text, len), out) ? HOST_IP : HOST_FAIL;
+    return arena_str(a, str_make(text, len), out) ? HOST_IP : HOST_SUSPECT;
 }
 
 /* --- all together --- */
@@ -357,7 +360,7 @@ static enum host_result name_finish(struct str name, bool suspect, struct arena 
     text = arena_printf(a, "%u.%u.%u.%u", address >> 24, address >> 16 & 255, address >> 8 & 255,
                         address & 255);
     if (text == NULL)
-        return HOST_FAIL;
+        return HOST_SUSPECT;
     *out = str_c(text);
     return suspect ? HOST_SUSPECT : HOST_IP;
 }
@@ -372,21 +375,21 @@ enum host_result url_host(struct str in, struct arena *a, struct str *out)
     *out = STR("");
     if (in.len > 0 && in.ptr[0] == '[')
         return ipv6(in, a, out);
-    if (in.len == 0 || in.len > HOST_MAX)
+    if (in.len == 0)
         return HOST_FAIL;
+    if (in.len > HOST_MAX) /* may be short once what is ignored has gone */
+        return HOST_SUSPECT;
     if (chars_span(in, CHAR_UNRESERVED) == in.len) { /* the usual case: letters, digits, dots */
-        if (!arena_str(a, in, out))
-            return HOST_FAIL;
         text = arena_copy(a, in.ptr, in.len);
         for (size_t i = 0; text != NULL && i < in.len; i++)
             text[i] = ascii_lower(text[i]);
-        return text == NULL ? HOST_FAIL : name_finish(str_make(text, in.len), false, a, out);
+        return text == NULL ? HOST_SUSPECT : name_finish(str_make(text, in.len), false, a, out);
     }
     points = arena_calloc(a, 1, sizeof(*points));
     decoded = arena_alloc(a, in.len);
     text = arena_alloc(a, in.len * 8 + 16 * (in.len + 1));
     if (points == NULL || decoded == NULL || text == NULL)
-        return HOST_FAIL;
+        return HOST_SUSPECT;
     points_read(decoded, percent_decode(in, decoded), points);
     len = points_encode(points, text);
     return name_finish(str_make(text, len), points->suspect, a, out);

@@ -9,7 +9,7 @@
 
 enum host_result {
     HOST_FAIL = 0, /* a browser fetches nothing; *out is empty */
-    HOST_SUSPECT,  /* *out is our best guess */
+    HOST_SUSPECT,  /* *out is our best guess; empty when it is too long or the arena is full */
     HOST_NAME,
     HOST_IP,
 };
