@@ -23,7 +23,7 @@ def origin_fixture():
 @pytest.fixture(name="proxy", scope="module")
 def proxy_fixture(tmp_path_factory, origin):
     proxy = Proxy(tmp_path_factory.mktemp("proxy"), origin, tls=True, access_log="access.log", site={
-        "response_timeout": "400ms", "connect_timeout": "400ms", "origin_connections": 8,
+        "response_timeout": "1s", "connect_timeout": "1s", "origin_connections": 8,
         "hosts": ["localhost", "a"], "origin_idle_timeout": "300ms"}, limits={
         "request_header_timeout": "400ms", "body_timeout": "400ms", "keepalive_timeout": "600ms",
         "send_timeout": "700ms", "header_size": "8KiB", "target": "2KiB", "fields": 50})
@@ -173,14 +173,14 @@ def test_connect_timeout(tmp_path):
 
 
 def test_response_timeout(proxy, origin):
-    origin.routes["/never"] = lambda conn, request: time.sleep(2)
+    origin.routes["/never"] = lambda conn, request: time.sleep(3)
     answer = proxy.get("/never")
     assert answer.status == 504
     assert proxy.get("/never", method="POST", body=b"x" * 10).status == 504
 
     def half(conn, _):
         conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n\r\nhello")
-        time.sleep(2)
+        time.sleep(3)
     origin.routes["/half"] = half
     with pytest.raises((Cut, OSError)):
         proxy.get("/half")
@@ -191,7 +191,7 @@ def test_slow_but_steady_origin(proxy, origin):
     def steady(conn, _):
         conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n\r\n")
         for _ in range(10):
-            time.sleep(0.1)
+            time.sleep(0.15)
             conn.sendall(b"x")
     origin.routes["/steady"] = steady
     assert proxy.get("/steady").body == b"x" * 10
@@ -233,8 +233,11 @@ def test_upload_to_an_origin_that_reads_slowly(tmp_path):
     origin.stop()
 
 
-def test_full_pool_waits(proxy, origin):
+def test_full_pool_waits(tmp_path):
     """More requests than connections: the rest waits its turn, and gets it."""
+    origin = Origin()
+    proxy = Proxy(tmp_path, origin, site={"origin_connections": 8, "connect_timeout": "30s"})
+
     def slow(conn, request):
         time.sleep(0.1)
         return http_response(200, [TEXT], request.target.encode())
@@ -249,7 +252,9 @@ def test_full_pool_waits(proxy, origin):
         thread.start()
     for thread in threads:
         thread.join()
-    assert results == {i: f"/wait{i}".encode() for i in range(24)}
+    assert results == {i: f"/wait{i}".encode() for i in range(24)} and origin.opened <= 8
+    proxy.stop()
+    origin.stop()
 
 
 def test_full_pool_for_too_long(tmp_path):
@@ -260,7 +265,7 @@ def test_full_pool_for_too_long(tmp_path):
         return http_response(200, [TEXT], b"held")
     origin = Origin(hold)
     proxy = Proxy(tmp_path, origin, site={"origin_connections": 1, "connect_timeout": "300ms"})
-    with proxy.connect() as first, proxy.connect() as leaver:
+    with proxy.connect() as first, proxy.connect(timeout=30) as leaver:
         first.sendall(GET)
         wait_for(lambda: origin.requests)
         leaver.sendall(GET)
