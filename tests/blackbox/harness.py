@@ -8,6 +8,7 @@
 The build is $CONSENTD_BUILD (default: build). Ports come from the kernel. Nothing here is
 timed; waits have generous deadlines.
 """
+import atexit
 import base64
 import json
 import os
@@ -292,6 +293,18 @@ def origin_urls(origin):
     return [f"http://{LOOPBACK}:{origin}" if isinstance(origin, int) else str(origin)]
 
 
+RUNNING = set()
+
+
+@atexit.register
+def kill_the_rest():
+    """What a failed test left behind; the children go with their master."""
+    for process in RUNNING:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
 class Proxy:
     """consentd in the foreground, its files under folder.
 
@@ -348,6 +361,7 @@ class Proxy:
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([str(BUILD / "consentd"), "-c", str(self.folder / "consentd.json")],
                                             stderr=log, stdout=log, env=options)
+        RUNNING.add(self.process)
         self.stopping = False
         want = self.config["workers"] if isinstance(self.config["workers"], int) else 1
         wait_for(lambda: self._is_ready(want), 30)
