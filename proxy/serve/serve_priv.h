@@ -27,7 +27,7 @@
 #include "consentd/timer.h"
 #include "consentd/upstream.h"
 
-#define SERVER_PROBE_MS 1000 /* a waiting client that says no more is asked whether it is there */
+#define SERVER_PROBE_MS 3000 /* a waiting client that says no more is asked whether it is there */
 
 /* Structs of one size kept for reuse: a busy worker allocates none. */
 struct freelist {

@@ -289,7 +289,7 @@ def test_client_that_leaves_while_waiting(tmp_path, how, behind):
             gate.wait(20)
         return http_response(200, [TEXT], b"x")
     origin = Origin(hold)
-    proxy = Proxy(tmp_path, origin, site={"origin_connections": 1, "connect_timeout": "5s"})
+    proxy = Proxy(tmp_path, origin, site={"origin_connections": 1, "connect_timeout": "20s"})
     leavers = [proxy.connect() for _ in range(3)]
     for sock in leavers:  # one at the origin, two in the queue
         sock.sendall(b"GET /hold HTTP/1.1\r\nHost: localhost\r\n\r\n" + behind)
