@@ -48,6 +48,8 @@ static const char *find_end_tag(struct str text, const struct hidden *hidden)
 
 bool hidden_meet(struct rewriter *rw, struct str piece)
 {
+    bool meets[HIDDEN_CNT] = {false};
+
     for (size_t i = 0; i < HIDDEN_CNT; i++) {
         struct hidden *hidden = &rw->hidden[i];
         const char *end;
@@ -59,7 +61,11 @@ bool hidden_meet(struct rewriter *rw, struct str piece)
             hidden->len == 6 || /* script, whose text has states of its own */
             !value_is_inert(rw, str_slice(piece, (size_t)(end - piece.ptr), piece.len)))
             return false;
-        hidden->len = 0;
+        meets[i] = true;
+    }
+    for (size_t i = 0; i < HIDDEN_CNT; i++) {
+        if (meets[i])
+            rw->hidden[i].len = 0;
     }
     return true;
 }
@@ -121,8 +127,16 @@ static bool drops_foreign_script(struct rewriter *rw, struct str raw)
     return drop;
 }
 
-/* Blanks URLs in place; true when the element has to go instead. */
-static bool drops_style(struct rewriter *rw, size_t from, size_t to)
+/* The held start tag leaves: it stays, without its cuts. */
+static void send_start(struct rewriter *rw)
+{
+    if (rw->hold.edited)
+        out_edited(rw, out_index(rw, rw->hold.start));
+    rw->hold.edited = false;
+}
+
+/* Blanks URLs in place; true when the element has to go instead (always if `whole`). */
+static bool drops_style(struct rewriter *rw, size_t from, size_t to, bool whole)
 {
     struct str raw = window_str(rw, from, to);
     struct buf out, text;
@@ -131,11 +145,15 @@ static bool drops_style(struct rewriter *rw, size_t from, size_t to)
     buf_init(&out, rw->limits.inline_max * 2);
     buf_init(&text, rw->limits.inline_max * 2);
     if (value_css(rw, ELEM_STYLE, ATTR_OTHER, raw, &out)) {
-        out_flush(rw, from);
-        out_send(rw, buf_str(&out));
-        rw->sent = to;
+        drop = whole;
+        if (!whole) {
+            send_start(rw);
+            out_flush(rw, from);
+            out_send(rw, buf_str(&out));
+            rw->sent = to;
+        }
     }
-    if (rw->hold.kind == HOLD_SVG_STYLE && rw->sent != to) {
+    if (rw->hold.kind == HOLD_SVG_STYLE && rw->sent != to && !drop) {
         buf_clear(&out);
         drop = !foreign_text(raw, &text) ||
                (!str_eq(raw, buf_str(&text)) &&
@@ -176,30 +194,21 @@ static bool must_drop(struct rewriter *rw, size_t text_from, size_t text_end)
         rw->note = rw->hold.note;
         return true;
     }
-    if (rw->hold.broken || (hidden_in(rw, text) && (is_style || !hidden_meet(rw, text))) ||
+    if (rw->hold.broken || (hidden_in(rw, text) && is_style) ||
         (ignored && has_markup(text) && !value_is_inert(rw, text)))
         return true;
-    switch (rw->hold.kind) {
-    case HOLD_SCRIPT:
-        return drops_script(rw, text);
-    case HOLD_SVG_SCRIPT:
-        return drops_foreign_script(rw, text);
-    case HOLD_STYLE:
-    case HOLD_SVG_STYLE:
-        return drops_style(rw, text_from, text_end);
-    case HOLD_RAW:
-    case HOLD_CDATA:
-    case HOLD_NONE:
-        break;
-    }
-    return false;
+    if (is_style)
+        return drops_style(rw, text_from, text_end, ignored && has_markup(text));
+    if (rw->hold.kind == HOLD_SCRIPT
+            ? drops_script(rw, text)
+            : rw->hold.kind == HOLD_SVG_SCRIPT && drops_foreign_script(rw, text))
+        return true;
+    return hidden_in(rw, text) && !hidden_meet(rw, text); /* last: what meets must stay */
 }
 
 /* The start tag of a foreign element leaves nothing behind: not on the stack, not hidden. */
 static void forget_start(struct rewriter *rw)
 {
-    if (rw->hold.edited)
-        return;
     if (rw->hold.kind != HOLD_SVG_SCRIPT && rw->hold.kind != HOLD_SVG_STYLE)
         return;
     if (rw->sim.depth > rw->hold.depth)
@@ -224,20 +233,20 @@ bool hold_finish(struct rewriter *rw, size_t text_end, size_t end)
         hold_over(rw, out_index(rw, rw->tok.pos));
         rw->skip = rw->skip_cdata = false;
         if (!section)
-            hold_mark(rw);
+            out_comment(rw);
         return false;
     }
     if (rw->hold.kind == HOLD_CDATA) {
         finish_cdata(rw, text, end);
     } else if (must_drop(rw, text, text_end)) {
         out_flush(rw, out_index(rw, rw->hold.start));
-        rw->sent = rw->hold.edited ? text_end : end;
+        rw->sent = end;
         rw->counts.removed++;
-        if (!rw->hold.edited) {
-            out_stand(rw, (enum stand)rw->hold.stand);
-            out_comment(rw);
-        }
+        out_stand(rw, (enum stand)rw->hold.stand);
+        out_comment(rw);
         forget_start(rw);
+    } else {
+        send_start(rw);
     }
     rw->hold.kind = HOLD_NONE;
     return true;
@@ -250,22 +259,10 @@ void hold_over(struct rewriter *rw, size_t len)
     rw->sent = len;
     rw->counts.over_inline++;
     rw->counts.removed++;
-    if (!rw->hold.edited && rw->hold.kind != HOLD_CDATA)
+    if (rw->hold.kind != HOLD_CDATA)
         out_stand(rw, (enum stand)rw->hold.stand);
     forget_start(rw);
     rw->skip = true;
     rw->skip_cdata = rw->hold.kind == HOLD_CDATA;
     rw->hold.kind = HOLD_NONE;
-}
-
-void hold_mark(struct rewriter *rw)
-{
-    if (!rw->hold.edited) {
-        out_comment(rw);
-        return;
-    }
-    out_send(rw, STR("</"));
-    out_send(rw, str_c(element_rows[rw->hold.elem].name));
-    out_send(rw, STR(">"));
-    rw->hold.edited = false;
 }

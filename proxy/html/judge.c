@@ -533,6 +533,8 @@ enum verdict_kind judge_tag(struct rewriter *rw, struct judged *j)
         size_t cuts = rw->cut_cnt;
 
         if (j->hiding && hidden_in(rw, str_slice(j->tag, a->start, a->end - a->start))) {
+            if (j->elem == ELEM_SCRIPT)
+                return TAG_DROP_RAW; /* without its src its text would run */
             cut_attr(rw, j, a);
             continue;
         }

@@ -146,9 +146,8 @@ enum elem_flag {
     X(WBR, "wbr", VOID | ELEM_F_SPECIAL)                                                           \
     X(XMP, "xmp", RAW | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)
 
-/* ELEM_OTHER is every name that is not in the list. */
 enum html_element {
-    ELEM_OTHER = 0,
+    ELEM_OTHER = 0, /* every name that is not in the list */
 #define X(id, name, flags) ELEM_##id,
     HTML_ELEMENTS(X)
 #undef X
@@ -246,7 +245,6 @@ static inline enum html_element element_lookup(struct str name, uint32_t hash)
     return id;
 }
 
-/* The attribute of this name. */
 enum html_attr attr_lookup(struct str name);
 
 #endif

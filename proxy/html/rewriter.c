@@ -75,8 +75,7 @@ void out_comment(struct rewriter *rw)
     out_send(rw, str_make(text, len + 3));
 }
 
-/* The tag with its cuts taken out. */
-static void send_edited(struct rewriter *rw, size_t start)
+void out_edited(struct rewriter *rw, size_t start)
 {
     for (size_t i = 0; i < rw->cut_cnt; i++) {
         const struct cut *cut = &rw->cuts[i];
@@ -201,7 +200,6 @@ static void drop_tag(struct rewriter *rw, const struct judged *j, size_t start, 
         return;
     }
     tokenizer_set_text(&rw->tok, treesim_text_of(j->elem), str_c(element_rows[j->elem].name));
-    rw->hold.edited = false;
     rw->skip = true; /* the comment comes with the end tag */
 }
 
@@ -247,7 +245,7 @@ static void enter_raw(struct rewriter *rw, const struct judged *j, bool foreign,
     rw->hold.broken = rw->hold.doomed = false;
     rw->hold.edited = rw->cut_cnt > 0;
     rw->hold.elem = (uint8_t)j->elem;
-    rw->hold.start = rw->cut_cnt > 0 ? rw->tok.pos : rw->tok.start;
+    rw->hold.start = rw->tok.start;
     rw->hold.text = rw->tok.pos;
     rw->hold.depth = depth;
     rw->hold.sets_blind = foreign && !was_blind;
@@ -362,8 +360,6 @@ static void on_start(struct rewriter *rw, size_t start, size_t end)
         drop_tag(rw, &j, start, end);
         return;
     }
-    if (verdict == TAG_EDIT)
-        send_edited(rw, start);
     if ((element_rows[j.elem].flags & ELEM_F_RAW) != 0) {
         rw->cut_cnt = verdict == TAG_EDIT ? rw->cut_cnt : 0;
         enter_raw(rw, &j, result == SIM_DATA, depth);
@@ -371,6 +367,8 @@ static void on_start(struct rewriter *rw, size_t start, size_t end)
         rw->hold.doomed = verdict == TAG_DOOM;
         rw->hold.note = rw->note;
     }
+    if (verdict == TAG_EDIT && rw->hold.kind == HOLD_NONE)
+        out_edited(rw, start);
     if (j.elem == ELEM_BODY && rw->waits && in_plain_html(rw))
         inject(rw, end);
 }
@@ -452,7 +450,7 @@ static void end_skip(struct rewriter *rw, size_t end)
         return;
     }
     if (rw->tok.event == TOK_TAG)
-        hold_mark(rw);
+        out_comment(rw);
 }
 
 static void on_tag(struct rewriter *rw, size_t end)
@@ -501,8 +499,11 @@ static void on_event(struct rewriter *rw, size_t end)
         return;
     }
     if (rw->tok.event == TOK_LONG) {
-        if (rw->hold.kind == HOLD_NONE && !rw->skip)
+        if (rw->hold.kind == HOLD_NONE && !rw->skip) {
+            if (!rw->tail)
+                watch_text(rw, start);
             oversize_begin(rw, end);
+        }
         return;
     }
     if (rw->skip || rw->skip_tag) {
@@ -656,7 +657,7 @@ static void end_unfinished(struct rewriter *rw, size_t len)
         rw->counts.removed++;
     }
     if (rw->skip && !rw->skip_cdata)
-        hold_mark(rw);
+        out_comment(rw);
 }
 
 bool rewriter_end(struct rewriter *rw)

@@ -38,7 +38,7 @@ struct hold {
     uint8_t elem;          /* enum html_element */
     bool sets_blind;       /* its start tag opened hidden[HIDDEN_BLIND] */
     bool broken;           /* a tag inside it: what the text is depends on the reading */
-    bool edited;           /* its start tag has left, edited: only the text can still go */
+    bool edited;           /* its start tag has cuts: rw->cuts, untouched until it leaves */
     bool doomed;           /* it goes whatever its text is: its href was denied */
     struct html_note note; /* with doomed: why */
     uint8_t stand;         /* enum stand: what takes its place in the tree */
@@ -152,11 +152,11 @@ bool hidden_in(const struct rewriter *rw, struct str text); /* holds such an end
 bool hidden_meet(struct rewriter *rw, struct str piece);
 bool hold_finish(struct rewriter *rw, size_t text_end, size_t end);
 void hold_over(struct rewriter *rw, size_t len);
-void hold_mark(struct rewriter *rw); /* what stands where the held text was dropped */
 
 /* rewriter.c */
 void out_send(struct rewriter *rw, struct str text);
-void out_flush(struct rewriter *rw, size_t upto); /* window bytes up to this index leave */
+void out_flush(struct rewriter *rw, size_t upto);   /* window bytes up to this index leave */
+void out_edited(struct rewriter *rw, size_t start); /* the tag there without its cuts */
 void out_comment(struct rewriter *rw);
 void out_stand(struct rewriter *rw, enum stand stand);
 size_t out_index(const struct rewriter *rw, uint64_t position);
