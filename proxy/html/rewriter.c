@@ -490,6 +490,15 @@ static void on_cdata_open(struct rewriter *rw)
     rw->hold.text = rw->tok.pos;
 }
 
+static void on_long(struct rewriter *rw, size_t start, size_t end)
+{
+    if (rw->hold.kind != HOLD_NONE || rw->skip)
+        return;
+    if (!rw->tail)
+        watch_text(rw, start);
+    oversize_begin(rw, end);
+}
+
 static void on_event(struct rewriter *rw, size_t end)
 {
     size_t start = out_index(rw, rw->tok.start);
@@ -499,11 +508,7 @@ static void on_event(struct rewriter *rw, size_t end)
         return;
     }
     if (rw->tok.event == TOK_LONG) {
-        if (rw->hold.kind == HOLD_NONE && !rw->skip) {
-            if (!rw->tail)
-                watch_text(rw, start);
-            oversize_begin(rw, end);
-        }
+        on_long(rw, start, end);
         return;
     }
     if (rw->skip || rw->skip_tag) {
