@@ -6,11 +6,6 @@
 #include "rewriter_priv.h"
 #include "tokenizer_priv.h"
 
-bool hidden_active(const struct rewriter *rw)
-{
-    return rw->hidden[HIDDEN_BLIND].len > 0 || rw->hidden[HIDDEN_SCRIPTING].len > 0;
-}
-
 static bool holds_end_tag(struct str text, const struct hidden *hidden)
 {
     char needle[TOK_RAW_NAME_MAX + 2] = "</";

@@ -36,11 +36,6 @@ void out_flush(struct rewriter *rw, size_t upto)
     }
 }
 
-size_t out_index(const struct rewriter *rw, uint64_t position)
-{
-    return position > rw->origin ? (size_t)(position - rw->origin) : 0;
-}
-
 /* Only bytes that cannot end a comment, whatever a rule set is called; the new length. */
 static size_t add_label(char *text, size_t len, const char *label)
 {

@@ -146,7 +146,11 @@ bool value_is_inert(struct rewriter *rw, struct str text);
 enum html_action value_ref(struct rewriter *rw, const struct html_ref *ref);
 
 /* hold.c */
-bool hidden_active(const struct rewriter *rw);
+static inline bool hidden_active(const struct rewriter *rw)
+{
+    return (rw->hidden[HIDDEN_BLIND].len | rw->hidden[HIDDEN_SCRIPTING].len) != 0;
+}
+
 bool hidden_in(const struct rewriter *rw, struct str text); /* holds such an end tag */
 /* The other readings that end inside the piece meet ours at its end and find nothing there. */
 bool hidden_meet(struct rewriter *rw, struct str piece);
@@ -159,7 +163,11 @@ void out_flush(struct rewriter *rw, size_t upto);   /* window bytes up to this i
 void out_edited(struct rewriter *rw, size_t start); /* the tag there without its cuts */
 void out_comment(struct rewriter *rw);
 void out_stand(struct rewriter *rw, enum stand stand);
-size_t out_index(const struct rewriter *rw, uint64_t position);
+/* The window index of a position. */
+static inline size_t out_index(const struct rewriter *rw, uint64_t position)
+{
+    return position > rw->origin ? (size_t)(position - rw->origin) : 0;
+}
 
 /* oversize.c */
 void oversize_begin(struct rewriter *rw, size_t len);
