@@ -38,6 +38,9 @@ struct config_limits {                  /* "limits": what one peer may ask of us
     unsigned fields;                    /* header fields in one head */
     uint64_t target;                    /* bytes of a request target */
     unsigned connections;               /* client connections per worker */
+    unsigned connections_per_address;   /* of them; 0: any number */
+    unsigned requests_per_second;       /* of one address and worker; 0: any number */
+    unsigned request_burst;             /* of one address, above that rate */
     uint64_t request_header_timeout_ms; /* first byte to end of head */
     uint64_t body_timeout_ms;           /* silence within a request body */
     uint64_t keepalive_timeout_ms;      /* silence between two requests */
@@ -63,6 +66,7 @@ struct config_tls { /* "listen[].tls" */
 struct config_listen {   /* "listen[]" */
     const char *address; /* "0.0.0.0:443", "[::]:443", "unix:/path" */
     bool redirect_https; /* "redirect": "https": answer 308 to https and nothing else */
+    bool proxy_protocol; /* a PROXY header comes first on each connection */
     bool has_tls;        /* a "tls" object was given */
     struct config_tls tls;
 };

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "consentd/mem.h"
 #include "consentd/metrics.h"
@@ -72,6 +73,8 @@ static void client_unlink(struct client *c)
     metric_down(METRIC_CLIENT_OPEN);
     c->reap = (struct deferred){.fn = on_reap, .arg = c};
     loop_defer(s->loop, &c->reap);
+    peer_budget_disconnect(s->data->budget, (const struct sockaddr *)(const void *)&c->peer,
+                           loop_now_ms(s->loop));
     server_check_drained(s);
 }
 
@@ -359,8 +362,14 @@ void client_accept(void *owner, int fd, const struct sockaddr *peer, socklen_t l
 {
     struct acceptor *a = owner;
     struct server *s = a->server;
-    struct client *c = freelist_take(&s->data->free_clients, sizeof(*c));
+    struct client *c;
 
+    if (!peer_budget_connect(s->data->budget, peer, loop_now_ms(s->loop))) {
+        metric_add(METRIC_CLIENT_REFUSED, 1);
+        (void)close(fd);
+        return;
+    }
+    c = freelist_take(&s->data->free_clients, sizeof(*c));
     c->server = s;
     c->acceptor = a;
     memcpy(&c->peer, peer, len < sizeof(c->peer) ? len : sizeof(c->peer));

@@ -16,6 +16,8 @@ static const char *advice(unsigned status)
         return "What you sent is too large. Please send something smaller.";
     case 414:
         return "The address is too long. Please go back and try a shorter one.";
+    case 429:
+        return "Too many requests came from your network. Please try again in a moment.";
     case 431:
         return "Your browser sent too much at once. Deleting the cookies of this site helps.";
     case 421:

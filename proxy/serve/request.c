@@ -183,6 +183,18 @@ bool exchange_answer(struct exchange *x, unsigned status, const struct headers *
     return true;
 }
 
+static bool add_retry_after(struct flow *f, unsigned status, struct headers *h)
+{
+    char *seconds;
+
+    if (status == 503)
+        return headers_add(h, NULL, STR("Retry-After"), STR(RETRY_AFTER_S));
+    if (status != 429)
+        return true;
+    seconds = arena_printf(&f->x.arena, "%u", f->retry_s);
+    return seconds != NULL && headers_add(h, NULL, STR("Retry-After"), str_c(seconds));
+}
+
 void exchange_fail(struct exchange *x, unsigned status, const char *why)
 {
     struct flow *f = flow_of(x);
@@ -205,8 +217,8 @@ void exchange_fail(struct exchange *x, unsigned status, const char *why)
     if ((status == 405 && !headers_add(&h, NULL, STR("Allow"), STR(METHODS))) ||
         !headers_add(&h, NULL, STR("Content-Type"), STR("text/html; charset=utf-8")) ||
         !headers_add(&h, NULL, STR("Cache-Control"), STR("no-store")) ||
-        (status == 503 && !headers_add(&h, NULL, STR("Retry-After"), STR(RETRY_AFTER_S))) ||
-        !error_page(&page, status) || !exchange_answer(x, status, &h, buf_str(&page)))
+        !add_retry_after(f, status, &h) || !error_page(&page, status) ||
+        !exchange_answer(x, status, &h, buf_str(&page)))
         flow_cut(f);
     buf_free(&page);
 }
@@ -258,11 +270,20 @@ static bool count_down(struct exchange *x)
 }
 
 /* What is answered before anybody asks about consent; true: it was. */
+static bool is_within_budget(struct flow *f)
+{
+    struct server *s = f->x.server;
+
+    return peer_budget_request(s->data->budget, f->x.peer, loop_now_ms(s->loop), &f->retry_s);
+}
+
 static bool is_answered_here(struct flow *f)
 {
     struct exchange *x = &f->x;
 
-    if (x->site == NULL)
+    if (!is_within_budget(f))
+        exchange_fail(x, 429, "too many requests from one address");
+    else if (x->site == NULL)
         exchange_fail(x, 421, "unknown host");
     else if (x->secure && !client_asked_for(f->client, x->site))
         exchange_fail(x, 421, "the handshake was for another site");

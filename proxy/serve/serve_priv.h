@@ -23,6 +23,7 @@
 #include "consentd/h1_write.h"
 #include "consentd/loop.h"
 #include "consentd/map.h"
+#include "consentd/peer_budget.h"
 #include "consentd/server.h"
 #include "consentd/timer.h"
 #include "consentd/upstream.h"
@@ -39,7 +40,8 @@ struct acceptor {
     struct server *server;
     const struct config_listen *config;
     struct listener *listener;
-    struct tls_server *tls; /* NULL: cleartext */
+    struct proxied *proxied; /* owned; NULL: the peer is the client */
+    struct tls_server *tls;  /* NULL: cleartext */
 };
 
 enum client_state {
@@ -132,6 +134,7 @@ struct flow {
     size_t collect_max;
     exchange_body_fn collect_fn;
     struct filter *filters, last;
+    unsigned retry_s; /* for 429: when the address may ask again */
 };
 
 struct server_data {
@@ -143,6 +146,7 @@ struct server_data {
     struct freelist free_clients, free_flows, free_origin_conns;
     struct buf head;
     struct access_log *access_log; /* owned; NULL: off */
+    struct peer_budget *budget;    /* owned; what one address may have */
     struct timer tick;
     bool worker_started;
     void (*on_drained)(void *arg);

@@ -8,9 +8,11 @@
 #include <unistd.h>
 
 #include "consentd/bundle.h"
+#include "consentd/crypto.h"
 #include "consentd/enforce.h"
 #include "consentd/listener.h"
 #include "consentd/mem.h"
+#include "consentd/proxied.h"
 #include "consentd/snapshot.h"
 #include "consentd/tls_ctx.h"
 #include "serve_priv.h"
@@ -29,7 +31,20 @@ static void on_tick(void *arg)
             upstream_sweep(s->sites[i].origins[k]->pool, now);
     if (s->data->access_log != NULL)
         access_log_flush(s->data->access_log);
+    if (s->draining)
+        server_check_drained(s);
     timer_set(&s->data->tick, TICK_MS);
+}
+
+static struct peer_budget *budget_new(const struct config_limits *limits)
+{
+    const struct peer_budget_limits budget = {.connections = limits->connections_per_address,
+                                              .requests_per_second = limits->requests_per_second,
+                                              .burst = limits->request_burst};
+    uint8_t key[16];
+
+    crypto_random(key, sizeof(key));
+    return peer_budget_new(&budget, key);
 }
 
 /* With a sanitizer every struct is the heap's, so that a use after its end is seen. */
@@ -139,6 +154,8 @@ static bool start(struct server *s, const struct server_opts *opts, struct fault
         a->config = &s->config->listens[i];
         if (a->config->has_tls && !tls_start(s, a, f))
             return false;
+        if (a->config->proxy_protocol)
+            a->proxied = proxied_new(s->loop, client_accept, a);
     }
     return true;
 }
@@ -147,8 +164,11 @@ static void on_drained(void *arg)
 {
     struct server *s = arg;
 
-    if (s->data->on_drained != NULL)
-        s->data->on_drained(s->data->on_drained_arg);
+    void (*fn)(void *arg) = s->data->on_drained;
+
+    s->data->on_drained = NULL; /* once */
+    if (fn != NULL)
+        fn(s->data->on_drained_arg);
 }
 
 struct server *server_new(const struct server_opts *opts, struct fault *fault_out)
@@ -164,6 +184,7 @@ struct server *server_new(const struct server_opts *opts, struct fault *fault_ou
     s->arenas = arena_pool_new(8192, SERVER_FREE_EXCHANGES);
     s->data = mem_new(struct server_data);
     s->data->access_log = access_log_new(opts->access_log_fd);
+    s->data->budget = budget_new(&s->config->limits);
     s->data->hosts = map_new();
     s->data->drained = (struct deferred){.fn = on_drained, .arg = s};
     s->data->acceptors = mem_calloc(s->config->listen_cnt + 1, sizeof(struct acceptor));
@@ -176,6 +197,14 @@ struct server *server_new(const struct server_opts *opts, struct fault *fault_ou
     return NULL;
 }
 
+/* A balancer's connection: the client is known when its header is read. */
+static void on_balancer(void *owner, int fd, const struct sockaddr *peer, socklen_t len)
+{
+    const struct acceptor *a = owner;
+
+    proxied_start(a->proxied, fd, peer, len);
+}
+
 bool server_listen(struct server *s, unsigned index, int fd, struct fault *fault_out)
 {
     if (index >= s->config->listen_cnt) {
@@ -183,8 +212,9 @@ bool server_listen(struct server *s, unsigned index, int fd, struct fault *fault
         (void)close(fd);
         return false;
     }
-    s->data->acceptors[index].listener =
-        listener_new(s->loop, fd, client_accept, &s->data->acceptors[index]);
+    s->data->acceptors[index].listener = listener_new(
+        s->loop, fd, s->data->acceptors[index].proxied != NULL ? on_balancer : client_accept,
+        &s->data->acceptors[index]);
     return true;
 }
 
@@ -222,7 +252,13 @@ struct site *server_find_site(const struct server *s, struct str host)
 
 void server_check_drained(struct server *s)
 {
-    if (!s->draining || s->data->client_cnt > 0)
+    unsigned greeting = 0;
+
+    for (size_t i = 0; i < s->config->listen_cnt; i++) {
+        if (s->data->acceptors[i].proxied != NULL)
+            greeting += proxied_waiting(s->data->acceptors[i].proxied);
+    }
+    if (!s->draining || s->data->client_cnt + greeting > 0)
         return;
     loop_defer(s->loop, &s->data->drained);
 }
@@ -245,6 +281,7 @@ void server_drain(struct server *s, void (*fn)(void *arg), void *arg)
 static void data_free(struct server_data *d)
 {
     access_log_free(d->access_log);
+    peer_budget_free(d->budget);
     map_free(d->hosts, NULL);
     freelist_clear(&d->free_clients);
     freelist_clear(&d->free_flows);
@@ -263,6 +300,8 @@ void server_free(struct server *s)
     timer_clear(&s->data->tick);
     for (size_t i = 0; i < s->config->listen_cnt; i++)
         listener_free(s->data->acceptors[i].listener);
+    for (size_t i = 0; i < s->config->listen_cnt; i++)
+        proxied_free(s->data->acceptors[i].proxied);
     while (s->data->clients != NULL)
         client_close(s->data->clients, true);
     for (unsigned i = 0; i < s->sites_cnt; i++)
