@@ -346,7 +346,7 @@ static enum host_result name_finish(struct str name, bool suspect, struct arena 
     if (name.len > 1 && name.ptr[name.len - 1] == '.')
         name.len--;
     if (name.len == 0)
-        return HOST_FAIL;
+        return suspect ? HOST_SUSPECT : HOST_FAIL;
     if (has_forbidden(name))
         suspect = true;
     if (!ends_in_number(name)) {
