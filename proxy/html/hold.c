@@ -222,6 +222,7 @@ bool hold_finish(struct rewriter *rw, size_t text_end, size_t end)
     size_t text = out_index(rw, rw->hold.text);
 
     rw->note = (struct html_note){0};
+    rw->hold.dropped = false;
     if (rw->tok.pos - rw->hold.start > rw->limits.inline_max) {
         bool section = rw->hold.kind == HOLD_CDATA;
 
@@ -236,6 +237,7 @@ bool hold_finish(struct rewriter *rw, size_t text_end, size_t end)
     } else if (must_drop(rw, text, text_end)) {
         out_flush(rw, out_index(rw, rw->hold.start));
         rw->sent = end;
+        rw->hold.dropped = true;
         rw->counts.removed++;
         out_stand(rw, (enum stand)rw->hold.stand);
         out_comment(rw);

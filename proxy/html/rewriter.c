@@ -398,12 +398,11 @@ static void on_end(struct rewriter *rw, size_t start, size_t end)
 
         rw->hold.broken = !own && (!closes_held(rw, &st) ||
                                    hidden_in(rw, str_make(rw->win + name_end, end - name_end)));
-        if (!hold_finish(rw, start, own ? end : start)) {
-            reveal(rw, name);
+        if (!hold_finish(rw, start, own ? end : start))
             return;
-        }
         if (own) {
-            reveal(rw, name);
+            if (!rw->hold.dropped) /* else no reading sees this end tag */
+                reveal(rw, name);
             treesim_end(&rw->sim, &st);
             return;
         }

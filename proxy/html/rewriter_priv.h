@@ -40,6 +40,7 @@ struct hold {
     bool broken;           /* a tag inside it: what the text is depends on the reading */
     bool edited;           /* its start tag has cuts: rw->cuts, untouched until it leaves */
     bool doomed;           /* it goes whatever its text is: its href was denied */
+    bool dropped;          /* what was held last has gone, with its end tag */
     struct html_note note; /* with doomed: why */
     uint8_t stand;         /* enum stand: what takes its place in the tree */
     unsigned depth;        /* simulator depth before its start tag */
