@@ -84,14 +84,16 @@ static bool keeps(cookie_keep_fn *keep, void *arg, const struct cookie_pair *pai
     return pair->trust != COOKIE_DROP && keep(arg, pair);
 }
 
-/* True when the field holds something that must not pass. Asks about every pair. */
-static size_t count_denied(struct str value, cookie_keep_fn *keep, void *arg)
+/* How many pairs must not pass. *room_io grows by what all pairs could take, joined by "; ". */
+static size_t count_denied(struct str value, cookie_keep_fn *keep, void *arg, size_t *room_io)
 {
     struct cookie_pair pair;
     size_t denied = 0;
 
-    while (cookie_next(&value, &pair))
+    while (cookie_next(&value, &pair)) {
         denied += !keeps(keep, arg, &pair);
+        *room_io += pair.raw.len + 2;
+    }
     return denied;
 }
 
@@ -116,7 +118,7 @@ bool cookie_filter(struct headers *h, struct arena *a, cookie_keep_fn *keep, voi
 {
     unsigned iter = 0;
     unsigned fields = 0;
-    size_t total = 0;
+    size_t room = 0; /* more than came in when ';' stood without a space */
     size_t denied = 0;
     size_t len = 0;
     struct header *field;
@@ -125,12 +127,11 @@ bool cookie_filter(struct headers *h, struct arena *a, cookie_keep_fn *keep, voi
     headers_remove(h, HDR_COOKIE2);
     while ((field = headers_next(h, HDR_COOKIE, &iter)) != NULL) {
         fields++;
-        total += field->value.len + 2;
-        denied += count_denied(field->value, keep, arg);
+        denied += count_denied(field->value, keep, arg, &room);
     }
     if (fields == 0 || (fields == 1 && denied == 0))
         return true;
-    out = arena_alloc(a, total);
+    out = arena_alloc(a, room);
     for (iter = 0; out != NULL && (field = headers_next(h, HDR_COOKIE, &iter)) != NULL;)
         len = append_kept(field->value, keep, arg, out, len);
     if (len == 0) {

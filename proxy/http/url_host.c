@@ -326,9 +326,11 @@ static enum host_result ipv6(struct str in, struct arena *a, struct str *out)
 
 /* --- all together --- */
 
-/* Forbidden domain code points: no browser resolves such a name. */
+/* Forbidden domain code points and empty labels: no browser resolves such a name. */
 static bool has_forbidden(struct str host)
 {
+    if (host.ptr[0] == '.' || host.ptr[host.len - 1] == '.' || str_find(host, STR("..")) >= 0)
+        return true;
     for (size_t i = 0; i < host.len; i++) {
         unsigned char c = (unsigned char)host.ptr[i];
 

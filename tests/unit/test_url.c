@@ -219,6 +219,10 @@ static void test_hosts(void **state)
         {"http://a:b:80", "suspect"},
         {"http://a^b", "suspect"},
         {"http://a|b", "suspect"},
+        {"http://h..", "suspect"},
+        {"http://a..b", "suspect"},
+        {"http://.a", "suspect"},
+        {"http://.", "suspect"},
     };
 
     (void)state;
