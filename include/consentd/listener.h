@@ -31,7 +31,7 @@ MUST_USE int listener_bind(const char *address, struct fault *f);
 typedef void (*listener_fn)(void *owner, int fd, const struct sockaddr *peer, socklen_t len);
 
 /* Accepts on fd, which it closes when it is freed. Never NULL. */
-struct listener *listener_new(struct loop *loop, int fd, listener_fn on_accept, void *owner);
+struct listener *listener_new(struct loop *loop, int fd, listener_fn fn, void *owner);
 
 void listener_pause(struct listener *l);  /* no more accepts; the socket stays open */
 void listener_resume(struct listener *l); /* goes on */

@@ -110,14 +110,14 @@ struct query_ops {
  * may come from inside this call's turn of the loop, never from inside the call. NULL:
  * the link is down or the question is wrong (*f).
  */
-MUST_USE struct query *query_redis(struct rlink *link, struct loop *loop,
-                                   const struct query_log *log, const struct query_spec *spec,
-                                   const struct query_ops *ops, void *arg, struct fault *f);
+MUST_USE struct query *query_redis(struct rlink *link, const struct query_log *log,
+                                   const struct query_spec *spec, const struct query_ops *ops,
+                                   void *arg, struct fault *f);
 
 /* One record by its leaf; on_end tells ok with rows 0 when it is not there. */
-MUST_USE struct query *query_redis_get(struct rlink *link, struct loop *loop,
-                                       const struct query_log *log, uint64_t leaf,
-                                       const struct query_ops *ops, void *arg, struct fault *f);
+MUST_USE struct query *query_redis_get(struct rlink *link, const struct query_log *log,
+                                       uint64_t leaf, const struct query_ops *ops, void *arg,
+                                       struct fault *f);
 
 void query_cancel(struct query *q); /* NULL is fine */
 

@@ -61,6 +61,9 @@ struct rlink_ops {
 MUST_USE struct rlink *rlink_new(struct loop *loop, const struct rlink_config *cfg,
                                  const struct rlink_ops *ops, void *owner, struct fault *f);
 
+/* The loop that it runs on. */
+struct loop *rlink_loop(const struct rlink *l);
+
 /* No callback is called any more. Legal inside a callback. NULL is fine. */
 void rlink_free(struct rlink *l);
 

@@ -351,9 +351,8 @@ static void ask_page(struct audit *a)
 {
     static const struct query_ops ops = {.on_row = on_row, .on_end = on_end};
     struct fault f = {{0}};
-    const struct query *q = a->one
-                                ? query_redis_get(a->link, a->loop, &a->log, a->leaf, &ops, a, &f)
-                                : query_redis(a->link, a->loop, &a->log, &a->spec, &ops, a, &f);
+    const struct query *q = a->one ? query_redis_get(a->link, &a->log, a->leaf, &ops, a, &f)
+                                   : query_redis(a->link, &a->log, &a->spec, &ops, a, &f);
 
     if (q == NULL) {
         a->status = ctl_fail("%s", f.text);

@@ -612,13 +612,13 @@ static void copy_spec(struct query *q, const struct query_spec *spec)
     }
 }
 
-static struct query *query_begin(struct rlink *link, struct loop *loop, const struct query_log *log,
+static struct query *query_begin(struct rlink *link, const struct query_log *log,
                                  const struct query_ops *ops, void *arg)
 {
     struct query *q = mem_new(struct query);
 
     q->link = link;
-    q->loop = loop;
+    q->loop = rlink_loop(link);
     q->ops = *ops;
     q->arg = arg;
     q->log = *log;
@@ -634,7 +634,7 @@ static struct query *query_begin(struct rlink *link, struct loop *loop, const st
     return q;
 }
 
-struct query *query_redis(struct rlink *link, struct loop *loop, const struct query_log *log,
+struct query *query_redis(struct rlink *link, const struct query_log *log,
                           const struct query_spec *spec, const struct query_ops *ops, void *arg,
                           struct fault *f)
 {
@@ -647,7 +647,7 @@ struct query *query_redis(struct rlink *link, struct loop *loop, const struct qu
         fault_set(f, "Redis is not reachable");
         return NULL;
     }
-    q = query_begin(link, loop, log, ops, arg);
+    q = query_begin(link, log, ops, arg);
     copy_spec(q, spec);
     q->place = place;
     if (spec->has_subject && log->idx_key != NULL) {
@@ -655,13 +655,12 @@ struct query *query_redis(struct rlink *link, struct loop *loop, const struct qu
         record_sub_tag(q->idx_key, spec->subject, q->tag);
     }
     list_months(q);
-    loop_defer(loop, &q->kick);
+    loop_defer(q->loop, &q->kick);
     return q;
 }
 
-struct query *query_redis_get(struct rlink *link, struct loop *loop, const struct query_log *log,
-                              uint64_t leaf, const struct query_ops *ops, void *arg,
-                              struct fault *f)
+struct query *query_redis_get(struct rlink *link, const struct query_log *log, uint64_t leaf,
+                              const struct query_ops *ops, void *arg, struct fault *f)
 {
     struct query *q;
 
@@ -669,13 +668,13 @@ struct query *query_redis_get(struct rlink *link, struct loop *loop, const struc
         fault_set(f, "Redis is not reachable");
         return NULL;
     }
-    q = query_begin(link, loop, log, ops, arg);
+    q = query_begin(link, log, ops, arg);
     q->by_leaf = true;
     q->leaf = leaf;
     q->spec.oldest_first = true;
     q->spec.limit = 1;
     list_months(q);
-    loop_defer(loop, &q->kick);
+    loop_defer(q->loop, &q->kick);
     return q;
 }
 

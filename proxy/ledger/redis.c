@@ -402,6 +402,11 @@ struct rlink *rlink_new(struct loop *loop, const struct rlink_config *cfg,
     return l;
 }
 
+struct loop *rlink_loop(const struct rlink *l)
+{
+    return l->loop;
+}
+
 void rlink_free(struct rlink *l)
 {
     if (l == NULL)

@@ -87,8 +87,8 @@ void conn_fail(struct conn *c, enum conn_why why);
 void dial_free(struct dial *dial);
 
 /* --- conn_tls.c --- */
-struct conn_tls *conn_tls_server(struct tls_server *tls, int fd);
-struct conn_tls *conn_tls_client(struct tls_client *tls, int fd, const char *name);
+struct conn_tls *conn_tls_server(struct tls_server *ctx, int fd);
+struct conn_tls *conn_tls_client(struct tls_client *ctx, int fd, const char *name);
 void conn_tls_free(struct conn_tls *tls);
 enum conn_io conn_tls_handshake(struct conn_tls *tls);
 enum conn_io conn_tls_read(struct conn_tls *tls, uint8_t *out, size_t cap, size_t *len_out);

@@ -3,6 +3,7 @@
  */
 #include "consentd/timer.h"
 
+#include "consentd/mem.h"
 #include "loop_priv.h"
 
 /* The first tick at which when_ms has passed. */
@@ -22,6 +23,7 @@ static void list_push(struct timer **head, struct timer *t)
 
 static void list_take(struct timer *t)
 {
+    ASSERT(t->link != NULL); /* only what is in a list is taken */
     *t->link = t->next;
     if (t->next != NULL)
         t->next->link = t->link;

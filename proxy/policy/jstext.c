@@ -43,17 +43,17 @@ static char escaped_char(const char *p, size_t len, size_t *used_out)
 {
     uint8_t byte;
 
-    if (len >= 4 && p[1] == 'x' && hex_decode(str_make(p + 2, 2), &byte, 1)) {
-        *used_out = 4;
-    } else if (len >= 6 && p[1] == 'u' && p[2] == '0' && p[3] == '0' &&
-               hex_decode(str_make(p + 4, 2), &byte, 1)) {
-        *used_out = 6;
-    } else if (len >= 6 && p[1] == 'u' && p[2] == '{' && p[5] == '}' &&
-               hex_decode(str_make(p + 3, 2), &byte, 1)) {
-        *used_out = 6;
-    } else {
+    const char *digits = NULL;
+
+    if (len >= 4 && p[1] == 'x')
+        digits = p + 2;
+    else if (len >= 6 && p[1] == 'u' && p[2] == '0' && p[3] == '0')
+        digits = p + 4;
+    else if (len >= 6 && p[1] == 'u' && p[2] == '{' && p[5] == '}')
+        digits = p + 3;
+    if (digits == NULL || !hex_decode(str_make(digits, 2), &byte, 1))
         return '\0';
-    }
+    *used_out = p[1] == 'x' ? 4 : 6;
     return byte >= 0x20 && byte < 0x7f ? (char)byte : '\0';
 }
 

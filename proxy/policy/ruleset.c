@@ -595,19 +595,21 @@ struct ruleset *ruleset_parse(const char *name, struct str text, const struct ca
     return set;
 }
 
-static bool read_own(const struct json_at *at, const char *name, struct str text,
-                     const struct categories *c, struct ruleset **sets, size_t *cnt_io,
-                     struct fault *f)
+/* Reads sets until one is wrong; how many were right. */
+static size_t read_own(const struct json_at *at, const char *name, struct str text,
+                       const struct categories *c, struct ruleset **sets, struct fault *f)
 {
-    for (size_t i = 0; i < json_at_count(at); i++) {
-        struct json_at item = json_at_index(at, i);
+    size_t cnt = 0;
 
-        sets[i] = set_from(&item, name, text, c, true, f);
-        if (sets[i] == NULL)
-            return false;
-        *cnt_io = i + 1;
+    while (cnt < json_at_count(at)) {
+        struct json_at item = json_at_index(at, cnt);
+
+        sets[cnt] = set_from(&item, name, text, c, true, f);
+        if (sets[cnt] == NULL)
+            break;
+        cnt++;
     }
-    return true;
+    return cnt;
 }
 
 bool ruleset_parse_own(const char *name, struct str text, const struct categories *c,
@@ -624,7 +626,8 @@ bool ruleset_parse_own(const char *name, struct str text, const struct categorie
     at = json_at_root(name, text, root);
     if (json_at_array(&at, f)) {
         *sets_out = mem_calloc(json_at_count(&at) + 1, sizeof(**sets_out));
-        ok = read_own(&at, name, text, c, *sets_out, cnt_out, f);
+        *cnt_out = read_own(&at, name, text, c, *sets_out, f);
+        ok = *cnt_out == json_at_count(&at);
     }
     json_decref(root);
     if (!ok) {

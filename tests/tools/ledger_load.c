@@ -434,8 +434,8 @@ static void ask_page(struct dump *d)
     struct fault f = {{0}};
 
     d->spec.cursor = str_c(d->cursor);
-    if ((d->leaf != NULL ? query_redis_get(d->link, d->loop, &d->log, number(d->leaf), &ops, d, &f)
-                         : query_redis(d->link, d->loop, &d->log, &d->spec, &ops, d, &f)) == NULL)
+    if ((d->leaf != NULL ? query_redis_get(d->link, &d->log, number(d->leaf), &ops, d, &f)
+                         : query_redis(d->link, &d->log, &d->spec, &ops, d, &f)) == NULL)
         die("query", f.text);
 }
 
