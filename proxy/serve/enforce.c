@@ -253,6 +253,29 @@ static bool origin_is_near(const struct site *site)
     return true;
 }
 
+/* A page of its own: not a frame in one, nor a piece of HTML that a script asks for. */
+bool banner_is_wanted(const struct exchange *x)
+{
+    const struct headers *h = &x->req.headers;
+    struct str dest = headers_value(h, HDR_SEC_FETCH_DEST);
+    const struct header *field;
+
+    if (!x->site->config->banner || x->site->policy == NULL)
+        return false;
+    if (dest.len > 0)
+        return str_eq_c(dest, "document");
+    field = headers_find_name(h, STR("X-Requested-With"));
+    return field == NULL || !str_eq_fold_c(field->value, "XMLHttpRequest");
+}
+
+/* Every category is granted and nothing is to be put in: a page is the origin's as it is. */
+static bool passes_whole(const struct exchange *x)
+{
+    uint16_t all = x->site->policy != NULL ? x->site->policy->categories.defined : 0;
+
+    return all != 0 && (x->grants & all) == all && !banner_is_wanted(x);
+}
+
 /* Never ask for what we cannot decode; for a page from a near origin ask for plain text. */
 static bool accept_encoding_set(struct exchange *x, struct enforcement *e)
 {
@@ -261,6 +284,8 @@ static bool accept_encoding_set(struct exchange *x, struct enforcement *e)
     struct str value;
 
     e->accept_encoding = headers_value(h, HDR_ACCEPT_ENCODING);
+    if (passes_whole(x))
+        return true;
     if (e->document && origin_is_near(x->site)) {
         e->asked_identity = true;
         return headers_set(h, &x->arena, HDR_ACCEPT_ENCODING, STR("identity"));
@@ -436,6 +461,8 @@ static enum enforce_step enforce_page(struct exchange *x, struct enforcement *e)
     struct str type = page_type(x);
     enum coding out;
 
+    if (passes_whole(x))
+        return page_headers(x) ? ENFORCE_FORWARD : ENFORCE_REFUSE;
     if (type.len > 0 && !headers_set(&x->resp.headers, &x->arena, HDR_CONTENT_TYPE, type))
         return ENFORCE_REFUSE;
     if (x->resp.status == 206)

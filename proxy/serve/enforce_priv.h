@@ -82,6 +82,11 @@ void variant_of(const struct exchange *x, char out[VARIANT_LEN + 1]);
 MUST_USE bool page_headers(struct exchange *x);
 MUST_USE bool not_modified_headers(struct exchange *x);
 
+/* --- enforce.c --- */
+
+/* Whether the answer, should it be a page, gets the banner. */
+MUST_USE bool banner_is_wanted(const struct exchange *x);
+
 /* --- filter_html.c --- */
 
 /* Installs the filter of an HTML answer; type: page_type()'s. False: no memory. */

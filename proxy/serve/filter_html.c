@@ -170,24 +170,12 @@ static void page_verdict(void *owner, const struct verdict *verdict, struct str 
         metric_add(METRIC_REPORTED, 1);
 }
 
-/* A page of its own: not a frame in one, nor a piece of HTML that a script asks for. */
-static bool is_navigation(const struct headers *h)
-{
-    struct str dest = headers_value(h, HDR_SEC_FETCH_DEST);
-    const struct header *field;
-
-    if (dest.len > 0)
-        return str_eq_c(dest, "document");
-    field = headers_find_name(h, STR("X-Requested-With"));
-    return field == NULL || !str_eq_fold_c(field->value, "XMLHttpRequest");
-}
-
 static bool page_banner(void *owner, struct buf *out)
 {
     struct page_filter *page = owner;
     struct exchange *x = page->filter.x;
 
-    if (!x->site->config->banner || x->site->policy == NULL || !is_navigation(&x->req.headers) ||
+    if (!banner_is_wanted(x) ||
         headers_has_token(&x->resp.headers, HDR_CACHE_CONTROL, "no-transform"))
         return false;
     if (!banner_render(x, out))

@@ -145,6 +145,22 @@ def test_everything_granted_is_the_same_bytes(proxy):
     assert plain(answer.body) == PAGE
 
 
+def test_with_everything_granted_nothing_is_even_read(tmp_path, origin):
+    """Markup so odd that a rewriter might touch it, and a coding that it could not decode."""
+    proxy = Proxy(tmp_path, origin, site={"banner": False})
+    cookie = with_cookie(decide(proxy, "analytics", "marketing"))
+    odd = b"<svg><script><b>x</b></script><style></svg><select><script src=//hotjar.com/x.js>" + TAG + b"</select><frameset"
+    origin.routes["/odd"] = http_response(200, [HTML, ("ETag", '"1"')], odd)
+    answer = proxy.get("/odd", cookie)
+    assert answer.body == odd
+    assert answer.header("Content-Length") == str(len(odd))
+    assert "Cookie" in answer.all("Vary")
+    origin.routes["/coded"] = http_response(200, [HTML, ("Content-Encoding", "aes")], odd)
+    assert proxy.get("/coded", cookie).body == odd
+    assert proxy.get("/coded").status == 502
+    proxy.stop()
+
+
 def pack(coding, data):
     if coding == "gzip":
         return gzip.compress(data)
