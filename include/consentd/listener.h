@@ -27,6 +27,9 @@ struct loop;
  */
 MUST_USE int listener_bind(const char *address, struct fault *f);
 
+/* Whether listener_bind() could understand the address; nothing is bound. */
+MUST_USE bool listener_check(const char *address, struct fault *f);
+
 /* A new connection: non-blocking, close-on-exec, TCP_NODELAY. The callee owns fd. */
 typedef void (*listener_fn)(void *owner, int fd, const struct sockaddr *peer, socklen_t len);
 

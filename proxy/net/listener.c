@@ -96,22 +96,53 @@ static int bind_tcp(const struct addrinfo *ai)
     return -1;
 }
 
-int listener_bind(const char *address, struct fault *f)
+/* A TCP address without looking anything up; NULL with what would be right. */
+static struct addrinfo *address_read(const char *address, struct fault *f)
 {
     const struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
                                    .ai_socktype = SOCK_STREAM};
     struct addrinfo *ai = NULL;
     char host[64];
     char port[8];
+    uint64_t number;
+
+    if (address_split(address, host, port) && str_to_u64(str_c(port), UINT16_MAX, &number) &&
+        getaddrinfo(host, port, &hints, &ai) == 0)
+        return ai;
+    fault_set(f, "\"%s\": expected ADDRESS:PORT as 0.0.0.0:443 or [::]:443, or unix:/PATH",
+              address);
+    return NULL;
+}
+
+bool listener_check(const char *address, struct fault *f)
+{
+    struct str path = str_c(address);
+    struct addrinfo *ai;
+
+    if (str_starts(path, STR("unix:"))) {
+        path = str_slice(path, 5, path.len);
+        if (path.len > 0 && path.len < sizeof(((struct sockaddr_un *)NULL)->sun_path))
+            return true;
+        fault_set(f, "\"%s\": the path has 1 to %zu bytes", address,
+                  sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1);
+        return false;
+    }
+    ai = address_read(address, f);
+    if (ai != NULL)
+        freeaddrinfo(ai);
+    return ai != NULL;
+}
+
+int listener_bind(const char *address, struct fault *f)
+{
+    struct addrinfo *ai;
     int fd;
 
     if (str_starts(str_c(address), STR("unix:")))
         return bind_unix(str_c(address + 5), f);
-    if (!address_split(address, host, port) || getaddrinfo(host, port, &hints, &ai) != 0) {
-        fault_set(f, "\"%s\": expected ADDRESS:PORT as 0.0.0.0:443 or [::]:443, or unix:/PATH",
-                  address);
+    ai = address_read(address, f);
+    if (ai == NULL)
         return -1;
-    }
     fd = bind_tcp(ai);
     if (fd < 0)
         fault_set_errno(f, "%s", address);

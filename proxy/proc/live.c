@@ -2,6 +2,7 @@
  * live.c - policies, rules and keys out of a bundle: what a worker runs on, and what the
  * master makes once to find out whether a configuration is good.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "consentd/bundle.h"
@@ -66,11 +67,18 @@ static bool next_file(void *arg, struct str *name_out, struct str *text_out)
     return true;
 }
 
+/* What errors in a site's own rules call them. */
+struct own_name {
+    char text[512];
+};
+
 static bool load_rules(struct live *l, const struct config *c, const struct bundle *b,
                        const struct categories *all, struct fault *f)
 {
     struct rules_site *sites = mem_calloc(c->site_cnt, sizeof(*sites));
+    struct own_name *own_names = mem_calloc(c->site_cnt, sizeof(*own_names));
     struct file_list list = {0};
+    struct str path = STR("");
     struct rules_input input = {
         .categories = all,
         .sites = sites,
@@ -78,14 +86,19 @@ static bool load_rules(struct live *l, const struct config *c, const struct bund
         .match_limit = c->limits.pcre_match_limit,
     };
 
+    if (!bundle_get(b, STR(":config.path"), &path))
+        path = STR("the configuration");
     for (size_t i = 0; i < c->site_cnt; i++) {
         const struct config_site *site = &c->sites[i];
+
+        snprintf(own_names[i].text, sizeof(own_names[i].text), "%.*s: sites[%zu].rules",
+                 STR_ARGS(path), i);
         sites[i] = (struct rules_site){
             .name = site->name,
             .hosts = site->hosts.items,
             .host_cnt = site->hosts.cnt,
             .own_json = site->rules_json,
-            .own_name = site->name,
+            .own_name = own_names[i].text,
         };
     }
     bundle_each(b, str_c(c->rules), add_file, &list);
@@ -96,6 +109,7 @@ static bool load_rules(struct live *l, const struct config *c, const struct bund
     free(list.names);
     free(list.texts);
     free(sites);
+    free(own_names);
     return l->rules != NULL;
 }
 

@@ -153,11 +153,12 @@ static bool put_config(struct loading *l, const char *path)
 }
 
 /* Makes everything that a worker makes: what passes here starts there. */
-static bool rehearse(const struct config *c, const struct bundle *b, struct fault *f)
+static bool rehearse(const char *path, const struct config *c, const struct bundle *b,
+                     struct fault *f)
 {
     struct live live;
     struct loop *loop = loop_new();
-    bool ok = live_init(&live, c, b, f);
+    bool ok = live_init(&live, c, b, f) && material_check(path, c, &live, f);
 
     if (ok) {
         struct server_opts opts = {
@@ -202,7 +203,7 @@ struct material *material_load(const char *path, struct fault *f)
     ok = ok && put_keys(&l, c) && put_sites(&l, c) && put_rules(&l, c) &&
          put_file(&l, c->ledger.redis_ca, FOR(LEDGER) | FOR(ADMIN)) &&
          put_file(&l, c->ledger.redis_password_file, FOR(LEDGER) | FOR(ADMIN)) &&
-         rehearse(c, l.bundles[IPC_ROLE_WORKER], f) && seal_all(&l);
+         rehearse(path, c, l.bundles[IPC_ROLE_WORKER], f) && seal_all(&l);
     for (unsigned role = 0; role < PROC_ROLES; role++)
         bundle_free(l.bundles[role]);
     if (ok)

@@ -75,6 +75,12 @@ void live_fini(struct live *l);
 MUST_USE struct snapshot *live_snapshot(const struct live *l, const struct config *c, size_t site,
                                         const struct rules_state *state);
 
+/* --- check.c: what the configuration names -------------------------------------------- */
+
+/* False with file, key, what is wrong and what would be right. */
+MUST_USE bool material_check(const char *path, const struct config *c, const struct live *live,
+                             struct fault *f);
+
 /* --- privs.c ----------------------------------------------------------------------- */
 
 struct privs {

@@ -293,3 +293,30 @@ def test_started_as_root_nobody_else_is(tmp_path):
         proxy.stop()
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("change, says", [
+    (lambda c: c["sites"][0].update(origins=["ftp://x"]), 'sites[0].origins[0]: "ftp://x" is no origin'),
+    (lambda c: c["sites"][0].update(rule_sets={"hotjarr": "off"}), 'did you mean "hotjar"?'),
+    (lambda c: c["sites"][0].update(rules=[{"id": "x", "category": "marketingg", "cookies": [{"name": "a"}]}]),
+     'sites[0].rules:1: [0].category: unknown category "marketingg"; did you mean "marketing"?'),
+    (lambda c: c["sites"][0].update(rules=[{"id": "x", "category": "marketing", "cookies": [{"regex": "("}]}]),
+     "[0].cookies[0].regex: not a valid pattern"),
+    (lambda c: c["listen"][0].update(address="localhost"), "listen[0].address: \"localhost\": expected ADDRESS:PORT"),
+    (lambda c: c["listen"].append(dict(c["listen"][0])), "is listen[0]'s already"),
+    (lambda c: c["ledger"].update(redis="localhost:6379"), "ledger.redis: expected redis://HOST"),
+    (lambda c: c["admin"].update(group="no-such-group"), 'admin.group: there is no group "no-such-group"'),
+    (lambda c: c.update(user="no-such-user"), 'user: there is no user "no-such-user"'),
+    (lambda c: c.update(keys="none.json"), "none.json: cannot open: No such file"),
+    (lambda c: c.update(state_dirr="x"), 'state_dirr: unknown key; did you mean "state_dir"?'),
+])
+def test_check_names_file_key_and_cure(daemon, change, says):
+    """And a running consentd refuses the same on SIGHUP, and goes on."""
+    config = json.loads(json.dumps(daemon.config))
+    change(config)
+    daemon.write(config)
+    path = str(daemon.folder / "consentd.json")
+    done = subprocess.run([BINARY, "-t", "-c", path], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "consentd.json" in done.stderr or "none.json" in done.stderr

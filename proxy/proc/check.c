@@ -1,0 +1,125 @@
+/*
+ * check.c - what the configuration names, judged by the layers that know it: addresses, users,
+ * rule sets. config_check.c has judged what can be seen in the file alone.
+ */
+#include <grp.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "consentd/config.h"
+#include "consentd/endpoint.h"
+#include "consentd/listener.h"
+#include "consentd/mem.h"
+#include "consentd/ruleset.h"
+#include "proc_priv.h"
+
+static bool check_listens(const struct config *c, struct fault *f)
+{
+    for (size_t i = 0; i < c->listen_cnt; i++) {
+        if (!listener_check(c->listens[i].address, f)) {
+            fault_prefix(f, "listen[%zu].address", i);
+            return false;
+        }
+        for (size_t k = 0; k < i; k++) {
+            if (strcmp(c->listens[i].address, c->listens[k].address) != 0)
+                continue;
+            fault_set(f, "listen[%zu].address: %s is listen[%zu]'s already", i,
+                      c->listens[i].address, k);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool check_origins(const struct config *c, struct fault *f)
+{
+    struct endpoint endpoint;
+
+    for (size_t i = 0; i < c->site_cnt; i++) {
+        const struct config_texts *origins = &c->sites[i].origins;
+
+        for (size_t k = 0; k < origins->cnt; k++) {
+            bool redis = strncmp(origins->items[k], "redis", 5) == 0;
+
+            if (!redis && endpoint_parse(str_c(origins->items[k]), &endpoint, f))
+                continue;
+            fault_set(f,
+                      "sites[%zu].origins[%zu]: \"%s\" is no origin: expected http://HOST[:PORT], "
+                      "https://HOST[:PORT] or unix:/PATH",
+                      i, k, origins->items[k]);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool check_redis(const struct config *c, struct fault *f)
+{
+    struct str url = str_c(c->ledger.redis != NULL ? c->ledger.redis : "");
+    struct endpoint endpoint;
+    struct str user, path;
+    bool known = str_starts(url, STR("redis://")) || str_starts(url, STR("rediss://")) ||
+                 str_starts(url, STR("unix:"));
+
+    if (url.len == 0 || (known && endpoint_parse_rest(url, &endpoint, &user, &path, f)))
+        return true;
+    fault_set(f, "ledger.redis: expected redis://HOST[:PORT], rediss://HOST[:PORT] or unix:/PATH");
+    return false;
+}
+
+static bool check_people(const struct config *c, struct fault *f)
+{
+    if (c->user != NULL && getpwnam(c->user) == NULL)
+        fault_set(f, "user: there is no user \"%s\"", c->user);
+    else if (c->group != NULL && getgrnam(c->group) == NULL)
+        fault_set(f, "group: there is no group \"%s\"", c->group);
+    else if (c->admin.group != NULL && getgrnam(c->admin.group) == NULL)
+        fault_set(f, "admin.group: there is no group \"%s\"", c->admin.group);
+    else
+        return true;
+    return false;
+}
+
+/* The vendor's set that was probably meant, or NULL. */
+static const char *nearest_set(const struct rules *rules, const char *name)
+{
+    size_t cnt = rules_set_cnt(rules);
+    const char **names = mem_calloc(cnt + 1, sizeof(*names));
+    const char *near;
+
+    for (size_t i = 0; i < cnt; i++)
+        names[i] = rules_set(rules, i)->id;
+    near = str_nearest(str_c(name), names, cnt);
+    free(names);
+    return near;
+}
+
+static bool check_sets(const struct config *c, const struct rules *rules, struct fault *f)
+{
+    for (size_t i = 0; i < c->site_cnt; i++) {
+        for (size_t k = 0; k < c->sites[i].rule_set_cnt; k++) {
+            const char *name = c->sites[i].rule_sets[k].set;
+            const char *near;
+
+            if (rules_find(rules, str_c(name)) >= 0)
+                continue;
+            near = nearest_set(rules, name);
+            fault_set(f, "sites[%zu].rule_sets: there is no rule set \"%s\"%s%s%s", i, name,
+                      near != NULL ? "; did you mean \"" : "", near != NULL ? near : "",
+                      near != NULL ? "\"?" : "");
+            return false;
+        }
+    }
+    return true;
+}
+
+bool material_check(const char *path, const struct config *c, const struct live *live,
+                    struct fault *f)
+{
+    if (check_listens(c, f) && check_origins(c, f) && check_redis(c, f) && check_people(c, f) &&
+        check_sets(c, live->rules, f))
+        return true;
+    fault_prefix(f, "%s", path);
+    return false;
+}
