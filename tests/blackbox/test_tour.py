@@ -65,8 +65,10 @@ def test_a_second_run_and_a_broken_promise(folder):
 
 
 def test_interrupt_stops_all_of_it(folder):
+    # a shell's background jobs ignore SIGINT, and so would what they start
     process = subprocess.Popen(quickstart(folder, "--no-build"), stdout=subprocess.PIPE, text=True,
-                               start_new_session=True)
+                               start_new_session=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     for line in process.stdout:
         if "Ctrl-C stops" in line:
             break
