@@ -1,8 +1,8 @@
 /*
  * entities.c - contract in entities_priv.h.
  *
- * A reference is rare, so the table is searched linearly from the first entry of the
- * letter: a few hundred bytes at most of a table that is compact and constant.
+ * The table is compact and constant. An index by a name's first two characters leaves a few
+ * dozen bytes of it, one kilobyte at most ("No…"), for a binary search.
  */
 #include "entities_priv.h"
 
@@ -106,13 +106,20 @@ static int compare_entry(const char *p, struct str name, const char **behind)
     return (theirs > ours) - (theirs < ours);
 }
 
-/* The entry of exactly this name: a binary search over the bytes of its letter's entries. */
+/* Upper case before lower case, as in ASCII: 0 to 51. */
+static unsigned letter_order(char c)
+{
+    return c >= 'a' ? (unsigned)(c - 'a') + 26 : (unsigned)(c - 'A');
+}
+
+/* The entry of exactly this name: a binary search over the bytes of its pair's entries. */
 static bool find_name(struct str name, bool needs_legacy, struct str *value_out)
 {
-    unsigned letter = (unsigned char)name.ptr[0];
-    unsigned slot = letter >= 'a' ? letter - 'a' + 26 : letter - 'A';
-    const char *low = entity_table + entity_first[slot];
-    const char *high = entity_table + entity_first[slot + 1];
+    char second = name.len > 1 ? name.ptr[1] : ';';
+    unsigned slot = letter_order(name.ptr[0]) * ENTITY_SECONDS +
+                    (ascii_is_alpha(second) ? letter_order(second) + 1 : 0);
+    const char *low = entity_table + entity_pairs[slot];
+    const char *high = entity_table + entity_pairs[slot + 1];
 
     while (low < high) {
         const char *p = low + (high - low) / 2;

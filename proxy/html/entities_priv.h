@@ -5,15 +5,18 @@
 #define CONSENTD_HTML_ENTITIES_PRIV_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "consentd/attr.h"
 #include "consentd/buf.h"
 #include "consentd/str.h"
 
-/* Generated; see entities_table.c. */
+#define ENTITY_SECONDS 53 /* classes of a second character */
+#define ENTITY_PAIRS   (52 * ENTITY_SECONDS)
+
+/* Generated; see entities_table.c and entities_index.c. */
 extern const char entity_table[];
-extern const unsigned entity_table_len;
-extern const unsigned entity_first[53];
+extern const uint16_t entity_pairs[ENTITY_PAIRS + 1];
 
 /*
  * Appends raw with its references decoded (HTML 13.2.5.72); in_attribute applies the

@@ -267,6 +267,8 @@ static bool needs_judgement(const struct rewriter *rw, const struct judged *j)
 {
     if (rw->tok.suspect || (element_rows[j->elem].flags & ELEM_F_JUDGE) != 0)
         return true;
+    if (j->tag.len <= j->name_end + 1) /* no attributes */
+        return false;
     return j->space == SIM_MATH ||
            (j->space == SIM_SVG && (memchr(j->tag.ptr, '(', j->tag.len) != NULL ||
                                     memchr(j->tag.ptr, '&', j->tag.len) != NULL));
