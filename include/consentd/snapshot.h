@@ -5,7 +5,7 @@
  * costs a few bytes per set and compiles nothing. An exchange holds a reference while it runs, so
  * a toggle never touches a request in flight.
  *
- * Reference counted, for one thread (one worker).
+ * Reference counted, for one thread (one worker); verdicts on inline scripts are kept in it.
  */
 #ifndef CONSENTD_SNAPSHOT_H
 #define CONSENTD_SNAPSHOT_H

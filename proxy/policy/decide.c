@@ -16,6 +16,7 @@
 #include "consentd/jstext.h"
 #include "consentd/match.h"
 #include "consentd/mem.h"
+#include "inline_cache_priv.h"
 #include "rules_priv.h"
 
 #define RANK_OWN       (1u << 31)
@@ -479,24 +480,42 @@ static bool script_prepare(const struct rules *rules, struct str text, struct sc
     return true;
 }
 
+static struct verdict judge_inline(struct choice *ch, struct str text)
+{
+    struct script s = {0};
+    struct rules_scratch *scratch = ch->rules->scratch;
+
+    if (!script_prepare(ch->rules, text, &s))
+        return verdict_of(VERDICT_STRIP, "script too long");
+    for (size_t i = 0; s.text.len > 0 && i < ch->rules->inline_cnt; i++) {
+        if (entry_seen(&ch->rules->inlines[i], scratch->inline_seen))
+            consider_inline(ch, &ch->rules->inlines[i], &s);
+    }
+    if (scratch->text.cap > RULES_SCRATCH_KEEP)
+        buf_free(&scratch->text);
+    return choice_end(ch, VERDICT_PASS, "unknown script");
+}
+
 struct verdict decide_inline(const struct decider *d, struct str text)
 {
     struct choice ch;
-    struct script s = {0};
-    struct rules_scratch *scratch;
+    struct inline_cache *known;
+    struct inline_key key;
+    struct verdict v;
 
     if (!choice_start(&ch, d))
         return verdict_of(VERDICT_STRIP, "no rules");
     if (text.len == 0)
         return verdict_of(VERDICT_PASS, "empty script");
-    scratch = ch.rules->scratch;
-    if (text.len > DECIDE_INLINE_MAX || !script_prepare(ch.rules, text, &s))
+    if (text.len > DECIDE_INLINE_MAX)
         return verdict_of(VERDICT_STRIP, "script too long");
-    for (size_t i = 0; s.text.len > 0 && i < ch.rules->inline_cnt; i++) {
-        if (entry_seen(&ch.rules->inlines[i], scratch->inline_seen))
-            consider_inline(&ch, &ch.rules->inlines[i], &s);
+    if (text.len < INLINE_CACHE_MIN)
+        return judge_inline(&ch, text);
+    known = snapshot_inlines(d->snapshot);
+    key = inline_cache_key(known, text, d->grants);
+    if (!inline_cache_find(known, &key, &v)) {
+        v = judge_inline(&ch, text);
+        inline_cache_put(known, &key, &v);
     }
-    if (scratch->text.cap > RULES_SCRATCH_KEEP)
-        buf_free(&scratch->text);
-    return choice_end(&ch, VERDICT_PASS, "unknown script");
+    return v;
 }

@@ -8,6 +8,7 @@
 
 #include "consentd/crypto.h"
 #include "consentd/mem.h"
+#include "inline_cache_priv.h"
 #include "rules_priv.h"
 
 struct snapshot {
@@ -15,7 +16,8 @@ struct snapshot {
     struct rules *rules; /* one reference */
     size_t site;
     uint64_t revision, fingerprint;
-    uint8_t modes[]; /* enum rule_mode, one per set */
+    struct inline_cache *inlines; /* owned; changes */
+    uint8_t modes[];              /* enum rule_mode, one per set */
 };
 
 static enum rule_mode mode_of(const struct ruleset *set, const char *site,
@@ -65,6 +67,7 @@ struct snapshot *snapshot_new(struct rules *rules, size_t site, const struct rul
     for (size_t i = 0; i < rules->set_cnt; i++)
         s->modes[i] = (uint8_t)mode_of(rules->sets[i], name, state, defaults, cnt);
     s->fingerprint = fingerprint_of(s);
+    s->inlines = inline_cache_new();
     return s;
 }
 
@@ -83,6 +86,7 @@ void snapshot_give(struct snapshot *snapshot)
     if (--snapshot->refs > 0)
         return;
     rules_give(snapshot->rules);
+    inline_cache_free(snapshot->inlines);
     free(snapshot);
 }
 
@@ -109,4 +113,9 @@ enum rule_mode snapshot_mode(const struct snapshot *snapshot, size_t i)
 uint64_t snapshot_fingerprint(const struct snapshot *snapshot)
 {
     return snapshot->fingerprint;
+}
+
+struct inline_cache *snapshot_inlines(const struct snapshot *snapshot)
+{
+    return snapshot->inlines;
 }

@@ -119,7 +119,8 @@ static void bench_urls(const struct decider *d)
     arena_fini(&arena);
 }
 
-static void bench_inline(const struct decider *d, const char *what, const char *line)
+/* One script of 256 KiB; each time another one (its first bytes change), or always the same. */
+static void bench_inline(const struct decider *d, const char *what, const char *line, bool repeats)
 {
     size_t len = 256u * 1024, line_len = strlen(line);
     char *text = mem_alloc(len);
@@ -129,8 +130,13 @@ static void bench_inline(const struct decider *d, const char *what, const char *
     for (size_t i = 0; i < len; i++)
         text[i] = line[i % line_len];
     start = clock_mono_ns();
-    for (unsigned i = 0; i < 100; i++)
+    for (unsigned i = 0; i < 100; i++) {
+        if (!repeats)
+            text[0] = (char)('!' + i % 64);
+        if (!repeats)
+            text[1] = (char)('0' + i / 64);
         (void)decide_inline(d, str_make(text, len)).action;
+    }
     seconds = (double)(clock_mono_ns() - start) / 1e9;
     printf("%-28s %8.0f MB/s\n", what, (double)len * 100 / seconds / 1e6);
     free(text);
@@ -181,11 +187,16 @@ int main(void)
     bench_cookies(&d);
     bench_urls(&d);
     bench_inline(&d, "inline, plain code",
-                 "function f(a,b){if(a>b){return a-b}var c=document.getElementById('x');c.x=1}\n");
+                 "function f(a,b){if(a>b){return a-b}var c=document.getElementById('x');c.x=1}\n",
+                 false);
     bench_inline(&d, "inline, JSON with escapes",
-                 "{\"url\":\"https:\\/\\/www.example.com\\/a\",\"name\":\"caf\\u00e9\"},\n");
+                 "{\"url\":\"https:\\/\\/www.example.com\\/a\",\"name\":\"caf\\u00e9\"},\n", false);
     bench_inline(&d, "inline, a tracker's",
-                 "s=document.createElement('script');s.src='https://connect.facebook.net/x.js';\n");
+                 "s=document.createElement('script');s.src='https://connect.facebook.net/x.js';\n",
+                 false);
+    bench_inline(&d, "inline, seen before",
+                 "s=document.createElement('script');s.src='https://connect.facebook.net/x.js';\n",
+                 true);
     bench_token();
     snapshot_give(snapshot);
     rules_give(rules);

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 #include <stdlib.h>
@@ -335,6 +336,38 @@ static void test_snapshots_are_independent(void **state)
     snapshot_give(old);
 }
 
+/* The second answer comes from memory: it must be the first one's for every grant and mode. */
+static void test_inline_verdicts_are_remembered_rightly(void **state)
+{
+    struct world *w = *state;
+    char text[96];
+
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < 3000; i++) { /* more than fit */
+            struct decider d = {.snapshot = w->snapshot,
+                                .grants = i % 3 == 0 ? CATEGORY_ANALYTICS : 0};
+            bool tracker = i % 2 == 0;
+            struct verdict v;
+
+            snprintf(text, sizeof(text), "load('https://%s/a.js'); /* number %u of many */",
+                     tracker ? "ga.com" : "my.org", i / 12);
+            v = decide_inline(&d, str_c(text));
+            assert_int_equal(v.action, tracker && d.grants == 0 ? VERDICT_STRIP : VERDICT_PASS);
+            assert_int_equal(v.set != NULL, tracker);
+        }
+    }
+    {
+        struct decider d = {.snapshot = w->snapshot};
+
+        assert_int_equal(decide_inline(&d, str_c("load('https://ga.com/a.js') // the same")).action,
+                         VERDICT_STRIP);
+        set_mode(w, "a", RULES_CHOICE_OFF);
+        d.snapshot = w->snapshot;
+        assert_int_equal(decide_inline(&d, str_c("load('https://ga.com/a.js') // the same")).action,
+                         VERDICT_PASS);
+    }
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -351,6 +384,7 @@ int main(void)
         CASE(test_addresses_in_doubt),
         CASE(test_scripts),
         CASE(test_inert_configuration_stays),
+        CASE(test_inline_verdicts_are_remembered_rightly),
         CASE(test_snapshots_are_independent),
     };
 
