@@ -67,6 +67,8 @@ struct config_listen {   /* "listen[]" */
     const char *address; /* "0.0.0.0:443", "[::]:443", "unix:/path" */
     bool redirect_https; /* "redirect": "https": answer 308 to https and nothing else */
     bool proxy_protocol; /* a PROXY header comes first on each connection */
+    bool http2;          /* with tls: offered by ALPN */
+    bool h2c;            /* without tls: with prior knowledge (RFC 9113 3.3) */
     bool has_tls;        /* a "tls" object was given */
     struct config_tls tls;
 };

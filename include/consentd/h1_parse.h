@@ -126,6 +126,7 @@ struct h1_request {
     uint16_t port;        /* of authority; 0: none given */
     bool absolute_form;   /* the target carried the authority; scheme_https is then valid */
     bool scheme_https;
+    unsigned version_major; /* 1, or 2 (see h2_session.h; version_minor is then 1) */
     unsigned version_minor; /* 0 or 1 (1.2 to 1.9 count as 1.1) */
     /*
      * In order. Host appears exactly once (never in 1.0 without one) and holds `authority`.

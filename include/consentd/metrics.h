@@ -34,6 +34,9 @@
     /* serve */ X(REQUESTS, "requests_total", "Requests read completely")                          \
     /* serve */ X(REQUESTS_BAD, "requests_rejected_total",                                         \
                   "Requests rejected as malformed or too large")                                   \
+    /* serve */ X(H2_CONNECTIONS, "http2_connections_total", "Connections that speak HTTP/2")      \
+    /* serve */ X(H2_FLOODED, "http2_floods_total",                                                \
+                  "HTTP/2 connections ended for a flood of frames")                                \
     /* serve */ X(EXCHANGES_OPEN, "exchanges", "Requests being answered")                          \
     /* serve */ X(BYTES_IN, "client_received_bytes_total", "Bytes received from visitors")         \
     /* serve */ X(BYTES_OUT, "client_sent_bytes_total", "Bytes sent to visitors")                  \

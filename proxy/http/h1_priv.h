@@ -45,6 +45,18 @@ enum h1_error h1_lengths(const struct headers *h, unsigned version_minor, bool s
 /* Whether the peer wants to keep the connection; close wins. Counts the options, too. */
 enum h1_error h1_keep_alive(const struct headers *h, unsigned version_minor, bool *keep_out);
 
+/*
+ * What a request is, from its method, target, version and fields: path, host, body, wishes.
+ * For every version of HTTP: the same rules for what may be forwarded.
+ */
+enum h1_error h1_request_check(struct arena *a, struct h1_request *req);
+
+/* Fields that frame a message of one connection: never copied from a list. */
+bool h1_is_framing(enum header_id id);
+
+/* No name holds white space or a control byte, no value a control byte. */
+bool h1_fields_are_clean(const struct headers *h);
+
 /* Connection: upgrade and exactly Upgrade: websocket. */
 bool h1_wants_websocket(const struct headers *h);
 

@@ -254,21 +254,27 @@ static enum h1_error check_framing(struct h1_request *out)
     return error == H1_ERR_NONE ? check_expect(out) : error;
 }
 
+enum h1_error h1_request_check(struct arena *a, struct h1_request *req)
+{
+    enum h1_error error = parse_target(a, req);
+
+    if (error == H1_ERR_NONE)
+        error = check_host(a, req);
+    if (error != H1_ERR_NONE)
+        return error;
+    drop_aliases(&req->headers);
+    return check_framing(req);
+}
+
 static enum h1_error parse_head(const struct h1_text *text, const struct h1_limits *limits,
                                 struct h1_request *out)
 {
     enum h1_error error = parse_line(text, limits->target_max, out);
 
+    out->version_major = 1;
     if (error == H1_ERR_NONE)
         error = h1_fields(text, &out->headers);
-    if (error == H1_ERR_NONE)
-        error = parse_target(text->arena, out);
-    if (error == H1_ERR_NONE)
-        error = check_host(text->arena, out);
-    if (error != H1_ERR_NONE)
-        return error;
-    drop_aliases(&out->headers);
-    return check_framing(out);
+    return error == H1_ERR_NONE ? h1_request_check(text->arena, out) : error;
 }
 
 enum h1_status h1_parse_request(struct h1_parser *parser, struct arena *a, struct str in,

@@ -7,6 +7,7 @@
 
 #include "consentd/buf.h"
 #include "consentd/chars.h"
+#include "h1_priv.h"
 
 const struct str h1_continue = STR_INIT("HTTP/1.1 100 Continue\r\n\r\n");
 
@@ -15,15 +16,20 @@ enum {
     LINE_MAX_EXTRA = 32 /* version, status, spaces and CR LF of the first line */
 };
 
-/* Written from struct h1_framing only; Host is put first. */
-static bool is_ours(enum header_id id, bool request)
+bool h1_is_framing(enum header_id id)
 {
     static const uint8_t ours[HDR_CNT] = {
         [HDR_CONTENT_LENGTH] = 1, [HDR_TRANSFER_ENCODING] = 1, [HDR_CONNECTION] = 1,
         [HDR_KEEP_ALIVE] = 1,     [HDR_PROXY_CONNECTION] = 1,  [HDR_UPGRADE] = 1,
     };
 
-    return ours[id] != 0 || (request && id == HDR_HOST);
+    return ours[id] != 0;
+}
+
+/* Written from struct h1_framing only; Host is put first. */
+static bool is_ours(enum header_id id, bool request)
+{
+    return h1_is_framing(id) || (request && id == HDR_HOST);
 }
 
 static char *put(char *p, const void *data, size_t len)
@@ -114,8 +120,7 @@ static bool value_is_clean(struct str s)
     return !chars_below(s, ' ') || chars_span(s, CHAR_VALUE) == s.len;
 }
 
-/* No name holds white space or a control byte, no value a control byte. */
-static bool fields_are_clean(const struct headers *h)
+bool h1_fields_are_clean(const struct headers *h)
 {
     for (unsigned i = 0; i < h->cnt; i++) {
         const struct header *item = &h->items[i];
@@ -136,7 +141,7 @@ bool h1_write_request_head(struct buf *out, struct str method, struct str target
     char *p;
 
     if (method.len == 0 || target.len == 0 || chars_below(method, ' ' + 1) ||
-        chars_below(target, ' ' + 1) || !fields_are_clean(h))
+        chars_below(target, ' ' + 1) || !h1_fields_are_clean(h))
         return false;
     p = start = (char *)buf_reserve(out, size);
     if (p == NULL)
@@ -164,7 +169,7 @@ bool h1_write_response_head(struct buf *out, unsigned status, struct str reason,
         reason = http_reason(status);
     if (status < 200 || status == 204) /* RFC 9110 8.6, RFC 9112 6.1 */
         framed.body = H1_BODY_NONE;
-    if (!value_is_clean(reason) || !fields_are_clean(h))
+    if (!value_is_clean(reason) || !h1_fields_are_clean(h))
         return false;
     size = reason.len + LINE_MAX_EXTRA + fields_size(h);
     p = start = (char *)buf_reserve(out, size);

@@ -101,7 +101,8 @@ static bool request_write(struct buf *out, const struct h1_request *req)
     if (req->method.len == 0)
         return buf_append_c(out, "\"- - HTTP/1.1\"");
     return buf_printf(out, "\"%.*s ", STR_ARGS(req->method)) && path_write(out, req->path) &&
-           buf_printf(out, " HTTP/1.%u\"", req->version_minor);
+           (req->version_major == 2 ? buf_append_c(out, " HTTP/2.0\"")
+                                    : buf_printf(out, " HTTP/1.%u\"", req->version_minor));
 }
 
 static bool consent_write(struct buf *out, const struct exchange *x)

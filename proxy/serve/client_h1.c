@@ -53,6 +53,8 @@ static void client_stop(struct client *c)
     timer_clear(&c->timer);
     timer_clear(&c->send_timer);
     loop_undefer(c->server->loop, &c->again);
+    if (c->h2 != NULL)
+        client_h2_stop(c);
     c->flow = NULL;
     if (f != NULL)
         flow_gone(f);
@@ -78,7 +80,7 @@ static void client_unlink(struct client *c)
     server_check_drained(s);
 }
 
-void client_close(struct client *c, bool cut)
+static void h1_close(struct client *c, bool cut)
 {
     if (c->state == CLIENT_GONE || (c->state == CLIENT_CLOSING && !cut))
         return;
@@ -208,11 +210,36 @@ static size_t read_some(struct client *c, const uint8_t *data, size_t len)
     return 0;
 }
 
+/*
+ * The first bytes say which protocol it is: by ALPN, or on cleartext by the preface that no
+ * method of HTTP/1 begins with. False: not enough of it yet.
+ */
+static bool begin(struct client *c, struct str first)
+{
+    struct str preface = str_slice(h2_preface, 0, first.len);
+    bool h2 = str_eq_c(conn_alpn(c->conn), "h2");
+
+    if (!h2 && c->acceptor->config->h2c && c->acceptor->tls == NULL &&
+        str_eq(str_slice(first, 0, preface.len), preface)) {
+        if (preface.len < h2_preface.len)
+            return false;
+        h2 = true;
+    }
+    c->begun = true;
+    if (h2)
+        client_h2_start(c);
+    return true;
+}
+
 static size_t on_data(void *owner, const uint8_t *data, size_t len)
 {
     struct client *c = owner;
     size_t used = 0;
 
+    if (!c->begun && !begin(c, str_make(data, len)))
+        return 0;
+    if (c->h2 != NULL)
+        return client_h2_data(c, data, len);
     c->reading = true;
     while (used < len && !is_over(c)) {
         size_t n = read_some(c, data + used, len - used);
@@ -280,12 +307,10 @@ static void on_writable(void *owner)
         c->held = false;
         loop_defer(c->server->loop, &c->again);
     }
-    if (f == NULL || !f->choked || f->oc == NULL || f->oc->conn == NULL)
-        return;
-    f->choked = false;
-    timer_set(&f->timer, c->state == CLIENT_TUNNEL ? SERVER_TUNNEL_IDLE_MS
-                                                   : f->x.site->config->response_timeout_ms);
-    conn_resume_read(f->oc->conn);
+    if (c->h2 != NULL)
+        client_h2_writable(c);
+    if (f != NULL)
+        flow_unchoke(f);
 }
 
 static void on_closed(void *owner, enum conn_why why)
@@ -312,6 +337,10 @@ static void on_timer(void *arg)
 {
     struct client *c = arg;
 
+    if (c->h2 != NULL) {
+        client_h2_idle(c);
+        return;
+    }
     if (c->state == CLIENT_BUSY) {
         probe(c);
         return;
@@ -345,6 +374,141 @@ static void on_send_timer(void *arg)
     client_close(c, true);
 }
 
+static bool h1_is_choked(const struct client *c)
+{
+    return conn_is_choked(c->conn);
+}
+
+static void h1_want_body(struct client *c)
+{
+    if (c->want_body || c->state != CLIENT_BODY)
+        return;
+    c->want_body = true;
+    if (c->flow->x.req.expect_continue && !conn_write(c->conn, h1_continue.ptr, h1_continue.len)) {
+        client_close(c, true);
+        return;
+    }
+    c->flow->x.req.expect_continue = false; /* once */
+    timer_set(&c->timer, c->server->config->limits.body_timeout_ms);
+    if (!c->reading)
+        loop_defer(c->server->loop, &c->again);
+}
+
+static void h1_hold_body(struct client *c)
+{
+    c->want_body = false;
+    timer_clear(&c->timer); /* the silence is not the client's */
+}
+
+static void h1_stall(struct client *c, bool on)
+{
+    if (c->stalled == on)
+        return;
+    c->stalled = on;
+    if (on) {
+        timer_clear(&c->timer); /* the silence is not the client's */
+        conn_pause_read(c->conn);
+        return;
+    }
+    if (c->state == CLIENT_BODY)
+        timer_set(&c->timer, c->server->config->limits.body_timeout_ms);
+    conn_resume_read(c->conn);
+}
+
+/* RFC 6066 3 allows no address as a server name; some clients send one all the same. */
+static bool is_address(struct str name)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        if (!ascii_is_digit(name.ptr[i]) && name.ptr[i] != '.')
+            return str_find_char(name, ':') >= 0;
+    }
+    return true;
+}
+
+static bool h1_asked_for(struct client *c, const struct site *site)
+{
+    struct str sni = conn_sni(c->conn);
+
+    if (!c->sni_read) {
+        c->sni_any = is_address(sni);
+        c->sni_site = c->sni_any ? NULL : server_find_site(c->server, sni);
+    }
+    c->sni_read = true;
+    return c->sni_any || c->sni_site == site;
+}
+
+static bool h1_head(struct client *c, unsigned status, struct h1_response *resp,
+                    struct h1_framing framing)
+{
+    struct buf *head = &c->server->data->head;
+    bool interim = status < 200 && status != 101;
+
+    c->last = c->last || (!interim && framing.body == H1_BODY_CLOSE) ||
+              (!interim && c->state == CLIENT_BODY);
+    c->chunked = framing.body == H1_BODY_CHUNKED;
+    if (!interim && status != 101 && (c->last || c->server->draining)) {
+        c->last = true;
+        framing.persist = H1_PERSIST_CLOSE;
+    } else if (!interim && status != 101 && c->flow->x.req.version_minor == 0) {
+        framing.persist = H1_PERSIST_KEEP_ALIVE;
+    }
+    buf_clear(head);
+    return h1_write_response_head(head, status, resp->reason, &resp->headers, &framing) &&
+           conn_queue(c->conn, head->data, head->len);
+}
+
+static bool h1_body(struct client *c, const uint8_t *data, size_t len)
+{
+    char size[CHUNKED_HEAD_MAX];
+    bool ok = true;
+
+    if (len == 0)
+        return true;
+    if (c->chunked)
+        ok = conn_queue(c->conn, size, chunked_head(size, len));
+    if (ok)
+        ok = len < 4096 ? conn_queue(c->conn, data, len) : conn_write(c->conn, data, len);
+    if (ok && c->chunked)
+        ok = conn_queue(c->conn, chunked_crlf.ptr, chunked_crlf.len);
+    metric_add(METRIC_BYTES_OUT, len);
+    if (conn_is_choked(c->conn) && !timer_is_set(&c->send_timer))
+        send_timer_set(c);
+    return ok;
+}
+
+static void h1_answered(struct client *c)
+{
+    bool early = c->state == CLIENT_BODY;
+
+    c->flow = NULL;
+    c->stalled = false;
+    if (c->chunked && !conn_queue(c->conn, chunked_last.ptr, chunked_last.len)) {
+        client_close(c, true);
+        return;
+    }
+    c->chunked = false;
+    if (c->last || early) {
+        client_close(c, false);
+        return;
+    }
+    c->state = CLIENT_HEAD;
+    timer_set(&c->timer, c->server->config->limits.keepalive_timeout_ms);
+    if (!c->reading && (c->unread || c->eof))
+        loop_defer(c->server->loop, &c->again);
+}
+
+static const struct client_ops h1_ops = {
+    .want_body = h1_want_body,
+    .hold_body = h1_hold_body,
+    .stall = h1_stall,
+    .asked_for = h1_asked_for,
+    .head = h1_head,
+    .body = h1_body,
+    .is_choked = h1_is_choked,
+    .answered = h1_answered,
+    .close = h1_close,
+};
+
 static void peer_print(struct client *c)
 {
     const struct sockaddr_storage *ss = &c->peer;
@@ -370,6 +534,7 @@ void client_accept(void *owner, int fd, const struct sockaddr *peer, socklen_t l
         return;
     }
     c = freelist_take(&s->data->free_clients, sizeof(*c));
+    c->ops = &h1_ops;
     c->server = s;
     c->acceptor = a;
     memcpy(&c->peer, peer, len < sizeof(c->peer) ? len : sizeof(c->peer));
@@ -391,122 +556,4 @@ void client_accept(void *owner, int fd, const struct sockaddr *peer, socklen_t l
         metric_add(METRIC_CLIENT_REFUSED, 1);
         client_close(c, true);
     }
-}
-
-void client_want_body(struct client *c)
-{
-    if (c->want_body || c->state != CLIENT_BODY)
-        return;
-    c->want_body = true;
-    if (c->flow->x.req.expect_continue && !conn_write(c->conn, h1_continue.ptr, h1_continue.len)) {
-        client_close(c, true);
-        return;
-    }
-    c->flow->x.req.expect_continue = false; /* once */
-    timer_set(&c->timer, c->server->config->limits.body_timeout_ms);
-    if (!c->reading)
-        loop_defer(c->server->loop, &c->again);
-}
-
-void client_hold_body(struct client *c)
-{
-    c->want_body = false;
-    timer_clear(&c->timer); /* the silence is not the client's */
-}
-
-void client_stall(struct client *c, bool on)
-{
-    if (c->stalled == on)
-        return;
-    c->stalled = on;
-    if (on) {
-        timer_clear(&c->timer); /* the silence is not the client's */
-        conn_pause_read(c->conn);
-        return;
-    }
-    if (c->state == CLIENT_BODY)
-        timer_set(&c->timer, c->server->config->limits.body_timeout_ms);
-    conn_resume_read(c->conn);
-}
-
-/* RFC 6066 3 allows no address as a server name; some clients send one all the same. */
-static bool is_address(struct str name)
-{
-    for (size_t i = 0; i < name.len; i++) {
-        if (!ascii_is_digit(name.ptr[i]) && name.ptr[i] != '.')
-            return str_find_char(name, ':') >= 0;
-    }
-    return true;
-}
-
-bool client_asked_for(struct client *c, const struct site *site)
-{
-    struct str sni = conn_sni(c->conn);
-
-    if (!c->sni_read) {
-        c->sni_any = is_address(sni);
-        c->sni_site = c->sni_any ? NULL : server_find_site(c->server, sni);
-    }
-    c->sni_read = true;
-    return c->sni_any || c->sni_site == site;
-}
-
-bool client_head(struct client *c, unsigned status, struct h1_response *resp,
-                 struct h1_framing framing)
-{
-    struct buf *head = &c->server->data->head;
-    bool interim = status < 200 && status != 101;
-
-    c->last = c->last || (!interim && framing.body == H1_BODY_CLOSE) ||
-              (!interim && c->state == CLIENT_BODY);
-    c->chunked = framing.body == H1_BODY_CHUNKED;
-    if (!interim && status != 101 && (c->last || c->server->draining)) {
-        c->last = true;
-        framing.persist = H1_PERSIST_CLOSE;
-    } else if (!interim && status != 101 && c->flow->x.req.version_minor == 0) {
-        framing.persist = H1_PERSIST_KEEP_ALIVE;
-    }
-    buf_clear(head);
-    return h1_write_response_head(head, status, resp->reason, &resp->headers, &framing) &&
-           conn_queue(c->conn, head->data, head->len);
-}
-
-bool client_body(struct client *c, const uint8_t *data, size_t len)
-{
-    char size[CHUNKED_HEAD_MAX];
-    bool ok = true;
-
-    if (len == 0)
-        return true;
-    if (c->chunked)
-        ok = conn_queue(c->conn, size, chunked_head(size, len));
-    if (ok)
-        ok = len < 4096 ? conn_queue(c->conn, data, len) : conn_write(c->conn, data, len);
-    if (ok && c->chunked)
-        ok = conn_queue(c->conn, chunked_crlf.ptr, chunked_crlf.len);
-    metric_add(METRIC_BYTES_OUT, len);
-    if (conn_is_choked(c->conn) && !timer_is_set(&c->send_timer))
-        send_timer_set(c);
-    return ok;
-}
-
-void client_answered(struct client *c)
-{
-    bool early = c->state == CLIENT_BODY;
-
-    c->flow = NULL;
-    c->stalled = false;
-    if (c->chunked && !conn_queue(c->conn, chunked_last.ptr, chunked_last.len)) {
-        client_close(c, true);
-        return;
-    }
-    c->chunked = false;
-    if (c->last || early) {
-        client_close(c, false);
-        return;
-    }
-    c->state = CLIENT_HEAD;
-    timer_set(&c->timer, c->server->config->limits.keepalive_timeout_ms);
-    if (!c->reading && (c->unread || c->eof))
-        loop_defer(c->server->loop, &c->again);
 }

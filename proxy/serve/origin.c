@@ -174,7 +174,9 @@ static bool prepare(struct flow *f)
            headers_set(h, a, HDR_X_FORWARDED_PROTO, x->secure ? STR("https") : STR("http")) &&
            headers_set(h, a, HDR_X_FORWARDED_HOST, x->req.authority) &&
            headers_add(h, a, STR("Via"),
-                       x->req.version_minor > 0 ? STR("1.1 consentd") : STR("1.0 consentd"));
+                       x->req.version_major == 2  ? STR("2.0 consentd")
+                       : x->req.version_minor > 0 ? STR("1.1 consentd")
+                                                  : STR("1.0 consentd"));
 }
 
 static bool has_body(const struct flow *f)
@@ -417,7 +419,7 @@ static size_t on_data(void *owner, const uint8_t *data, size_t len)
             continue;
         if (f->body_done || f->head_seen)
             timer_set(&f->timer, f->x.site->config->response_timeout_ms);
-        if (conn_is_choked(f->client->conn)) {
+        if (client_is_choked(f->client)) {
             f->choked = true;
             timer_clear(&f->timer);
             conn_pause_read(oc->conn);

@@ -451,6 +451,17 @@ static bool sink_push(struct filter *filter, const uint8_t *data, size_t len, bo
     return client_body(f->client, data, len);
 }
 
+void flow_unchoke(struct flow *f)
+{
+    if (!f->choked || f->oc == NULL || f->oc->conn == NULL)
+        return;
+    f->choked = false;
+    timer_set(&f->timer, f->client->state == CLIENT_TUNNEL
+                             ? SERVER_TUNNEL_IDLE_MS
+                             : f->x.site->config->response_timeout_ms);
+    conn_resume_read(f->oc->conn);
+}
+
 bool flow_push(struct flow *f, const uint8_t *data, size_t len, bool end)
 {
     struct filter *first = f->filters != NULL ? f->filters : &f->last;

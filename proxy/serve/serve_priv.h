@@ -1,7 +1,9 @@
 /*
  * serve_priv.h - what the files of the data plane share.
  *
+ *   client.c      what a request sees of its client, whatever that speaks
  *   client_h1.c   bytes of one client connection <-> requests and answers
+ *   client_h2.c   the same for HTTP/2: one connection, a client for each of its streams
  *   request.c     one exchange from head to end; asks enforcement
  *   origin.c      slots, dialling, the request toward the origin and its answer
  *   access_log.c  one line per request
@@ -21,6 +23,7 @@
 #include "consentd/exchange.h"
 #include "consentd/filter.h"
 #include "consentd/h1_write.h"
+#include "consentd/h2_session.h"
 #include "consentd/loop.h"
 #include "consentd/map.h"
 #include "consentd/peer_budget.h"
@@ -44,6 +47,23 @@ struct acceptor {
     struct tls_server *tls;  /* NULL: cleartext */
 };
 
+struct client;
+struct h2_client;
+
+/* How an exchange's answer leaves and its body comes: HTTP/1, or a stream of HTTP/2. */
+struct client_ops {
+    void (*want_body)(struct client *c);
+    void (*hold_body)(struct client *c);
+    void (*stall)(struct client *c, bool on);
+    bool (*asked_for)(struct client *c, const struct site *site);
+    bool (*head)(struct client *c, unsigned status, struct h1_response *resp,
+                 struct h1_framing framing);
+    bool (*body)(struct client *c, const uint8_t *data, size_t len);
+    bool (*is_choked)(const struct client *c);
+    void (*answered)(struct client *c);
+    void (*close)(struct client *c, bool cut);
+};
+
 enum client_state {
     CLIENT_HEAD = 0, /* between requests, or within a head */
     CLIENT_BODY,     /* the request's body is being read */
@@ -54,10 +74,14 @@ enum client_state {
 };
 
 struct client {
+    const struct client_ops *ops;
     struct server *server;
     struct acceptor *acceptor;
-    struct conn *conn;
-    struct flow *flow; /* from the first byte of a request to the end of its answer */
+    struct conn *conn;    /* NULL for a stream of HTTP/2, and when it has closed */
+    struct h2_client *h2; /* the connection speaks HTTP/2, or the stream's connection */
+    int32_t stream;       /* its number; 0: a connection */
+    struct buf in;        /* a stream's body, not taken yet */
+    struct flow *flow;    /* from the first byte of a request to the end of its answer */
     struct client *prev, *next;
     enum client_state state;
     struct h1_parser parser;
@@ -75,6 +99,7 @@ struct client {
     bool reading;   /* on_data is on the stack */
     bool held;      /* the next request waits until answers have left */
     bool stalled;   /* the body waits until the origin takes more */
+    bool begun;     /* which protocol it speaks is known */
     bool fin;       /* the client's FIN is here, perhaps behind unread bytes */
     bool probed;
     bool sni_read;         /* the next two are set */
@@ -172,6 +197,7 @@ void access_log_flush(struct access_log *log);
 void access_log_write(struct access_log *log, const struct flow *f);
 
 /* request.c */
+void flow_unchoke(struct flow *f); /* the client takes more: the origin may go on */
 struct flow *flow_new(struct client *c);
 void flow_start(struct flow *f);
 MUST_USE bool flow_body(struct flow *f, const uint8_t *data, size_t len, bool end);
@@ -180,8 +206,7 @@ void flow_origin_failed(struct flow *f, unsigned status, const char *why);
 void flow_response(struct flow *f); /* x.resp is the final head */
 MUST_USE bool flow_push(struct flow *f, const uint8_t *data, size_t len, bool end);
 
-/* client_h1.c */
-void client_accept(void *owner, int fd, const struct sockaddr *peer, socklen_t len);
+/* client.c: through the client's ops */
 void client_want_body(struct client *c);
 void client_hold_body(struct client *c);      /* nobody takes it until it is wanted again */
 void client_stall(struct client *c, bool on); /* the origin takes no body for now */
@@ -190,8 +215,20 @@ bool client_asked_for(struct client *c, const struct site *site);
 MUST_USE bool client_head(struct client *c, unsigned status, struct h1_response *resp,
                           struct h1_framing framing);
 MUST_USE bool client_body(struct client *c, const uint8_t *data, size_t len);
+bool client_is_choked(const struct client *c); /* produce no more for now */
 void client_answered(struct client *c);
 void client_close(struct client *c, bool cut);
+
+/* client_h2.c */
+size_t client_h2_data(struct client *c, const uint8_t *data, size_t len);
+void client_h2_writable(struct client *c);
+void client_h2_start(struct client *c); /* an open connection speaks HTTP/2 from now on */
+void client_h2_stop(struct client *c);  /* it is over: its streams with it */
+void client_h2_drain(struct client *c);
+void client_h2_idle(struct client *c); /* the connection's timer */
+
+/* client_h1.c */
+void client_accept(void *owner, int fd, const struct sockaddr *peer, socklen_t len);
 
 /* origin.c */
 struct origin *origin_new(struct server *s, struct site *site, const char *url,

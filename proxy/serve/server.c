@@ -89,10 +89,16 @@ static void freelist_clear(struct freelist *l)
 
 static bool tls_start(struct server *s, struct acceptor *a, struct fault *f)
 {
+    static const char *const protocols[] = {"h2", "http/1.1"};
     const struct config_tls *tls = &a->config->tls;
     struct tls_cert *certs = mem_calloc(tls->cert_cnt, sizeof(*certs));
     struct tls_server_opts opts = {
-        .certs = certs, .cert_cnt = tls->cert_cnt, .allow_1_2 = tls->min_version == CONFIG_TLS_1_2};
+        .certs = certs,
+        .cert_cnt = tls->cert_cnt,
+        .allow_1_2 = tls->min_version == CONFIG_TLS_1_2,
+        .alpn = a->config->http2 ? protocols : protocols + 1,
+        .alpn_cnt = a->config->http2 ? 2 : 1,
+    };
     bool ok = s->bundle != NULL;
 
     for (size_t i = 0; ok && i < tls->cert_cnt; i++) {
@@ -273,7 +279,9 @@ void server_drain(struct server *s, void (*fn)(void *arg), void *arg)
         s->data->acceptors[i].listener = NULL;
     }
     for (struct client *c = s->data->clients; c != NULL; c = c->next)
-        if (c->state == CLIENT_HEAD && c->flow == NULL)
+        if (c->h2 != NULL)
+            client_h2_drain(c);
+        else if (c->state == CLIENT_HEAD && c->flow == NULL)
             timer_set(&c->timer, DRAIN_IDLE_MS);
     server_check_drained(s);
 }

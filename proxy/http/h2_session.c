@@ -1,0 +1,513 @@
+/*
+ * h2_session.c - contract in consentd/h2_session.h.
+ *
+ * nghttp2 calls back in h2_session_push (what came) and in h2_session_pull (what the windows
+ * take). Streams live from on_begin_headers to on_stream_close.
+ */
+#include "consentd/h2_session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <nghttp2/nghttp2.h>
+
+#include "consentd/buf.h"
+#include "consentd/headers.h"
+#include "consentd/mem.h"
+#include "h1_priv.h"
+#include "h2_request_priv.h"
+
+#define FRAME_HEAD_LEN    9
+#define CONTINUATIONS_MAX 64 /* nghttp2 1.52 counts the reads of a head, not the heads */
+#define SETTINGS_MAX      32 /* entries in one frame */
+
+const struct str h2_preface = STR_INIT(NGHTTP2_CLIENT_MAGIC);
+
+struct h2_stream {
+    struct h2_stream *prev, *next; /* of the session */
+    void *user;
+    struct h2_head head;
+    struct buf out;  /* the answer's body, not yet framed */
+    uint64_t taken;  /* bytes of it that were */
+    bool out_end;    /* nothing comes behind out */
+    bool waiting;    /* nghttp2 found out empty: tell it when there is more */
+    bool head_begun; /* of the request: on_request has not come yet */
+    bool request_end;
+};
+
+struct h2_session {
+    nghttp2_session *ng;
+    struct h1_limits limits;
+    struct h2_ops ops;
+    void *owner;
+    struct h2_stream *streams;
+    nghttp2_nv *fields; /* owned; scratch for one head */
+    size_t fields_cap;
+    int64_t budget;
+    uint64_t earned; /* bytes of content below the next point */
+    uint64_t now_ms;
+    bool flooded;
+    struct { /* of the frames as they come: nghttp2 tells nothing of unknown ones */
+        uint8_t head[FRAME_HEAD_LEN];
+        unsigned head_len; /* bytes of it that are here */
+        uint64_t skip;     /* bytes until the next head */
+    } walk;
+};
+
+static struct h2_stream *stream_of(const struct h2_session *s, int32_t id)
+{
+    return nghttp2_session_get_stream_user_data(s->ng, id);
+}
+
+/* --- the budget -------------------------------------------------------------------- */
+
+static void earn(struct h2_session *s, size_t bytes)
+{
+    s->earned += bytes;
+    s->budget += (int64_t)(s->earned / H2_BUDGET_BYTES);
+    s->earned %= H2_BUDGET_BYTES;
+    if (s->budget > H2_BUDGET_MAX)
+        s->budget = H2_BUDGET_MAX;
+}
+
+static void time_passes(struct h2_session *s, uint64_t now_ms)
+{
+    uint64_t ms = now_ms > s->now_ms ? now_ms - s->now_ms : 0;
+    uint64_t points = ms * H2_BUDGET_PER_S / 1000;
+
+    if (points == 0)
+        return; /* the rest of the time counts later */
+    s->now_ms = now_ms;
+    s->budget += points < H2_BUDGET_MAX ? (int64_t)points : H2_BUDGET_MAX;
+    if (s->budget > H2_BUDGET_MAX)
+        s->budget = H2_BUDGET_MAX;
+}
+
+static void spend(struct h2_session *s, unsigned cost)
+{
+    s->budget -= cost;
+    if (s->budget >= 0 || s->flooded)
+        return;
+    s->flooded = true;
+    (void)nghttp2_session_terminate_session(s->ng, NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
+/* A frame that says nothing about a request costs; of header blocks nghttp2 has limits. */
+static void charge_frame(struct h2_session *s, size_t len, uint8_t type, uint8_t flags)
+{
+    switch (type) {
+    case NGHTTP2_DATA:
+        if (len == 0 && (flags & NGHTTP2_FLAG_END_STREAM) == 0)
+            spend(s, H2_COST_FRAME);
+        break;
+    case NGHTTP2_HEADERS:
+    case NGHTTP2_CONTINUATION:
+        break;
+    case NGHTTP2_RST_STREAM:
+        spend(s, H2_COST_RESET);
+        break;
+    default:
+        spend(s, H2_COST_FRAME);
+        break;
+    }
+}
+
+/* Finds the frames' heads (RFC 9113 4.1) in what comes. */
+static void walk_frames(struct h2_session *s, struct str in)
+{
+    while (in.len > 0 && !s->flooded) {
+        size_t len;
+        uint8_t *head = s->walk.head;
+
+        if (s->walk.skip > 0) {
+            len = s->walk.skip < in.len ? (size_t)s->walk.skip : in.len;
+            s->walk.skip -= len;
+        } else {
+            len = FRAME_HEAD_LEN - s->walk.head_len;
+            len = len < in.len ? len : in.len;
+            memcpy(head + s->walk.head_len, in.ptr, len);
+            s->walk.head_len += (unsigned)len;
+        }
+        in = str_slice(in, len, in.len);
+        if (s->walk.head_len < FRAME_HEAD_LEN)
+            continue;
+        s->walk.head_len = 0;
+        s->walk.skip = (uint64_t)head[0] << 16 | (uint64_t)head[1] << 8 | head[2];
+        charge_frame(s, (size_t)s->walk.skip, head[3], head[4]);
+    }
+}
+
+/* --- what comes -------------------------------------------------------------------- */
+
+static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
+{
+    struct h2_session *s = arg;
+    struct h2_stream *st;
+
+    if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+        return 0;
+    if (s->flooded)
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    st = mem_new(struct h2_stream);
+    st->user = s->ops.on_begin(s->owner, frame->hd.stream_id, &st->head.arena, &st->head.req);
+    if (st->user == NULL) {
+        free(st);
+        (void)nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                        NGHTTP2_REFUSED_STREAM);
+        return 0;
+    }
+    st->head_begun = true;
+    st->next = s->streams;
+    if (st->next != NULL)
+        st->next->prev = st;
+    s->streams = st;
+    buf_init(&st->out, H2_QUEUE_MAX);
+    (void)nghttp2_session_set_stream_user_data(ng, frame->hd.stream_id, st);
+    return 0;
+}
+
+static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint8_t *name,
+                     size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
+                     void *arg)
+{
+    struct h2_session *s = arg;
+    struct h2_stream *st = stream_of(s, frame->hd.stream_id);
+
+    UNUSED(ng);
+    UNUSED(flags);
+    if (st != NULL && st->head_begun) /* else trailers, which are not forwarded */
+        h2_head_field(&st->head, &s->limits, str_make(name, name_len), str_make(value, value_len));
+    return 0;
+}
+
+/* What nghttp2 would leave out silently: the whole stream is malformed (RFC 9113 8.2.1). */
+static int on_invalid_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint8_t *name,
+                             size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
+                             void *arg)
+{
+    UNUSED(ng);
+    UNUSED(frame);
+    UNUSED(name);
+    UNUSED(name_len);
+    UNUSED(value);
+    UNUSED(value_len);
+    UNUSED(flags);
+    UNUSED(arg);
+    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+}
+
+static int on_data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t *data, size_t len,
+                   void *arg)
+{
+    struct h2_session *s = arg;
+    struct h2_stream *st = stream_of(s, id);
+
+    UNUSED(flags);
+    earn(s, len);
+    if (st != NULL)
+        s->ops.on_body(st->user, data, len);
+    else
+        (void)nghttp2_session_consume(ng, id, len);
+    return 0;
+}
+
+static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
+{
+    struct h2_session *s = arg;
+    struct h2_stream *st;
+    bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+
+    UNUSED(ng);
+    if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
+        return 0;
+    st = stream_of(s, frame->hd.stream_id);
+    if (st == NULL)
+        return 0;
+    st->request_end = end;
+    if (st->head_begun) {
+        st->head_begun = false;
+        earn(s, st->head.size);
+        s->ops.on_request(st->user, h2_head_finish(&st->head, end));
+    }
+    if (end)
+        s->ops.on_end(st->user);
+    return 0;
+}
+
+static void stream_free(struct h2_session *s, struct h2_stream *st)
+{
+    if (st->prev != NULL)
+        st->prev->next = st->next;
+    else
+        s->streams = st->next;
+    if (st->next != NULL)
+        st->next->prev = st->prev;
+    s->ops.on_closed(st->user);
+    buf_free(&st->out);
+    free(st);
+}
+
+static int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code, void *arg)
+{
+    struct h2_session *s = arg;
+    struct h2_stream *st = stream_of(s, id);
+
+    UNUSED(code);
+    if (st == NULL)
+        return 0;
+    (void)nghttp2_session_set_stream_user_data(ng, id, NULL);
+    stream_free(s, st);
+    return 0;
+}
+
+/* The answer is out and the request is not in: nobody will read the rest of it. */
+static int on_frame_sent(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
+{
+    struct h2_session *s = arg;
+    const struct h2_stream *st;
+
+    if ((frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) ||
+        (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
+        return 0;
+    st = stream_of(s, frame->hd.stream_id);
+    if (st != NULL && !st->request_end)
+        (void)nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                        NGHTTP2_NO_ERROR);
+    return 0;
+}
+
+/* --- what goes --------------------------------------------------------------------- */
+
+static ssize_t read_out(nghttp2_session *ng, int32_t id, uint8_t *to, size_t len, uint32_t *flags,
+                        nghttp2_data_source *source, void *arg)
+{
+    struct h2_session *s = arg;
+    struct h2_stream *st = stream_of(s, id);
+
+    UNUSED(ng);
+    UNUSED(source);
+    if (st == NULL)
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    if (st->out.len == 0 && !st->out_end) {
+        st->waiting = true;
+        return NGHTTP2_ERR_DEFERRED;
+    }
+    if (len > st->out.len)
+        len = st->out.len;
+    if (len > 0)
+        memcpy(to, st->out.data, len);
+    buf_consume(&st->out, len);
+    st->taken += len;
+    earn(s, len);
+    if (st->out.len == 0 && st->out_end)
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+    return (ssize_t)len;
+}
+
+/* More to read, or the end. */
+static void resume(struct h2_session *s, int32_t id, struct h2_stream *st)
+{
+    if (!st->waiting)
+        return;
+    st->waiting = false;
+    (void)nghttp2_session_resume_data(s->ng, id);
+}
+
+static nghttp2_nv field_of(struct str name, struct str value)
+{
+    static uint8_t nothing[1];
+
+    return (nghttp2_nv){
+        .name = (uint8_t *)(uintptr_t)name.ptr,
+        .namelen = name.len,
+        .value = value.len > 0 ? (uint8_t *)(uintptr_t)value.ptr : nothing,
+        .valuelen = value.len,
+    };
+}
+
+/* The fields of a head into s->fields; how many. Both texts must outlive their use. */
+static size_t collect(struct h2_session *s, const struct h2_answer *answer, struct str status,
+                      struct str length)
+{
+    const struct headers *h = answer->headers;
+    size_t cnt = 0;
+
+    if (s->fields_cap < h->cnt + 2) {
+        s->fields_cap = h->cnt + 32;
+        s->fields = mem_realloc(s->fields, s->fields_cap * sizeof(*s->fields));
+    }
+    s->fields[cnt++] = field_of(STR(":status"), status);
+    for (unsigned i = 0; i < h->cnt; i++) {
+        const struct header *item = &h->items[i];
+
+        if (!item->removed && !h1_is_framing(item->id))
+            s->fields[cnt++] = field_of(item->name, item->value);
+    }
+    if (answer->has_length)
+        s->fields[cnt++] = field_of(STR("content-length"), length);
+    return cnt;
+}
+
+bool h2_session_head(struct h2_session *s, int32_t id, const struct h2_answer *answer)
+{
+    nghttp2_data_provider body = {.read_callback = read_out};
+    struct h2_stream *st = stream_of(s, id);
+    char status[16], length[24];
+    size_t cnt;
+
+    if (st == NULL || !h1_fields_are_clean(answer->headers))
+        return false;
+    snprintf(status, sizeof(status), "%03u", answer->status);
+    snprintf(length, sizeof(length), "%llu", (unsigned long long)answer->length);
+    cnt = collect(s, answer, str_c(status), str_c(length));
+    if (answer->status < 200)
+        return nghttp2_submit_headers(s->ng, NGHTTP2_FLAG_NONE, id, NULL, s->fields, cnt, NULL) ==
+               0;
+    return nghttp2_submit_response(s->ng, id, s->fields, cnt, answer->end ? NULL : &body) == 0;
+}
+
+bool h2_session_body(struct h2_session *s, int32_t id, const uint8_t *data, size_t len)
+{
+    struct h2_stream *st = stream_of(s, id);
+
+    if (st == NULL || !buf_append(&st->out, data, len))
+        return false;
+    resume(s, id, st);
+    return true;
+}
+
+void h2_session_end(struct h2_session *s, int32_t id)
+{
+    struct h2_stream *st = stream_of(s, id);
+
+    if (st == NULL)
+        return;
+    st->out_end = true;
+    resume(s, id, st);
+}
+
+void h2_session_reset(struct h2_session *s, int32_t id, uint32_t code)
+{
+    if (stream_of(s, id) != NULL)
+        (void)nghttp2_submit_rst_stream(s->ng, NGHTTP2_FLAG_NONE, id, code);
+}
+
+size_t h2_session_queued(const struct h2_session *s, int32_t id)
+{
+    const struct h2_stream *st = stream_of(s, id);
+
+    return st != NULL ? st->out.len : 0;
+}
+
+uint64_t h2_session_taken(const struct h2_session *s, int32_t id)
+{
+    const struct h2_stream *st = stream_of(s, id);
+
+    return st != NULL ? st->taken : 0;
+}
+
+void h2_session_credit(struct h2_session *s, int32_t id, size_t len)
+{
+    if (len > 0)
+        (void)nghttp2_session_consume(s->ng, id, len);
+}
+
+void h2_session_drain(struct h2_session *s, bool final)
+{
+    if (!final)
+        (void)nghttp2_submit_shutdown_notice(s->ng);
+    else
+        (void)nghttp2_submit_goaway(s->ng, NGHTTP2_FLAG_NONE,
+                                    nghttp2_session_get_last_proc_stream_id(s->ng),
+                                    NGHTTP2_NO_ERROR, NULL, 0);
+}
+
+bool h2_session_is_over(const struct h2_session *s)
+{
+    return nghttp2_session_want_read(s->ng) == 0 && nghttp2_session_want_write(s->ng) == 0;
+}
+
+bool h2_session_was_flooded(const struct h2_session *s)
+{
+    return s->flooded;
+}
+
+/* --- the session ------------------------------------------------------------------- */
+
+bool h2_session_push(struct h2_session *s, struct str in, uint64_t now_ms)
+{
+    ssize_t n;
+
+    time_passes(s, now_ms);
+    walk_frames(s, in);
+    n = nghttp2_session_mem_recv(s->ng, (const uint8_t *)in.ptr, in.len);
+    if (n == NGHTTP2_ERR_FLOODED)
+        s->flooded = true;
+    return n == (ssize_t)in.len && !s->flooded;
+}
+
+struct str h2_session_pull(struct h2_session *s)
+{
+    const uint8_t *data = NULL;
+    ssize_t n = nghttp2_session_mem_send(s->ng, &data);
+
+    return n > 0 ? str_make(data, (size_t)n) : STR("");
+}
+
+static nghttp2_session *make(struct h2_session *s)
+{
+    nghttp2_session_callbacks *calls;
+    nghttp2_option *option;
+    nghttp2_session *ng = NULL;
+
+    ASSERT(nghttp2_session_callbacks_new(&calls) == 0 && nghttp2_option_new(&option) == 0);
+    nghttp2_session_callbacks_set_on_begin_headers_callback(calls, on_begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback(calls, on_header);
+    nghttp2_session_callbacks_set_on_invalid_header_callback(calls, on_invalid_header);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(calls, on_data);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(calls, on_frame);
+    nghttp2_session_callbacks_set_on_frame_send_callback(calls, on_frame_sent);
+    nghttp2_session_callbacks_set_on_stream_close_callback(calls, on_stream_close);
+    nghttp2_option_set_no_auto_window_update(option, 1);
+    nghttp2_option_set_no_closed_streams(option, 1);
+    nghttp2_option_set_max_continuations(option, CONTINUATIONS_MAX);
+    nghttp2_option_set_max_settings(option, SETTINGS_MAX);
+    ASSERT(nghttp2_session_server_new2(&ng, calls, s, option) == 0);
+    nghttp2_session_callbacks_del(calls);
+    nghttp2_option_del(option);
+    return ng;
+}
+
+struct h2_session *h2_session_new(const struct h1_limits *limits, const struct h2_ops *ops,
+                                  void *owner)
+{
+    const nghttp2_settings_entry settings[] = {
+        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, H2_STREAMS_MAX},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)limits->head_max},
+        {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
+    };
+    struct h2_session *s = mem_new(struct h2_session);
+
+    s->limits = *limits;
+    s->ops = *ops;
+    s->owner = owner;
+    s->budget = H2_BUDGET_MAX;
+    s->walk.skip = h2_preface.len;
+    s->ng = make(s);
+    ASSERT(nghttp2_submit_settings(s->ng, NGHTTP2_FLAG_NONE, settings, COUNT_OF(settings)) == 0);
+    (void)nghttp2_session_set_local_window_size(s->ng, NGHTTP2_FLAG_NONE, 0, H2_CONN_WINDOW);
+    return s;
+}
+
+void h2_session_free(struct h2_session *s)
+{
+    if (s == NULL)
+        return;
+    while (s->streams != NULL)
+        stream_free(s, s->streams);
+    nghttp2_session_del(s->ng);
+    free(s->fields);
+    free(s);
+}
