@@ -522,7 +522,7 @@ enum verdict_kind judge_tag(struct rewriter *rw, struct judged *j)
     buf_clear(&rw->patch);
     j->verdict = TAG_KEEP;
     if (!rw->parsed)
-        rw->attr_cnt = tag_parse(j->tag, j->name_end, rw->attrs, rw->limits.attrs_max, NULL);
+        rewriter_parse(rw, j->tag, j->name_end, NULL);
     if (rw->attr_cnt > rw->limits.attrs_max) {
         rw->attr_cnt = 0;
         rw->counts.over_attrs++;

@@ -17,7 +17,9 @@
 #include "rewriter_priv.h"
 #include "tokenizer_priv.h"
 
-#define PIECE_MAX ((size_t)16 << 10)
+#define PIECE_MAX      ((size_t)8 << 10)
+#define ATTRS_FIRST    32 /* attributes that there is room for at first */
+#define KEEP_SMALL(rw) ((rw)->limits.tag_max + PIECE_MAX)
 
 /* --- output ----------------------------------------------------------------------- */
 
@@ -246,6 +248,20 @@ static void enter_raw(struct rewriter *rw, const struct judged *j, bool foreign,
     rw->hold.sets_blind = foreign && !was_blind;
 }
 
+void rewriter_parse(struct rewriter *rw, struct str tag, uint32_t name_end, struct tag_end *end_out)
+{
+    for (;;) {
+        rw->attr_cnt = tag_parse(tag, name_end, rw->attrs, rw->attrs_cap, end_out);
+        if (rw->attr_cnt <= rw->attrs_cap || rw->attrs_cap == rw->limits.attrs_max)
+            return;
+        rw->attrs_cap *= 2;
+        if (rw->attrs_cap > rw->limits.attrs_max)
+            rw->attrs_cap = rw->limits.attrs_max;
+        rw->attrs = mem_realloc(rw->attrs, rw->attrs_cap * sizeof(*rw->attrs));
+        rw->cuts = mem_realloc(rw->cuts, rw->attrs_cap * sizeof(*rw->cuts));
+    }
+}
+
 /* font and annotation-xml decide by their attributes. */
 static void read_deciding(struct rewriter *rw, const struct judged *j, struct sim_tag *st)
 {
@@ -253,7 +269,7 @@ static void read_deciding(struct rewriter *rw, const struct judged *j, struct si
 
     if (j->elem != ELEM_FONT && j->elem != ELEM_ANNOTATION_XML)
         return;
-    rw->attr_cnt = tag_parse(j->tag, j->name_end, rw->attrs, rw->limits.attrs_max, NULL);
+    rewriter_parse(rw, j->tag, j->name_end, NULL);
     if (rw->attr_cnt > rw->limits.attrs_max)
         rw->attr_cnt = rw->limits.attrs_max;
     st->font_breaks = judge_find(rw, j, ATTR_COLOR, &text) || judge_find(rw, j, ATTR_FACE, &text) ||
@@ -463,9 +479,11 @@ static void on_tag(struct rewriter *rw, size_t end)
         on_end(rw, start, end);
         return;
     }
-    rw->hold.broken = !treesim_breaks_out(&rw->sim, &st);
-    if (rw->hold.kind != HOLD_NONE && !hold_finish(rw, start, start))
-        return; /* a tag inside a foreign script or style, or one that leaves it */
+    if (rw->hold.kind != HOLD_NONE) { /* a tag inside a foreign script, or one that leaves it */
+        rw->hold.broken = !treesim_breaks_out(&rw->sim, &st);
+        if (!hold_finish(rw, start, start))
+            return;
+    }
     on_start(rw, start, end);
 }
 
@@ -570,8 +588,7 @@ static size_t take_tag(struct rewriter *rw, size_t i, size_t len)
     rw->tok.event = TOK_MORE;
     if (rw->tok.start < rw->origin)
         return i;
-    rw->attr_cnt =
-        tag_parse(str_make(rw->win + start, max), name_end, rw->attrs, rw->limits.attrs_max, &end);
+    rewriter_parse(rw, str_make(rw->win + start, max), name_end, &end);
     if (rw->attr_cnt > rw->limits.attrs_max || end.at == 0)
         return i;
     rw->parsed = true;
@@ -617,6 +634,26 @@ static size_t run(struct rewriter *rw, const uint8_t *window, size_t from, size_
     return keep;
 }
 
+/*
+ * Keeps more of the stream. The buffer doubles up to the limit of a tag and one piece, and
+ * beyond it only for what is held.
+ */
+static bool keep_more(struct rewriter *rw, const uint8_t *data, size_t len)
+{
+    if (rw->carry.len + len > KEEP_SMALL(rw))
+        rw->carry.max = rw->limits.inline_max + rw->limits.tag_max + ((size_t)16 << 20);
+    return buf_append(&rw->carry, data, len);
+}
+
+/* What was held has left: its memory goes, too. */
+static void keep_less(struct rewriter *rw)
+{
+    if (rw->carry.len > 0 || rw->carry.max == KEEP_SMALL(rw))
+        return;
+    buf_free(&rw->carry);
+    buf_init(&rw->carry, KEEP_SMALL(rw));
+}
+
 bool rewriter_push(struct rewriter *rw, const uint8_t *data, size_t len)
 {
     while (len > 0 && !rw->failed) {
@@ -627,12 +664,13 @@ bool rewriter_push(struct rewriter *rw, const uint8_t *data, size_t len)
         if (had == 0) {
             size_t keep = run(rw, data, 0, len);
 
-            return !rw->failed && buf_append(&rw->carry, data + keep, len - keep);
+            keep_less(rw);
+            return !rw->failed && keep_more(rw, data + keep, len - keep);
         }
         gt = memchr(data, '>', piece);
         if (gt != NULL)
             piece = (size_t)(gt - data) + 1;
-        if (!buf_append(&rw->carry, data, piece)) {
+        if (!keep_more(rw, data, piece)) {
             rw->failed = true;
             break;
         }
@@ -706,11 +744,12 @@ struct rewriter *rewriter_new(const struct html_limits *limits, const struct htm
     rw->waits = ops->on_body_start != NULL;
     rw->sim.depth_max = rw->limits.depth_max;
     rw->sim.xml = rw->limits.xml;
-    rw->attrs = mem_calloc(rw->limits.attrs_max, sizeof(*rw->attrs));
-    rw->cuts = mem_calloc(rw->limits.attrs_max, sizeof(*rw->cuts));
+    rw->attrs_cap = rw->limits.attrs_max < ATTRS_FIRST ? rw->limits.attrs_max : ATTRS_FIRST;
+    rw->attrs = mem_calloc(rw->attrs_cap, sizeof(*rw->attrs));
+    rw->cuts = mem_calloc(rw->attrs_cap, sizeof(*rw->cuts));
     tokenizer_init(&rw->tok);
     rw->tok.tag_max = rw->limits.tag_max;
-    buf_init(&rw->carry, rw->limits.inline_max + rw->limits.tag_max + ((size_t)16 << 20));
+    buf_init(&rw->carry, KEEP_SMALL(rw));
     buf_init(&rw->patch, VALUE_MAX * 2);
     buf_init(&rw->value, VALUE_MAX);
     buf_init(&rw->other, VALUE_MAX);

@@ -97,10 +97,11 @@ struct rewriter {
     bool amp_gone;      /* an AMP element's start tag went: its data and end tag follow */
     uint64_t tail_from; /* position where the rest of the tag begins (its closing quote) */
 
-    struct tag_attr *attrs; /* limits.attrs_max entries, owned */
+    struct tag_attr *attrs; /* attrs_cap entries, owned; grows up to limits.attrs_max */
+    size_t attrs_cap;
     size_t attr_cnt;
     bool parsed;      /* attrs are those of the tag at hand */
-    struct cut *cuts; /* limits.attrs_max entries, owned */
+    struct cut *cuts; /* attrs_cap entries, owned */
     size_t cut_cnt;
     struct buf patch; /* replacement texts of the cuts */
     struct buf value; /* decoded value at hand */
@@ -159,6 +160,9 @@ bool hold_finish(struct rewriter *rw, size_t text_end, size_t end);
 void hold_over(struct rewriter *rw, size_t len);
 
 /* rewriter.c */
+/* rw->attrs of a tag; attr_cnt is limits.attrs_max + 1 when there are more. */
+void rewriter_parse(struct rewriter *rw, struct str tag, uint32_t name_end,
+                    struct tag_end *end_out);
 void out_send(struct rewriter *rw, struct str text);
 void out_flush(struct rewriter *rw, size_t upto);   /* window bytes up to this index leave */
 void out_edited(struct rewriter *rw, size_t start); /* the tag there without its cuts */
