@@ -302,22 +302,30 @@ static enum enforce_step answer_gpc(struct exchange *x)
     return consent_answer_json(x, 200, STR(GPC_BODY));
 }
 
-/* A tracker's own path on the site: the visitor's page gets an empty success. */
-static enum enforce_step answer_endpoint(struct exchange *x, struct str path)
+/*
+ * A tracker's own path on the site, or one that sends on to a tracker: the visitor's page gets an
+ * empty success, with those cookies of the origin's answer that may pass.
+ */
+static enum enforce_step answer_endpoint(struct exchange *x, struct str path, const char *why)
 {
-    struct header items[4];
+    unsigned iter = 0;
+    const struct header *field;
     struct headers h;
     bool script = str_eq_c(headers_value(&x->req.headers, HDR_SEC_FETCH_DEST), "script") ||
                   str_ends(path, STR(".js"));
 
     metric_add(METRIC_ENDPOINTS_ANSWERED, 1);
-    exchange_note(x, "tracker endpoint of the site");
-    headers_init(&h, items, COUNT_OF(items));
-    if (!headers_add_id(&h, NULL, HDR_CACHE_CONTROL, STR("no-store")))
+    exchange_note(x, why);
+    headers_init(&h, NULL, 0);
+    if (!headers_add_id(&h, &x->arena, HDR_CACHE_CONTROL, STR("no-store")))
         return ENFORCE_REFUSE;
     if (script &&
-        !headers_add_id(&h, NULL, HDR_CONTENT_TYPE, STR("text/javascript; charset=utf-8")))
+        !headers_add_id(&h, &x->arena, HDR_CONTENT_TYPE, STR("text/javascript; charset=utf-8")))
         return ENFORCE_REFUSE;
+    while ((field = headers_next(&x->resp.headers, HDR_SET_COOKIE, &iter)) != NULL) {
+        if (!headers_add_id(&h, &x->arena, HDR_SET_COOKIE, field->value))
+            return ENFORCE_REFUSE;
+    }
     exchange_answer(x, script ? 200 : 204, &h, STR(""));
     return ENFORCE_ANSWERED;
 }
@@ -355,10 +363,12 @@ enum enforce_step enforce_request(struct exchange *x)
     e = enforcement_of(x);
     if (str_starts(x->req.path, prefix))
         return consent_api_request(x, str_slice(x->req.path, prefix.len, x->req.path.len));
+    if (str_starts(x->req.path, STR(CONSENT_LOG_PREFIX)))
+        return consent_log_request(x, str_slice(path, strlen(CONSENT_LOG_PREFIX), path.len));
     if (str_eq_c(x->req.path, GPC_PATH))
         return answer_gpc(x);
     if (x->req.path.len > 0 && x->req.path.ptr[0] == '/' && endpoint_is_denied(x, e, &path))
-        return answer_endpoint(x, path);
+        return answer_endpoint(x, path, "tracker endpoint of the site");
     if (!cookies_filter_request(x) || !consent_header_set(x) || !accept_encoding_set(x, e) ||
         !conditions_rewrite(x))
         return ENFORCE_REFUSE;
@@ -367,14 +377,23 @@ enum enforce_step enforce_request(struct exchange *x)
 
 /* --- the response --- */
 
-/* The essence of one media type: "type/subtype", or empty when it is none. */
+/*
+ * The essence of one media type: "type/subtype", or empty when it is none. Browsers end it also at
+ * white space and '(' (a forgotten ';', a comment), so that must not hide a page.
+ */
 static struct str type_essence(struct str type)
 {
     struct str essence = {NULL, 0};
+    size_t len = 0;
+    ptrdiff_t slash;
 
     (void)str_cut(&type, ';', &essence);
     essence = str_trim(essence);
-    return str_find_char(essence, '/') > 0 ? essence : STR("");
+    while (len < essence.len && str_find_char(STR(" \t("), essence.ptr[len]) < 0)
+        len++;
+    essence = str_slice(essence, 0, len);
+    slash = str_find_char(essence, '/');
+    return slash > 0 && (size_t)slash + 1 < essence.len ? essence : STR("");
 }
 
 /*
@@ -455,9 +474,33 @@ static enum enforce_step restart_whole(struct exchange *x)
     return ENFORCE_ANSWERED;
 }
 
+/* The one coding of the answer; what is coded twice, in one field or several, is unknown. */
+static enum coding coding_in(const struct exchange *x)
+{
+    enum coding found = CODING_IDENTITY;
+    unsigned iter = 0;
+    struct header *field;
+
+    while ((field = headers_next(&x->resp.headers, HDR_CONTENT_ENCODING, &iter)) != NULL) {
+        struct str rest = field->value;
+        struct str one;
+
+        while (header_list_next(&rest, &one)) {
+            enum coding coding = coding_of(one);
+
+            if (coding == CODING_IDENTITY)
+                continue;
+            if (found != CODING_IDENTITY)
+                return CODING_UNKNOWN;
+            found = coding;
+        }
+    }
+    return found;
+}
+
 static enum enforce_step enforce_page(struct exchange *x, struct enforcement *e)
 {
-    enum coding in = coding_of(headers_value(&x->resp.headers, HDR_CONTENT_ENCODING));
+    enum coding in = coding_in(x);
     struct str type = page_type(x);
     enum coding out;
 
@@ -485,12 +528,22 @@ static enum enforce_step enforce_page(struct exchange *x, struct enforcement *e)
     return ENFORCE_FORWARD;
 }
 
+/* A script, picture or frame would follow a redirect to a tracker unseen; a visitor follows it. */
+static bool fetches_a_part(const struct exchange *x, const struct enforcement *e)
+{
+    struct str dest = headers_value(&x->req.headers, HDR_SEC_FETCH_DEST);
+
+    return dest.len > 0 ? !str_eq_c(dest, "document") : !e->document;
+}
+
 enum enforce_step enforce_response(struct exchange *x)
 {
     struct enforcement *e = enforcement_of(x);
 
     cookies_filter_response(x, &x->resp.headers);
     hints_filter_response(x, &x->resp.headers);
+    if (fetches_a_part(x, e) && redirect_is_denied(x))
+        return answer_endpoint(x, x->req.path, "a redirect to a tracker");
     if (x->resp.status == 304)
         return not_modified_headers(x) ? ENFORCE_FORWARD : ENFORCE_REFUSE;
     if (!is_page(x))

@@ -132,6 +132,8 @@ bool conditions_rewrite(struct exchange *x)
     struct headers *h = &x->req.headers;
     struct conditions c = {0};
 
+    if (x->req.method_id != HTTP_METHOD_GET && x->req.method_id != HTTP_METHOD_HEAD)
+        return true; /* the condition of a change is the origin's to judge */
     if (headers_find(h, HDR_IF_NONE_MATCH) != NULL)
         conditions_read(x, &c);
     if (!c.ours && !e->document)

@@ -3,7 +3,7 @@
  *
  *   enforce.c         the calls of consentd/enforce.h: who is it, what may pass
  *   enforce_cache.c   ETags, conditions and caching of pages that differ by consent
- *   filter_headers.c  Cookie, Set-Cookie, Link, Refresh
+ *   filter_headers.c  Cookie, Set-Cookie, Link, Refresh, Location, reports
  *   filter_html.c     decode, rewrite (html_engine.h), encode
  *   consent_api.c     what is under the prefix: choice, state, assets
  *   consent_choice.c  reading a choice and answering it
@@ -76,6 +76,9 @@ void cookies_filter_response(struct exchange *x, struct headers *h);
 void cookies_delete_denied(struct exchange *x, struct headers *h);
 void hints_filter_response(struct exchange *x, struct headers *h);
 
+/* The answer sends the browser on to an address that is denied. */
+bool redirect_is_denied(struct exchange *x);
+
 /* --- enforce_cache.c --- */
 MUST_USE bool conditions_rewrite(struct exchange *x);
 void variant_of(const struct exchange *x, char out[VARIANT_LEN + 1]);
@@ -94,6 +97,10 @@ MUST_USE bool page_filter_add(struct exchange *x, struct str type, enum coding i
 
 /* --- consent_api.c, consent_choice.c --- */
 enum enforce_step consent_api_request(struct exchange *x, struct str rest);
+
+/* consent_log.c: the Merkle log, read only; path is what follows CONSENT_LOG_PREFIX. */
+#define CONSENT_LOG_PREFIX "/.well-known/consent-log/"
+enum enforce_step consent_log_request(struct exchange *x, struct str path);
 enum enforce_step consent_choice_post(struct exchange *x, bool withdraw);
 enum enforce_step consent_answer_json(struct exchange *x, unsigned status, struct str body);
 

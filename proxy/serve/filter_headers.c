@@ -1,5 +1,6 @@
 /*
- * filter_headers.c - Cookie toward the origin; Set-Cookie, Link and Refresh toward the browser.
+ * filter_headers.c - Cookie toward the origin; what else of a head fetches or stores: Set-Cookie,
+ * Link, Refresh, Location and reports toward the browser.
  *
  * A cookie is removed when any reader of the field could see a denied name in it (cookie.h).
  * A cookie that was set before consentd came, or by a script, is deleted by the answer to the
@@ -142,7 +143,7 @@ void cookies_delete_denied(struct exchange *x, struct headers *h)
     }
 }
 
-/* --- Link and Refresh --- */
+/* --- Link, Refresh, Location --- */
 
 static bool url_is_denied(struct exchange *x, struct str text)
 {
@@ -150,7 +151,10 @@ static bool url_is_denied(struct exchange *x, struct str text)
     struct url base = {.flags = URL_NETWORK, .path = STR_INIT("/")};
     struct url url;
     struct verdict verdict;
+    struct str rest = x->req.path;
 
+    if (rest.len > 0 && rest.ptr[0] == '/')
+        (void)str_cut(&rest, '?', &base.path);
     base.scheme = x->secure ? URL_SCHEME_HTTPS : URL_SCHEME_HTTP;
     base.port = x->secure ? 443 : 80;
     base.host = x->req.host;
@@ -191,16 +195,24 @@ static bool link_next(struct str *rest, struct str *value_out)
     return true;
 }
 
-/* A link-value without a readable target fetches nothing we could judge: it goes. */
+/*
+ * A link-value without a readable target fetches nothing we could judge: it goes. Where a reader
+ * that splits the field elsewhere could see another target, that is judged too.
+ */
 static bool link_is_denied(struct exchange *x, struct str value)
 {
-    ptrdiff_t end = str_find_char(value, '>');
-
     if (value.len == 0)
         return false;
-    if (value.ptr[0] != '<' || end < 0)
+    if (value.ptr[0] != '<' || str_find_char(value, '>') < 0)
         return true;
-    return url_is_denied(x, str_slice(value, 1, (size_t)end - 1));
+    for (size_t i = 0; i < value.len; i++) {
+        struct str target = str_slice(value, i + 1, value.len);
+        ptrdiff_t end = value.ptr[i] == '<' ? str_find_char(target, '>') : -1;
+
+        if (end >= 0 && url_is_denied(x, str_slice(target, 0, (size_t)end)))
+            return true;
+    }
+    return false;
 }
 
 /* Filters one Link field in place; untouched byte for byte when nothing is denied. */
@@ -233,32 +245,143 @@ static void link_filter(struct exchange *x, struct header *field)
     field->value = str_make(out, len);
 }
 
-/* "5; url=https://…" (HTML, shared declarative refresh steps). */
+static struct str skip_any(struct str s, const char *set)
+{
+    size_t i = 0;
+
+    while (i < s.len && s.ptr[i] != '\0' && strchr(set, s.ptr[i]) != NULL)
+        i++;
+    return str_slice(s, i, s.len);
+}
+
+/* "5; url='https://…'" in all its loose forms (HTML, shared declarative refresh steps). */
+static struct str refresh_target(struct str value)
+{
+    struct str target = skip_any(value, " \t.,;0123456789");
+
+    if (str_starts_fold(target, STR("url"))) {
+        struct str rest = skip_any(str_slice(target, 3, target.len), " \t");
+
+        if (rest.len > 0 && rest.ptr[0] == '=')
+            target = skip_any(str_slice(rest, 1, rest.len), " \t");
+    }
+    if (target.len > 0 && (target.ptr[0] == '"' || target.ptr[0] == '\'')) {
+        struct str rest = str_slice(target, 1, target.len);
+
+        (void)str_cut(&rest, target.ptr[0], &target);
+    }
+    return target;
+}
+
 static bool refresh_is_denied(struct exchange *x, struct str value)
 {
-    ptrdiff_t at = str_find_char(value, '=');
-    struct str url;
+    struct str target = refresh_target(value);
 
-    if (at < 0)
+    return target.len > 0 && url_is_denied(x, target);
+}
+
+bool redirect_is_denied(struct exchange *x)
+{
+    struct str target = headers_value(&x->resp.headers, HDR_LOCATION);
+    unsigned status = x->resp.status;
+
+    if (status != 301 && status != 302 && status != 303 && status != 307 && status != 308)
         return false;
-    url = str_trim(str_slice(value, (size_t)at + 1, value.len));
-    if (url.len > 0 && (url.ptr[0] == '"' || url.ptr[0] == '\''))
-        url = str_slice(url, 1, url.len - 1);
-    return url_is_denied(x, url);
+    return target.len > 0 && url_is_denied(x, target);
+}
+
+/* --- reports --- */
+
+/* An address of some host stands in the text, quoted or not, and is denied. */
+static bool text_names_denied(struct exchange *x, struct str text)
+{
+    char *plain = arena_alloc(&x->arena, text.len + 1);
+    struct str rest;
+    ptrdiff_t at;
+    size_t len = 0;
+
+    if (plain == NULL)
+        return true;
+    for (size_t i = 0; i < text.len; i++) { /* JSON may write "https:\/\/" */
+        if (text.ptr[i] != '\\')
+            plain[len++] = text.ptr[i];
+    }
+    rest = str_make(plain, len);
+    while ((at = str_find(rest, STR("//"))) >= 0) {
+        size_t end = (size_t)at + 2;
+
+        while (end < rest.len && str_find_char(STR(" \t\"',;<>)}"), rest.ptr[end]) < 0)
+            end++;
+        if (url_is_denied(x, str_slice(rest, (size_t)at, end)))
+            return true;
+        rest = str_slice(rest, end, rest.len);
+    }
+    return false;
+}
+
+static bool reports_to_denied(struct exchange *x, struct str directive)
+{
+    return str_starts_fold(str_trim(directive), STR("report-uri")) &&
+           text_names_denied(x, directive);
+}
+
+/* What a policy allows fetches nothing; where it reports to does. */
+static void csp_filter(struct exchange *x, struct header *field)
+{
+    struct str rest = field->value;
+    struct str directive;
+    char *out = arena_alloc(&x->arena, field->value.len + 1);
+    size_t len = 0;
+
+    while (out != NULL && str_cut(&rest, ';', &directive)) {
+        if (reports_to_denied(x, directive)) {
+            ptrdiff_t comma = str_find_char(directive, ','); /* here the next policy begins */
+
+            metric_add(METRIC_LINKS_REMOVED, 1);
+            if (comma < 0)
+                continue;
+            directive = str_slice(directive, (size_t)comma, directive.len);
+        } else if (len > 0) {
+            out[len++] = ';';
+        }
+        memcpy(out + len, directive.ptr, directive.len);
+        len += directive.len;
+    }
+    field->value = str_trim(str_make(out, len));
+    field->removed = len == 0;
+}
+
+static void field_filter(struct exchange *x, struct headers *h, enum header_id id,
+                         bool (*is_denied)(struct exchange *x, struct str value))
+{
+    unsigned iter = 0;
+    struct header *field;
+
+    while ((field = headers_next(h, id, &iter)) != NULL) {
+        if (is_denied(x, field->value)) {
+            field->removed = true;
+            metric_add(METRIC_LINKS_REMOVED, 1);
+        }
+    }
 }
 
 void hints_filter_response(struct exchange *x, struct headers *h)
 {
+    static const enum header_id policies[] = {HDR_CONTENT_SECURITY_POLICY, HDR_CSP_REPORT_ONLY};
     unsigned iter = 0;
     struct header *field;
 
     while ((field = headers_next(h, HDR_LINK, &iter)) != NULL)
         link_filter(x, field);
-    iter = 0;
-    while ((field = headers_next(h, HDR_REFRESH, &iter)) != NULL) {
-        if (refresh_is_denied(x, field->value)) {
-            field->removed = true;
-            metric_add(METRIC_LINKS_REMOVED, 1);
+    field_filter(x, h, HDR_REFRESH, refresh_is_denied);
+    field_filter(x, h, HDR_REPORT_TO, text_names_denied);
+    field_filter(x, h, HDR_REPORTING_ENDPOINTS, text_names_denied);
+    field_filter(x, h, HDR_SPECULATION_RULES, text_names_denied);
+    for (size_t i = 0; i < COUNT_OF(policies); i++) {
+        for (iter = 0; (field = headers_next(h, policies[i], &iter)) != NULL;) {
+            if (str_find(field->value, STR("//")) >= 0)
+                csp_filter(x, field);
         }
     }
+    headers_remove(h, HDR_ALT_SVC); /* another way to the origin would lead around consentd */
 }

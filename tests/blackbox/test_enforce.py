@@ -209,6 +209,8 @@ def test_the_near_origin_is_asked_for_plain_text(proxy, origin):
     ([("Content-Encoding", "compress")], PAGE),
     ([("Content-Encoding", "gzip, aes")], PAGE),
     ([("Content-Encoding", "gzip")], PAGE),
+    ([("Content-Encoding", "gzip"), ("Content-Encoding", "gzip")], gzip.compress(gzip.compress(PAGE))),
+    ([("Content-Encoding", "identity"), ("Content-Encoding", "aes")], PAGE),
     ([("Content-Encoding", "gzip")], gzip.compress(PAGE)[:40]),
     ([("Content-Encoding", "br")], b"\xff" * 50),
     ([("Content-Type", "text/html; charset=iso-2022-jp")], PAGE),
@@ -252,6 +254,11 @@ def test_a_bomb_is_refused(proxy, origin):
     ([("Content-Type", "text/plain, text/html")], True),
     ([], True),                                         # browsers sniff
     ([("Content-Type", "nonsense")], True),             # likewise
+    ([("Content-Type", "text/html charset=utf-8")], True),   # a forgotten ';': browsers stop at the space
+    ([("Content-Type", "text/html\tcharset=utf-8")], True),
+    ([("Content-Type", "text/html(a comment)")], True),
+    ([("Content-Type", "text/")], True),                # no type at all: sniffed
+    ([("Content-Type", "/html")], True),
     ([("X-Content-Type-Options", "nosniff")], False),   # and here they must not
     ([("Content-Type", "text/plain")], False),
     ([("Content-Type", "application/json")], False),
@@ -438,6 +445,89 @@ def test_link_fields(proxy, origin):
     granted = proxy.get("/l", with_cookie(decide(proxy, "analytics", "marketing")))
     assert len(granted.all("Link")) == 2
     assert granted.header("Refresh") is not None
+
+
+@pytest.mark.parametrize("field", [
+    "0;https://www.facebook.com/tr?id=1",
+    "0; https://www.facebook.com/tr?id=1&ev=PageView",
+    "0, URL = 'https://www.facebook.com/tr?id=1'",
+    " 0 https://www.facebook.com/tr",
+])
+def test_refresh_in_its_loose_forms(proxy, origin, field):
+    origin.routes["/f"] = http_response(200, [HTML, ("Refresh", field)], PAGE)
+    assert proxy.get("/f").header("Refresh") is None
+
+
+def test_harmless_refresh_stays(proxy, origin):
+    for field in ("300", "5; url=/next?a=b", "0;https://partner.example/x?u=1"):
+        origin.routes["/f"] = http_response(200, [HTML, ("Refresh", field)], PAGE)
+        assert proxy.get("/f").header("Refresh") == field
+
+
+def test_a_link_hides_no_other(proxy, origin):
+    origin.routes["/l"] = http_response(200, [HTML, (
+        "Link", "</a.css>; rel=preload; title=a<b, <https://www.googletagmanager.com/gtag/js?id=G-1>; rel=preload; as=script")], PAGE)
+    assert b"googletagmanager" not in proxy.get("/l").header("Link", "").encode()
+
+
+@pytest.mark.parametrize("headers, passes", [
+    ([("Sec-Fetch-Dest", "script")], False),
+    ([("Sec-Fetch-Dest", "image")], False),
+    ([("Sec-Fetch-Dest", "iframe")], False),
+    ([("Accept", "image/avif,image/webp,*/*")], False),
+    ([("Sec-Fetch-Dest", "document")], True),   # the visitor follows a link
+    ([("Accept", "text/html,*/*")], True),
+])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_of_a_page_s_parts_to_trackers(proxy, origin, headers, passes, status):
+    target = "https://www.googletagmanager.com/gtag/js?id=G-TEST12345"
+    origin.routes["/go"] = http_response(status, [("Location", target)])
+    answer = proxy.get("/go", headers)
+    assert answer.header("Location") == (target if passes else None)
+    assert answer.status == (status if passes else 200 if ("Sec-Fetch-Dest", "script") in headers else 204)
+    granted = proxy.get("/go", headers + with_cookie(decide(proxy, "analytics", "marketing")))
+    assert (granted.status, granted.header("Location")) == (status, target)
+    origin.routes["/go"] = http_response(status, [("Location", "/app.js?a=1")])
+    assert proxy.get("/go", headers).header("Location") == "/app.js?a=1"
+
+
+def test_nothing_leads_around_the_proxy(proxy, origin):
+    origin.routes["/a"] = http_response(200, [HTML, ("Alt-Svc", 'h2="backend.example:8443"; ma=86400')], PAGE)
+    assert proxy.get("/a").header("Alt-Svc") is None
+
+
+@pytest.mark.parametrize("name, value", [
+    ("Reporting-Endpoints", 'a="https://static.hotjar.com/r", b="/own"'),
+    ("Report-To", '{"group":"a","max_age":1,"endpoints":[{"url":"https:\\/\\/static.hotjar.com\\/r"}]}'),
+    ("Speculation-Rules", '"https://static.hotjar.com/x.js"'),
+])
+def test_reports_to_trackers(proxy, origin, name, value):
+    origin.routes["/rep"] = http_response(200, [HTML, (name, value)], PAGE)
+    assert proxy.get("/rep").header(name) is None
+    granted = proxy.get("/rep", with_cookie(decide(proxy, "analytics", "marketing")))
+    assert granted.header(name) == value
+    harmless = value.replace("static.hotjar.com", "www.shop.example.com")
+    origin.routes["/rep"] = http_response(200, [HTML, (name, harmless)], PAGE)
+    assert proxy.get("/rep").header(name) == harmless
+
+
+@pytest.mark.parametrize("name", ["Content-Security-Policy", "Content-Security-Policy-Report-Only"])
+def test_a_policy_reports_to_no_tracker(proxy, origin, name):
+    """What it allows stays as it is: only the report would be a fetch."""
+    rest = "script-src 'self' https://static.hotjar.com; img-src *"
+    origin.routes["/csp"] = http_response(200, [HTML, (name, rest + "; report-uri https://static.hotjar.com/r")], PAGE)
+    assert proxy.get("/csp").header(name) == rest
+    two = rest + "; report-uri https://static.hotjar.com/r, default-src 'self'; connect-src *"
+    origin.routes["/csp"] = http_response(200, [HTML, (name, two)], PAGE)
+    assert proxy.get("/csp").header(name) == rest + ", default-src 'self'; connect-src *"
+    origin.routes["/csp"] = http_response(200, [HTML, (name, rest + "; report-uri https://own.example/r")], PAGE)
+    assert proxy.get("/csp").header(name) == rest + "; report-uri https://own.example/r"
+
+
+def test_an_update_keeps_its_condition(proxy, origin):
+    """Conditions of a page are rewritten for reading; a PUT that must not overwrite stays one."""
+    proxy.get("/doc", [("Accept", "text/html"), ("If-None-Match", "*")], "PUT", b"x")
+    assert origin.requests[-1].header("If-None-Match") == "*"
 
 
 def test_early_hints(proxy, origin):
