@@ -43,6 +43,10 @@ struct choice {
 
 /* --- reading --- */
 
+/*
+ * A page with "Referrer-Policy: no-referrer" posts its own forms with "Origin: null" (Fetch 3.1):
+ * there the browser's own word, which no page can forge, is enough.
+ */
 static bool is_cross_site(const struct exchange *x)
 {
     struct str site = headers_value(&x->req.headers, HDR_SEC_FETCH_SITE);
@@ -50,6 +54,8 @@ static bool is_cross_site(const struct exchange *x)
 
     if (site.len > 0 && !str_eq_c(site, "same-origin"))
         return true;
+    if (site.len > 0 && origin != NULL && str_eq_c(origin->value, "null"))
+        return false;
     return origin != NULL && !origin_is_own(x, origin->value);
 }
 

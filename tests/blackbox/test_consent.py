@@ -133,6 +133,8 @@ def test_what_is_no_choice(proxy, body, kind, status):
     ([("Origin", "http://localhost"), ("Sec-Fetch-Site", "same-origin")], True),
     ([("Origin", "https://evil.example")], False),
     ([("Origin", "null")], False),
+    ([("Origin", "null"), ("Sec-Fetch-Site", "same-origin")], True),   # a form under no-referrer
+    ([("Origin", "null"), ("Sec-Fetch-Site", "cross-site")], False),
     ([("Origin", "http://localhost.evil.example")], False),
     ([("Origin", "http://localhost:81")], False),
     ([("Sec-Fetch-Site", "cross-site")], False),
