@@ -27,6 +27,7 @@
 
 #define ADMIN_CLIENTS_MAX 64           /* connections at a time */
 #define ADMIN_REQUEST_MAX (64u * 1024) /* bytes of one request, head and body */
+#define ADMIN_REQUEST_MS  5000u        /* to send it in */
 #define ADMIN_CHANGE_MS   5000         /* a change not confirmed by then is answered as it is */
 #define ADMIN_STATUS_MS   2000         /* a ledger silent for so long counts as away */
 

@@ -29,8 +29,7 @@ static void forget(struct admin_client *c)
 
     if (a->change.client == c)
         a->change.client = NULL;
-    if (a->status_client == c)
-        a->status_client = NULL;
+    timer_clear(&c->patience);
     buf_free(&c->in);
     *c = (struct admin_client){0};
 }
@@ -91,14 +90,12 @@ static void answer_status(struct admin_client *c, struct str ledger)
     struct buf text;
     bool ok;
 
-    a->status_client = NULL;
-    timer_clear(&a->status_deadline);
-    if (!a->status_whole && str_eq_c(ledger, "null")) {
+    if (!c->asks_whole && str_eq_c(ledger, "null")) {
         admin_answer_error(c, 503, "the ledger is away");
         return;
     }
     buf_init(&text, 1u << 20);
-    if (a->status_whole)
+    if (c->asks_whole)
         ok = buf_printf(&text,
                         "{\"version\":\"%s\",\"revision\":%llu,\"metrics\":", CONSENTD_VERSION,
                         (unsigned long long)rules_state_revision(a->state)) &&
@@ -113,29 +110,34 @@ static void answer_status(struct admin_client *c, struct str ledger)
     buf_free(&text);
 }
 
+/* The one answer is for all who wait for it. */
+static void answer_statuses(struct admin *a, struct str ledger)
+{
+    timer_clear(&a->status_deadline);
+    for (size_t i = 0; i < ADMIN_CLIENTS_MAX; i++) {
+        if (a->clients[i].asks_status)
+            answer_status(&a->clients[i], ledger);
+    }
+}
+
 static void ask_ledger(struct admin_client *c, bool whole)
 {
     struct admin *a = c->admin;
     uint64_t id = ++a->next_request;
 
-    if (a->status_client != NULL) {
-        admin_answer_error(c, 409, "somebody else is asking");
-        return;
-    }
-    a->status_client = c;
-    a->status_whole = whole;
+    c->asks_status = true;
+    c->asks_whole = whole;
+    if (timer_is_set(&a->status_deadline))
+        return; /* it has been asked */
     if (a->ledger == NULL || !ipc_send(a->ledger, IPC_LEDGER_STATUS, &id, sizeof(id), -1))
-        answer_status(c, STR("null"));
+        answer_statuses(a, STR("null"));
     else
         timer_set(&a->status_deadline, ADMIN_STATUS_MS);
 }
 
 static void on_status_deadline(void *arg)
 {
-    struct admin *a = arg;
-
-    if (a->status_client != NULL)
-        answer_status(a->status_client, STR("null"));
+    answer_statuses(arg, STR("null"));
 }
 
 static void reload(struct admin_client *c)
@@ -206,6 +208,7 @@ static void try_request(struct admin_client *c)
         return;
     body.len = body_len;
     c->asked = true;
+    timer_clear(&c->patience);
     str_cut(&head, '\r', &line);
     if (str_cut(&line, ' ', &method) && str_cut(&line, ' ', &target))
         route(c, method, target, body);
@@ -232,6 +235,14 @@ static void on_closed(void *owner, enum conn_why why)
     forget(owner);
 }
 
+/* Whoever asks for nothing keeps no place from others. */
+static void on_impatient(void *arg)
+{
+    struct admin_client *c = arg;
+
+    admin_answer_error(c, 408, "no request within %u s", ADMIN_REQUEST_MS / 1000);
+}
+
 static void on_accept(void *owner, int fd, const struct sockaddr *peer, socklen_t len)
 {
     static const struct conn_ops ops = {.on_data = on_data, .on_closed = on_closed};
@@ -245,6 +256,8 @@ static void on_accept(void *owner, int fd, const struct sockaddr *peer, socklen_
             continue;
         c->admin = a;
         buf_init(&c->in, ADMIN_REQUEST_MAX);
+        timer_init(&c->patience, a->loop, on_impatient, c);
+        timer_set(&c->patience, ADMIN_REQUEST_MS);
         c->conn = conn_accept(a->loop, fd, NULL, &ops, c);
         return;
     }
@@ -302,8 +315,8 @@ void admin_listen(struct admin *a, int fd)
 void admin_set_ledger(struct admin *a, struct ipc *ledger)
 {
     a->ledger = ledger;
-    if (ledger == NULL && a->status_client != NULL)
-        answer_status(a->status_client, STR("null"));
+    if (ledger == NULL)
+        answer_statuses(a, STR("null"));
 }
 
 static void on_status(struct admin *a, const void *data, size_t len)
@@ -311,14 +324,14 @@ static void on_status(struct admin *a, const void *data, size_t len)
     struct ledger_status status;
     struct buf text;
 
-    if (len != sizeof(status) || a->status_client == NULL)
+    if (len != sizeof(status))
         return;
     memcpy(&status, data, sizeof(status));
     buf_init(&text, 64u * 1024);
     if (ledger_status_json(&status, &text))
-        answer_status(a->status_client, buf_str(&text));
+        answer_statuses(a, buf_str(&text));
     else
-        answer_status(a->status_client, STR("null"));
+        answer_statuses(a, STR("null"));
     buf_free(&text);
 }
 

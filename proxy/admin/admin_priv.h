@@ -15,7 +15,10 @@ struct admin_client {
     struct admin *admin; /* NULL: this place is free */
     struct conn *conn;   /* owned */
     struct buf in;
-    bool asked; /* the request is complete; more bytes are dropped */
+    struct timer patience; /* until the request is complete */
+    bool asked;            /* it is; more bytes are dropped */
+    bool asks_status;      /* waits for the ledger's */
+    bool asks_whole;       /* for all, not for the ledger's alone */
 };
 
 /* A change of the rules on its way. */
@@ -36,10 +39,8 @@ struct admin {
     struct ipc *ledger;        /* borrowed */
     struct rules_state *state; /* owned; in force */
     struct admin_change change;
-    struct admin_client *status_client; /* waits for the ledger's status */
-    bool status_whole;                  /* it asked for all, not for the ledger alone */
-    struct timer deadline;              /* of the change */
-    struct timer status_deadline;
+    struct timer deadline;        /* of the change */
+    struct timer status_deadline; /* set while the ledger is asked */
     uint64_t next_request;
     struct admin_client clients[ADMIN_CLIENTS_MAX];
 };

@@ -176,8 +176,8 @@ static void change_end(struct admin *a)
     a->setup.on_idle(a->setup.owner);
 }
 
-/* The record: the request as it came, who, and which revision it makes. */
-static bool send_oplog(struct admin *a, const struct admin_client *c, const json_t *request)
+/* The record: the request as it came, who, and which revision it makes. 0, or what to answer. */
+static unsigned send_oplog(struct admin *a, const struct admin_client *c, const json_t *request)
 {
     uint8_t *message = mem_alloc(LEDGER_OPLOG_MSG_MAX);
     char who[64], from[64];
@@ -194,7 +194,7 @@ static bool send_oplog(struct admin *a, const struct admin_client *c, const json
     json_decref(record);
     free(text);
     free(message);
-    return ok;
+    return ok ? 0 : len == 0 ? 413 : 503;
 }
 
 /* A copy to change: by way of its text, so that a failed change leaves no trace. */
@@ -214,6 +214,7 @@ void rules_api_change(struct admin_client *c, struct str body, bool rollback)
 {
     struct admin *a = c->admin;
     struct fault why = {.text = "the state is too large"};
+    unsigned refused;
 
     if (a->change.state != NULL) {
         admin_answer_error(c, 409, "another change is under way");
@@ -228,9 +229,11 @@ void rules_api_change(struct admin_client *c, struct str body, bool rollback)
         !rules_state_write(state, &a->change.text)) {
         change_end(a);
         admin_answer_error(c, 400, "%s", why.text);
-    } else if (!send_oplog(a, c, request)) {
+    } else if ((refused = send_oplog(a, c, request)) != 0) {
         change_end(a);
-        admin_answer_error(c, 503, "the ledger is away: a change must be on record first");
+        admin_answer_error(c, refused, "%s",
+                           refused == 413 ? "the request is too long to be put on record"
+                                          : "the ledger is away: a change must be on record first");
     } else {
         a->change.client = c;
         timer_set(&a->deadline, ADMIN_CHANGE_MS);

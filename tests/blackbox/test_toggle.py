@@ -2,6 +2,7 @@
 import json
 import os
 import signal
+import socket
 import threading
 import time
 
@@ -169,3 +170,47 @@ def test_nothing_is_in_force_that_is_not_on_record(proxy):
     assert not shows_hotjar(proxy)
     assert proxy.ctl("rules", "set", "hotjar", "off").returncode == 0
     assert shows_hotjar(proxy)
+
+
+def ask_admin(proxy, data, timeout=10):
+    """Raw bytes to the admin socket; all that comes back."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(timeout)
+        sock.connect(json.loads((proxy.folder / "consentd.json").read_text())["admin"]["socket"])
+        sock.sendall(data)
+        return b"".join(iter(lambda: sock.recv(65536), b""))
+
+
+def test_who_asks_for_nothing_locks_nobody_out(proxy):
+    path = json.loads((proxy.folder / "consentd.json").read_text())["admin"]["socket"]
+    idle = []
+    for _ in range(80):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(path)
+        idle.append(sock)
+    wait_for(lambda: proxy.ctl("rules", "list").returncode == 0, 20)
+    for sock in idle:
+        sock.close()
+
+
+def test_a_request_that_cannot_be_recorded_says_why(proxy):
+    body = json.dumps({"set": "hotjar", "mode": "off", "reason": "x" * 20000}).encode()
+    answer = ask_admin(proxy, b"POST /api/v1/rules HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    assert b" 413 " in answer.split(b"\r\n")[0]
+    assert b"too long" in answer
+    assert not shows_hotjar(proxy)
+
+
+def test_many_may_ask_for_the_status_at_once(proxy):
+    ledger = proxy.role("ledger")
+    os.kill(ledger, signal.SIGSTOP)  # all questions are open before the first answer
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(
+        ask_admin(proxy, b"GET /api/v1/status HTTP/1.1\r\n\r\n"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.2)
+    os.kill(ledger, signal.SIGCONT)
+    for thread in threads:
+        thread.join()
+    assert [answer.split(b"\r\n")[0] for answer in answers] == [b"HTTP/1.1 200 OK"] * 8
