@@ -51,6 +51,12 @@ MUST_USE bool crypto_gcm_seal(const uint8_t key[32], const uint8_t nonce[12], st
 MUST_USE bool crypto_gcm_open(const uint8_t key[32], const uint8_t nonce[12], struct str aad,
                               struct str sealed, uint8_t *out);
 
+/* Ed25519 (RFC 8032), keys as their 32 raw bytes: the seed is the private key. */
+void crypto_ed25519_public(const uint8_t seed[32], uint8_t public_out[32]);
+void crypto_ed25519_sign(const uint8_t seed[32], struct str text, uint8_t signature_out[64]);
+MUST_USE bool crypto_ed25519_verify(const uint8_t public_key[32], struct str text,
+                                    const uint8_t signature[64]);
+
 /* Compares in a time that does not depend on the bytes. */
 MUST_USE bool crypto_equal(const void *a, const void *b, size_t len);
 

@@ -31,18 +31,22 @@
 
 struct ledger;
 struct loop;
+struct note_key;
 
 /* All texts and keys are copied. */
 struct ledger_config {
     const char *journal_dir;
     const char *keks_path;
-    const char *site;       /* the log's name in Redis keys and origin lines */
-    uint8_t node;           /* this machine's log; a new number begins a new log */
-    uint64_t segment_size;  /* bytes */
-    uint64_t retention_ms;  /* shipped segments older than this are removed */
-    uint64_t lock_wait_ms;  /* for a predecessor's lock */
-    const uint8_t *idx_key; /* 32 bytes: subject tags */
-    struct str redis_url;   /* empty: the journal alone; see redis.h for the forms */
+    const char *site;                /* the log's name in Redis keys and origin lines */
+    uint8_t node;                    /* this machine's log; a new number begins a new log */
+    uint64_t segment_size;           /* bytes */
+    uint64_t retention_ms;           /* shipped segments older than this are removed */
+    uint64_t lock_wait_ms;           /* for a predecessor's lock */
+    const uint8_t *idx_key;          /* 32 bytes: subject tags */
+    const uint8_t *log_seed;         /* 32 bytes: signs the Merkle log; NULL: there is none */
+    const struct note_key *log_keys; /* log_seed's public half first, then older ones */
+    unsigned log_key_cnt;
+    struct str redis_url; /* empty: the journal alone; see redis.h for the forms */
     struct str redis_user, redis_password;
     struct str redis_ca; /* PEM; empty: the system's */
 };

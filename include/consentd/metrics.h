@@ -81,6 +81,9 @@
                    "Events received again and recognised")                                         \
     /* ledger */ X(LEDGER_FAILED, "ledger_failures_total", "Batches that could not be written")    \
     /* ledger */ X(LEDGER_SIZE, "ledger_size", "Records in the journal: the next leaf index")      \
+    /* ledger */ X(LOG_SIGNED, "log_signed_leaves", "Leaves of the newest signed checkpoint")      \
+    /* ledger */ X(LOG_REFUSED, "log_refused",                                                     \
+                   "1: the Merkle log is not signed any more; see the log for why")                \
     /* ledger */ X(REDIS_UP, "redis_connected", "1 while the ledger talks to Redis")               \
     /* ledger */ X(REDIS_LAG, "redis_lag_records", "Records durable here and not yet in Redis")    \
     /* ledger */ X(REDIS_APPLIED, "redis_applied_total", "Records applied to Redis")               \

@@ -8,6 +8,7 @@
 
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
 #include <openssl/rand.h>
@@ -198,6 +199,52 @@ bool crypto_gcm_open(const uint8_t key[32], const uint8_t nonce[12], struct str 
     if (!ok && text.len > 0)
         crypto_wipe(out, text.len); /* nobody may use what was not proven */
     gcm_forget(ctx);
+    return ok;
+}
+
+static EVP_PKEY *ed25519_private(const uint8_t seed[32])
+{
+    EVP_PKEY *key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, seed, 32);
+
+    ASSERT(key != NULL);
+    return key;
+}
+
+void crypto_ed25519_public(const uint8_t seed[32], uint8_t public_out[32])
+{
+    EVP_PKEY *key = ed25519_private(seed);
+    size_t len = 32;
+
+    ASSERT(EVP_PKEY_get_raw_public_key(key, public_out, &len) == 1 && len == 32);
+    EVP_PKEY_free(key);
+}
+
+void crypto_ed25519_sign(const uint8_t seed[32], struct str text, uint8_t signature_out[64])
+{
+    EVP_PKEY *key = ed25519_private(seed);
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    size_t len = 64;
+
+    ASSERT(ctx != NULL && EVP_DigestSignInit(ctx, NULL, NULL, NULL, key) == 1 &&
+           EVP_DigestSign(ctx, signature_out, &len, (const uint8_t *)text.ptr, text.len) == 1 &&
+           len == 64);
+    EVP_MD_CTX_free(ctx);
+    EVP_PKEY_free(key);
+}
+
+bool crypto_ed25519_verify(const uint8_t public_key[32], struct str text,
+                           const uint8_t signature[64])
+{
+    EVP_PKEY *key = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, public_key, 32);
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    bool ok;
+
+    ASSERT(ctx != NULL);
+    ok = key != NULL && EVP_DigestVerifyInit(ctx, NULL, NULL, NULL, key) == 1 &&
+         EVP_DigestVerify(ctx, signature, 64, (const uint8_t *)text.ptr, text.len) == 1;
+    EVP_MD_CTX_free(ctx);
+    EVP_PKEY_free(key);
+    ERR_clear_error();
     return ok;
 }
 

@@ -89,6 +89,10 @@ int cmd_keys_list(struct ctl_args *args);
 int cmd_filter(struct ctl_args *args);
 int cmd_audit_query(struct ctl_args *args);
 int cmd_audit_get(struct ctl_args *args);
+int cmd_audit_verify(struct ctl_args *args);
+int cmd_audit_prove(struct ctl_args *args);
+int cmd_audit_verify_proof(struct ctl_args *args);
+int cmd_ledger_vkey(struct ctl_args *args);
 int cmd_ledger_status(struct ctl_args *args);
 
 #endif

@@ -117,6 +117,7 @@ static void on_tick(void *arg)
     struct ledger *l = arg;
 
     check_space(l);
+    ledger_log_publish(l);
     trim_old(l, clock_mono_ms());
     if (l->held.cnt > 0)
         loop_defer(l->loop, &l->commit);
@@ -206,6 +207,7 @@ struct ledger *ledger_new(struct loop *loop, const struct ledger_config *cfg,
         return NULL;
     }
     check_space(l);
+    ledger_log_open(l, cfg);
     timer_set(&l->tick, TICK_MS);
     if (l->ship != NULL && l->tail != JOURNAL_TAIL_CLEAN)
         timer_set(&l->gate, GATE_MS);
@@ -224,6 +226,8 @@ void ledger_free(struct ledger *l)
     if (l->journal != NULL)
         while (l->queue.cnt > 0 && ledger_commit_batch(l, clock_wall_ms()))
             ;
+    ledger_log_publish(l);
+    tlog_free(l->log);
     ship_free(l->ship);
     journal_close(l->journal);
     keks_free(l->keks);

@@ -290,6 +290,7 @@ static void batch_synced(struct ledger *l)
         if (known != NULL && !a->item.operator_record)
             known->pending = false;
     }
+    ledger_log_batch(l);
     l->recorded += l->rec_cnt;
     metric_add(METRIC_LEDGER_RECORDS, l->rec_cnt);
     metric_add(METRIC_LEDGER_BATCHES, 1);

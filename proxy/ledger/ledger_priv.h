@@ -10,6 +10,7 @@
 #include "consentd/ledger.h"
 #include "consentd/loop.h"
 #include "consentd/timer.h"
+#include "consentd/tlog.h"
 #include "eids_priv.h"
 
 #define TURN_ITEMS 1024 /* messages looked at per commit: records and repetitions */
@@ -49,6 +50,7 @@ struct ledger {
     uint8_t idx_key[32];
     uint64_t segment_size, retention_ms;
     struct journal *journal; /* owned */
+    struct tlog *log;        /* owned; NULL: not signed */
     struct keks *keks;       /* owned */
     struct ship *ship;       /* owned; NULL: the journal alone */
     struct eids *eids;       /* owned */
@@ -79,5 +81,10 @@ bool ledger_commit_batch(struct ledger *l, uint64_t wall_ms);
 
 /* Remembers the eids of the last minutes of the journal. */
 void ledger_remember(struct ledger *l, const char *dir, uint64_t wall_ms);
+
+/* ledger_log.c: the Merkle log; what goes wrong with it is logged and ends its signing. */
+void ledger_log_open(struct ledger *l, const struct ledger_config *cfg);
+void ledger_log_batch(struct ledger *l); /* the batch that was synced just now */
+void ledger_log_publish(struct ledger *l);
 
 #endif

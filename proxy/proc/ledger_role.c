@@ -17,8 +17,10 @@
 #include "consentd/log.h"
 #include "consentd/loop.h"
 #include "consentd/mem.h"
+#include "consentd/note.h"
 #include "proc_priv.h"
 
+#define LOG_KEYS_MAX 16    /* active and older ones */
 #define LOCK_WAIT_MS 60000 /* for the ledger before us to let go of the journal */
 
 struct ledger_role;
@@ -130,6 +132,29 @@ static void on_master_closed(void *owner)
     loop_stop(r->env.loop);
 }
 
+/* The keys that sign and have signed the log, the active one first; its seed or NULL. */
+static const uint8_t *log_keys(const struct keyring *ring, const struct config *c,
+                               struct note_key *keys, unsigned *cnt)
+{
+    const struct key *active = keyring_active(ring, KEY_LOG);
+    struct buf origin;
+
+    *cnt = 0;
+    buf_init(&origin, NOTE_NAME_MAX);
+    if (active != NULL && note_origin(c->ledger.name, c->ledger.node, &origin) &&
+        note_key_of(buf_str(&origin), active->bytes, &keys[0])) {
+        *cnt = 1;
+        for (size_t i = 0; i < keyring_cnt(ring) && *cnt < LOG_KEYS_MAX; i++) {
+            const struct key *key = keyring_at(ring, i);
+
+            if (key->use == KEY_LOG && key->state == KEY_VERIFY)
+                *cnt += note_key_of(buf_str(&origin), key->bytes, &keys[*cnt]);
+        }
+    }
+    buf_free(&origin);
+    return *cnt > 0 ? active->bytes : NULL;
+}
+
 static struct ledger *open_ledger(struct ledger_role *r, struct fault *f)
 {
     static const struct ledger_ops ops = {.on_ack = on_ack, .on_ready = on_ready};
@@ -137,6 +162,7 @@ static struct ledger *open_ledger(struct ledger_role *r, struct fault *f)
     struct str keys = {0}, password = {0}, ca = {0};
     struct keyring *ring = NULL;
     struct ledger *made = NULL;
+    struct note_key log[LOG_KEYS_MAX];
     const struct key *idx;
     struct ledger_config config;
     char *keks;
@@ -168,6 +194,8 @@ static struct ledger *open_ledger(struct ledger_role *r, struct fault *f)
         .redis_password = password,
         .redis_ca = ca,
     };
+    config.log_seed = log_keys(ring, c, log, &config.log_key_cnt);
+    config.log_keys = log;
     made = ledger_new(r->env.loop, &config, &ops, r, f);
     free(keks);
 out:

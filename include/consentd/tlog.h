@@ -1,0 +1,97 @@
+/*
+ * tlog.h - the log as files: tiles, entries, the signed checkpoint (C2SP tlog-tiles). layer: ledger
+ *
+ *   DIR/checkpoint                   the newest signed tree
+ *   DIR/tile/<L>/<N>[.p/<W>]         256 (or W) hashes of level 8 * L
+ *   DIR/tile/entries/<N>[.p/<W>]     the entries of tile 0/N: u16 length (32), commitment
+ *
+ * <N> in groups of three digits, all but the last with an x: 1234067 is x001/x234/067. Nothing in
+ * here is personal data; all of it may be published. A full tile never changes. Partial ones
+ * belong to the checkpoint that they were written for.
+ *
+ * The writer is the ledger's: it never signs a tree that does not continue the last signed one.
+ * The order is tiles, sync, checkpoint, so that what a checkpoint says is always there.
+ */
+#ifndef CONSENTD_TLOG_H
+#define CONSENTD_TLOG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "consentd/attr.h"
+#include "consentd/buf.h"
+#include "consentd/fault.h"
+#include "consentd/merkle.h"
+#include "consentd/note.h"
+
+#define TLOG_TILE_WIDTH 256                                 /* hashes of a full tile */
+#define TLOG_TILE_LEN   (TLOG_TILE_WIDTH * MERKLE_HASH_LEN) /* its bytes */
+#define TLOG_ENTRY_LEN  34                                  /* bytes of an entry in a bundle */
+#define TLOG_BUNDLE_LEN (TLOG_TILE_WIDTH * TLOG_ENTRY_LEN)
+#define TLOG_ENTRIES    8 /* as a level in paths: the bundles of entries */
+#define TLOG_PATH_MAX   128
+
+/* "tile/0/x001/234.p/5" below DIR; width TLOG_TILE_WIDTH: full. Returns its length. */
+size_t tlog_path(char out[TLOG_PATH_MAX], unsigned level, uint64_t index, unsigned width);
+
+/* True for "checkpoint" and for the paths that tlog_path makes: nothing else is ever served. */
+bool tlog_path_ok(struct str path);
+
+/* --- reading --- */
+
+struct tlog_dir {
+    const char *path;
+    uint64_t size; /* leaves of the checkpoint that is believed */
+};
+
+/* A merkle_fetch_fn; arg is a struct tlog_dir. */
+bool tlog_fetch(void *arg, unsigned level, uint64_t index, uint8_t out[32]);
+
+/* The file of a tile or bundle of a log of dir->size leaves, appended. False: missing, or its
+ * length is wrong. */
+MUST_USE bool tlog_read(const struct tlog_dir *dir, unsigned level, uint64_t index, struct buf *out,
+                        struct fault *f);
+
+/* Entry number `leaf`. */
+MUST_USE bool tlog_entry(const struct tlog_dir *dir, uint64_t leaf, uint8_t cmt_out[32],
+                         struct fault *f);
+
+/* DIR/checkpoint, verified against any of the keys; its text is appended. */
+MUST_USE bool tlog_checkpoint(const char *path, const struct note_key *keys, unsigned key_cnt,
+                              struct buf *text_out, struct merkle_tree *out, struct fault *f);
+
+/* --- writing --- */
+
+struct tlog;
+
+struct tlog_config {
+    const char *path;            /* DIR; made if missing */
+    const struct note_key *keys; /* the first signs; the others' checkpoints are believed */
+    unsigned key_cnt;
+    const uint8_t *seed; /* 32 bytes, of the first; copied */
+};
+
+/*
+ * Takes up a log where its last checkpoint and tiles end, at most 255 leaves before the
+ * checkpoint: the caller adds from tlog_size() on. NULL with the reason: a checkpoint that
+ * can't be believed, a tile that is missing.
+ */
+MUST_USE struct tlog *tlog_open(const struct tlog_config *cfg, struct fault *f);
+void tlog_free(struct tlog *t); /* NULL is fine */
+
+/* Adds the entries that are known here up to the checkpoint, if the journal begins later. */
+MUST_USE bool tlog_add_known(struct tlog *t, struct fault *f);
+
+/*
+ * Leaf number `leaf`, which must be the next one. False with the reason: it is not, a file can't
+ * be written, or the tree contradicts the last checkpoint. The log is then never signed again.
+ */
+MUST_USE bool tlog_add(struct tlog *t, uint64_t leaf, const uint8_t cmt[32], struct fault *f);
+
+uint64_t tlog_size(const struct tlog *t);   /* leaves */
+uint64_t tlog_signed(const struct tlog *t); /* leaves of the last checkpoint */
+
+/* Signs what was added since; nothing to do is fine. Blocks for a sync. */
+MUST_USE bool tlog_publish(struct tlog *t, struct fault *f);
+
+#endif

@@ -1,0 +1,93 @@
+/*
+ * ledger_log.c - the Merkle log behind the journal: each synced leaf becomes an entry, once a
+ * second the tree is signed (LEDGER 1.4).
+ *
+ * The journal is what counts. A log that can't go on (a file is missing, the tree contradicts
+ * what was signed, leaves are missing) is not signed any more, which is said in the log, in the
+ * metrics and by whoever verifies it; consent is recorded all the same. The cure is a new
+ * "ledger.node": a new log, whose beginning everybody sees.
+ */
+#include <stdlib.h>
+
+#include "consentd/file.h"
+#include "consentd/journal_read.h"
+#include "consentd/log.h"
+#include "consentd/mem.h"
+#include "consentd/metrics.h"
+#include "ledger_priv.h"
+
+static void refuse(struct ledger *l, const struct fault *f)
+{
+    log_error("log.refused", "reason=\"%s\" cure=\"a new ledger.node begins a new log\"", f->text);
+    metric_set(METRIC_LOG_REFUSED, 1);
+    tlog_free(l->log);
+    l->log = NULL;
+}
+
+/* The leaves that the journal has and the tiles have not. */
+static bool catch_up(struct ledger *l, const char *dir, struct fault *f)
+{
+    uint64_t next = journal_next_leaf(l->journal);
+    struct journal_reader *rd;
+    struct journal_record rec;
+    enum journal_step step = JOURNAL_STEP_RECORD;
+    bool ok = true;
+
+    if (tlog_signed(l->log) > next) {
+        fault_set(f, "the journal has %llu leaves and %llu were signed", (unsigned long long)next,
+                  (unsigned long long)tlog_signed(l->log));
+        return false;
+    }
+    if (journal_first_leaf(l->journal) > tlog_size(l->log) && !tlog_add_known(l->log, f))
+        return false;
+    if (tlog_size(l->log) == next)
+        return true;
+    rd = journal_reader_open(dir, l->node, f);
+    ok = rd != NULL && journal_reader_seek(rd, tlog_size(l->log), f);
+    while (ok && (step = journal_reader_next(rd, next, &rec)) == JOURNAL_STEP_RECORD)
+        if (journal_type_has_leaf(rec.type))
+            ok = tlog_add(l->log, rec.leaf, rec.cmt, f);
+    journal_reader_close(rd);
+    if (ok && tlog_size(l->log) != next) {
+        fault_set(f, "leaves from %llu on can't be read", (unsigned long long)tlog_size(l->log));
+        ok = false;
+    }
+    return ok;
+}
+
+void ledger_log_open(struct ledger *l, const struct ledger_config *cfg)
+{
+    char *path = file_resolve(cfg->journal_dir, "tlog");
+    const struct tlog_config config = {
+        .path = path, .keys = cfg->log_keys, .key_cnt = cfg->log_key_cnt, .seed = cfg->log_seed};
+    struct fault f = {{0}};
+
+    metric_set(METRIC_LOG_REFUSED, 0);
+    if (cfg->log_seed != NULL) {
+        l->log = tlog_open(&config, &f);
+        if (l->log == NULL || !catch_up(l, cfg->journal_dir, &f))
+            refuse(l, &f);
+    }
+    free(path);
+}
+
+void ledger_log_batch(struct ledger *l)
+{
+    struct fault f = {{0}};
+
+    for (unsigned i = 0; l->log != NULL && i < l->rec_cnt; i++)
+        if (journal_type_has_leaf(l->recs[i].type) &&
+            !tlog_add(l->log, l->recs[i].leaf, l->recs[i].cmt, &f))
+            refuse(l, &f);
+}
+
+void ledger_log_publish(struct ledger *l)
+{
+    struct fault f = {{0}};
+
+    if (l->log == NULL)
+        return;
+    if (!tlog_publish(l->log, &f)) /* no space, perhaps: the next second tries again */
+        log_error("log.unsigned", "reason=\"%s\"", f.text);
+    metric_set(METRIC_LOG_SIGNED, tlog_signed(l->log));
+}

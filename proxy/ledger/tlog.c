@@ -1,0 +1,311 @@
+/*
+ * tlog.c - the writer of consentd/tlog.h; reading and names are in tlog_read.c.
+ *
+ * In memory: the frontier, and of each level of tiles the hashes of the one that is not full.
+ */
+#include "consentd/tlog.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "consentd/crypto.h"
+#include "consentd/file.h"
+#include "consentd/mem.h"
+#include "tlog_priv.h"
+
+#define TILE_LEVELS 8
+
+struct tlog {
+    char *path; /* owned */
+    struct note_key key;
+    uint8_t seed[32];
+    struct merkle_frontier frontier;
+    struct merkle_tree last; /* signed */
+    bool broken;
+    uint8_t tiles[TILE_LEVELS][TLOG_TILE_WIDTH][MERKLE_HASH_LEN]; /* not full yet */
+    uint8_t bundle[TLOG_BUNDLE_LEN];
+};
+
+static char *file_path(const struct tlog *t, unsigned level, uint64_t index, unsigned width)
+{
+    char name[TLOG_PATH_MAX];
+
+    (void)tlog_path(name, level, index, width);
+    return file_resolve(t->path, name);
+}
+
+static bool write_all(int fd, const uint8_t *p, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, p, len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        p += n;
+        len -= (size_t)n;
+    }
+    return true;
+}
+
+/* Old or new content at every moment, but not synced: that is done once per checkpoint. */
+static bool write_file(const char *path, const uint8_t *p, size_t len, struct fault *f)
+{
+    size_t len_max = strlen(path) + sizeof(".tmp");
+    char *temporary = mem_alloc(len_max);
+    int fd;
+    bool ok;
+
+    (void)snprintf(temporary, len_max, "%s.tmp", path);
+    fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd < 0 && errno == ENOENT) {
+        char *folder = file_dir_of(path);
+
+        if (file_make_dirs(folder, 0755, f))
+            fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+        free(folder);
+    }
+    ok = fd >= 0 && write_all(fd, p, len);
+    if (fd >= 0)
+        ok = close(fd) == 0 && ok;
+    ok = ok && rename(temporary, path) == 0;
+    if (!ok)
+        fault_set_errno(f, "%s: cannot write", path);
+    free(temporary);
+    return ok;
+}
+
+static bool write_tile(const struct tlog *t, unsigned level, uint64_t index, unsigned width,
+                       struct fault *f)
+{
+    char *path = file_path(t, level, index, width);
+    bool ok = level == TLOG_ENTRIES
+                  ? write_file(path, t->bundle, (size_t)width * TLOG_ENTRY_LEN, f)
+                  : write_file(path, t->tiles[level][0], (size_t)width * MERKLE_HASH_LEN, f);
+
+    free(path);
+    return ok;
+}
+
+/* One more hash of a level; a tile that is full is written and is one hash of the next level. */
+static bool put_hash(struct tlog *t, uint64_t index, const uint8_t hash[32], struct fault *f)
+{
+    uint8_t up[MERKLE_HASH_LEN];
+
+    memcpy(up, hash, sizeof(up));
+    for (unsigned level = 0; level < TILE_LEVELS; level++, index /= TLOG_TILE_WIDTH) {
+        memcpy(t->tiles[level][index % TLOG_TILE_WIDTH], up, sizeof(up));
+        if ((index + 1) % TLOG_TILE_WIDTH != 0)
+            return true;
+        if (!write_tile(t, level, index / TLOG_TILE_WIDTH, TLOG_TILE_WIDTH, f))
+            return false;
+        tlog_fold(t->tiles[level][0], TLOG_TILE_WIDTH, up);
+    }
+    return true;
+}
+
+static bool put_entry(struct tlog *t, uint64_t leaf, const uint8_t cmt[32], struct fault *f)
+{
+    uint8_t *entry = t->bundle + leaf % TLOG_TILE_WIDTH * TLOG_ENTRY_LEN;
+
+    entry[0] = 0;
+    entry[1] = MERKLE_HASH_LEN;
+    memcpy(entry + 2, cmt, MERKLE_HASH_LEN);
+    return (leaf + 1) % TLOG_TILE_WIDTH != 0 ||
+           write_tile(t, TLOG_ENTRIES, leaf / TLOG_TILE_WIDTH, TLOG_TILE_WIDTH, f);
+}
+
+bool tlog_add(struct tlog *t, uint64_t leaf, const uint8_t cmt[32], struct fault *f)
+{
+    uint8_t hash[MERKLE_HASH_LEN], root[MERKLE_HASH_LEN];
+
+    if (t->broken || leaf != t->frontier.size) {
+        if (!t->broken)
+            fault_set(f, "leaf %llu comes where %llu is next", (unsigned long long)leaf,
+                      (unsigned long long)t->frontier.size);
+        t->broken = true;
+        return false;
+    }
+    merkle_leaf(str_make(cmt, MERKLE_HASH_LEN), hash);
+    t->broken = true; /* until it has worked */
+    if (!put_entry(t, leaf, cmt, f) || !put_hash(t, leaf, hash, f))
+        return false;
+    merkle_append(&t->frontier, hash);
+    if (t->frontier.size == t->last.size) {
+        merkle_root(&t->frontier, root);
+        if (memcmp(root, t->last.root, sizeof(root)) != 0) {
+            fault_set(f, "the records before leaf %llu are not those that were signed",
+                      (unsigned long long)t->last.size);
+            return false;
+        }
+    }
+    t->broken = false;
+    return true;
+}
+
+static bool write_partial(const struct tlog *t, struct fault *f)
+{
+    uint64_t cnt = t->frontier.size;
+    unsigned width = (unsigned)(cnt % TLOG_TILE_WIDTH);
+    bool ok = width == 0 || write_tile(t, TLOG_ENTRIES, cnt / TLOG_TILE_WIDTH, width, f);
+
+    for (unsigned level = 0; ok && level < TILE_LEVELS && cnt > 0; level++) {
+        width = (unsigned)(cnt % TLOG_TILE_WIDTH);
+        ok = width == 0 || write_tile(t, level, cnt / TLOG_TILE_WIDTH, width, f);
+        cnt /= TLOG_TILE_WIDTH;
+    }
+    return ok;
+}
+
+static bool sync_all(const struct tlog *t, struct fault *f)
+{
+    int fd = open(t->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool ok = fd >= 0 && syncfs(fd) == 0;
+
+    if (!ok)
+        fault_set_errno(f, "%s: cannot sync", t->path);
+    if (fd >= 0)
+        (void)close(fd);
+    return ok;
+}
+
+bool tlog_publish(struct tlog *t, struct fault *f)
+{
+    struct merkle_tree tree = {.size = t->frontier.size};
+    char *path;
+    struct buf text;
+    bool ok;
+
+    if (t->broken || tree.size <= t->last.size)
+        return true;
+    merkle_root(&t->frontier, tree.root);
+    path = file_resolve(t->path, "checkpoint");
+    buf_init(&text, NOTE_CHECKPOINT_MAX);
+    ok = write_partial(t, f) && sync_all(t, f) && checkpoint_sign(&t->key, t->seed, &tree, &text) &&
+         file_write_atomic(path, text.data, text.len, 0644, f);
+    if (ok)
+        t->last = tree;
+    buf_free(&text);
+    free(path);
+    return ok;
+}
+
+/* --- taking up -------------------------------------------------------------------------- */
+
+/* The hashes of one level's open tile: the roots of the full tiles below. */
+static bool load_level(struct tlog *t, unsigned level, uint64_t size, struct fault *f)
+{
+    const struct tlog_dir dir = {.path = t->path, .size = size};
+    uint64_t end = size >> (8 * level);
+    struct buf tile;
+    bool ok = true;
+
+    buf_init(&tile, TLOG_TILE_LEN);
+    for (uint64_t i = end - end % TLOG_TILE_WIDTH; ok && i < end; i++) {
+        buf_clear(&tile);
+        ok = tlog_read(&dir, level - 1, i, &tile, f);
+        if (ok)
+            tlog_fold(tile.data, TLOG_TILE_WIDTH, t->tiles[level][i % TLOG_TILE_WIDTH]);
+    }
+    buf_free(&tile);
+    return ok;
+}
+
+/* The frontier of a level: its open tile in groups of powers of two. */
+static void load_frontier(struct tlog *t, unsigned level, unsigned cnt)
+{
+    unsigned at = 0;
+
+    for (unsigned bit = 8; bit-- > 0;) {
+        if ((cnt >> bit & 1) == 0)
+            continue;
+        tlog_fold(t->tiles[level][at], 1u << bit, t->frontier.hash[8 * level + bit]);
+        at += 1u << bit;
+    }
+}
+
+static bool load(struct tlog *t, struct fault *f)
+{
+    uint64_t size = t->last.size - t->last.size % TLOG_TILE_WIDTH;
+
+    t->frontier.size = size;
+    for (unsigned level = 1; level < TILE_LEVELS && size >> (8 * level) > 0; level++) {
+        if (!load_level(t, level, size, f))
+            return false;
+        load_frontier(t, level, (unsigned)((size >> (8 * level)) % TLOG_TILE_WIDTH));
+    }
+    return true;
+}
+
+/* Right away when nothing is left to add up to the checkpoint. */
+static bool agrees(const struct tlog *t, struct fault *f)
+{
+    uint8_t root[MERKLE_HASH_LEN];
+
+    if (t->last.size == 0 || t->frontier.size != t->last.size)
+        return true;
+    merkle_root(&t->frontier, root);
+    if (memcmp(root, t->last.root, sizeof(root)) == 0)
+        return true;
+    fault_set(f, "%s: the tiles are not those that were signed", t->path);
+    return false;
+}
+
+struct tlog *tlog_open(const struct tlog_config *cfg, struct fault *f)
+{
+    struct tlog *t = mem_new(struct tlog);
+    char *path;
+    struct buf text;
+    bool ok;
+
+    t->path = mem_strdup(cfg->path);
+    t->key = cfg->keys[0];
+    memcpy(t->seed, cfg->seed, sizeof(t->seed));
+    path = file_resolve(t->path, "checkpoint");
+    buf_init(&text, NOTE_CHECKPOINT_MAX);
+    ok = file_make_dirs(t->path, 0755, f) &&
+         (access(path, F_OK) != 0 ||
+          tlog_checkpoint(t->path, cfg->keys, cfg->key_cnt, &text, &t->last, f)) &&
+         load(t, f) && agrees(t, f);
+    buf_free(&text);
+    free(path);
+    if (ok)
+        return t;
+    tlog_free(t);
+    return NULL;
+}
+
+void tlog_free(struct tlog *t)
+{
+    if (t == NULL)
+        return;
+    crypto_wipe(t->seed, sizeof(t->seed));
+    free(t->path);
+    free(t);
+}
+
+bool tlog_add_known(struct tlog *t, struct fault *f)
+{
+    const struct tlog_dir dir = {.path = t->path, .size = t->last.size};
+    uint8_t cmt[MERKLE_HASH_LEN];
+
+    while (t->frontier.size < t->last.size)
+        if (!tlog_entry(&dir, t->frontier.size, cmt, f) || !tlog_add(t, t->frontier.size, cmt, f))
+            return false;
+    return true;
+}
+
+uint64_t tlog_size(const struct tlog *t)
+{
+    return t->frontier.size;
+}
+
+uint64_t tlog_signed(const struct tlog *t)
+{
+    return t->last.size;
+}
