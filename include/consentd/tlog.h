@@ -10,7 +10,8 @@
  * belong to the checkpoint that they were written for.
  *
  * The writer is the ledger's: it never signs a tree that does not continue the last signed one.
- * The order is tiles, sync, checkpoint, so that what a checkpoint says is always there.
+ * Each file is synced before it has its name, the checkpoint last, so that what a checkpoint says
+ * is always there.
  */
 #ifndef CONSENTD_TLOG_H
 #define CONSENTD_TLOG_H
@@ -69,6 +70,7 @@ struct tlog_config {
     const struct note_key *keys; /* the first signs; the others' checkpoints are believed */
     unsigned key_cnt;
     const uint8_t *seed; /* 32 bytes, of the first; copied */
+    bool rebuild;        /* tiles are missing: begin at leaf 0 and write all of them again */
 };
 
 /*

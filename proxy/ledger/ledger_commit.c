@@ -290,7 +290,6 @@ static void batch_synced(struct ledger *l)
         if (known != NULL && !a->item.operator_record)
             known->pending = false;
     }
-    ledger_log_batch(l);
     l->recorded += l->rec_cnt;
     metric_add(METRIC_LEDGER_RECORDS, l->rec_cnt);
     metric_add(METRIC_LEDGER_BATCHES, 1);
@@ -339,6 +338,8 @@ bool ledger_commit_batch(struct ledger *l, uint64_t wall_ms)
     }
     hold_narrowings(l);
     answer_all(l);
+    if (written)
+        ledger_log_batch(l); /* nobody waits for it: the journal is what counts */
     return l->queue.cnt > 0 || (written && l->held.cnt > 0 && l->rec_cnt > 0);
 }
 

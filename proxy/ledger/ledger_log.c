@@ -58,13 +58,18 @@ static bool catch_up(struct ledger *l, const char *dir, struct fault *f)
 void ledger_log_open(struct ledger *l, const struct ledger_config *cfg)
 {
     char *path = file_resolve(cfg->journal_dir, "tlog");
-    const struct tlog_config config = {
+    struct tlog_config config = {
         .path = path, .keys = cfg->log_keys, .key_cnt = cfg->log_key_cnt, .seed = cfg->log_seed};
     struct fault f = {{0}};
 
     metric_set(METRIC_LOG_REFUSED, 0);
     if (cfg->log_seed != NULL) {
         l->log = tlog_open(&config, &f);
+        if (l->log == NULL && journal_first_leaf(l->journal) == 0) {
+            log_warn("log.rebuilt", "reason=\"%s\"", f.text);
+            config.rebuild = true; /* the journal has it all; what was signed must come out */
+            l->log = tlog_open(&config, &f);
+        }
         if (l->log == NULL || !catch_up(l, cfg->journal_dir, &f))
             refuse(l, &f);
     }

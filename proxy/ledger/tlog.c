@@ -53,7 +53,10 @@ static bool write_all(int fd, const uint8_t *p, size_t len)
     return true;
 }
 
-/* Old or new content at every moment, but not synced: that is done once per checkpoint. */
+/*
+ * Old or new content at every moment. The name is durable with the next checkpoint, whose own
+ * sync commits the renames before it.
+ */
 static bool write_file(const char *path, const uint8_t *p, size_t len, struct fault *f)
 {
     size_t len_max = strlen(path) + sizeof(".tmp");
@@ -70,7 +73,7 @@ static bool write_file(const char *path, const uint8_t *p, size_t len, struct fa
             fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
         free(folder);
     }
-    ok = fd >= 0 && write_all(fd, p, len);
+    ok = fd >= 0 && write_all(fd, p, len) && fdatasync(fd) == 0;
     if (fd >= 0)
         ok = close(fd) == 0 && ok;
     ok = ok && rename(temporary, path) == 0;
@@ -162,18 +165,6 @@ static bool write_partial(const struct tlog *t, struct fault *f)
     return ok;
 }
 
-static bool sync_all(const struct tlog *t, struct fault *f)
-{
-    int fd = open(t->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool ok = fd >= 0 && syncfs(fd) == 0;
-
-    if (!ok)
-        fault_set_errno(f, "%s: cannot sync", t->path);
-    if (fd >= 0)
-        (void)close(fd);
-    return ok;
-}
-
 bool tlog_publish(struct tlog *t, struct fault *f)
 {
     struct merkle_tree tree = {.size = t->frontier.size};
@@ -186,7 +177,7 @@ bool tlog_publish(struct tlog *t, struct fault *f)
     merkle_root(&t->frontier, tree.root);
     path = file_resolve(t->path, "checkpoint");
     buf_init(&text, NOTE_CHECKPOINT_MAX);
-    ok = write_partial(t, f) && sync_all(t, f) && checkpoint_sign(&t->key, t->seed, &tree, &text) &&
+    ok = write_partial(t, f) && checkpoint_sign(&t->key, t->seed, &tree, &text) &&
          file_write_atomic(path, text.data, text.len, 0644, f);
     if (ok)
         t->last = tree;
@@ -271,7 +262,7 @@ struct tlog *tlog_open(const struct tlog_config *cfg, struct fault *f)
     ok = file_make_dirs(t->path, 0755, f) &&
          (access(path, F_OK) != 0 ||
           tlog_checkpoint(t->path, cfg->keys, cfg->key_cnt, &text, &t->last, f)) &&
-         load(t, f) && agrees(t, f);
+         (cfg->rebuild || (load(t, f) && agrees(t, f)));
     buf_free(&text);
     free(path);
     if (ok)

@@ -211,6 +211,31 @@ static void test_changed_files_are_not_taken_up(void **state)
     tlog_free(t);
 }
 
+static void test_missing_tiles_are_written_again(void **state)
+{
+    struct tlog_config cfg = {.path = folder, .keys = &key, .key_cnt = 1, .seed = seed};
+    struct fault f = {{0}};
+    struct tlog *t = start(&f);
+    char path[128];
+
+    (void)state;
+    add_until(t, 700);
+    assert_true(tlog_publish(t, &f));
+    tlog_free(t);
+    snprintf(path, sizeof(path), "%s/tile/0/001", folder);
+    assert_int_equal(unlink(path), 0);
+    assert_null(start(&f));
+    assert_non_null(strstr(f.text, "tile/0/001"));
+    cfg.rebuild = true;
+    t = tlog_open(&cfg, &f);
+    assert_non_null(t);
+    assert_int_equal(tlog_size(t), 0);
+    add_until(t, 701);
+    assert_true(tlog_publish(t, &f));
+    tlog_free(t);
+    check_published(701);
+}
+
 static void test_paths(void **state)
 {
     static const char *const good[] = {"checkpoint",           "tile/0/000",
@@ -257,6 +282,7 @@ int main(void)
         CASE(test_what_is_known_here_is_added_from_here),
         CASE(test_another_past_is_never_signed),
         CASE(test_changed_files_are_not_taken_up),
+        CASE(test_missing_tiles_are_written_again),
         CASE(test_paths),
     };
 
