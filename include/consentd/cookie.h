@@ -33,8 +33,9 @@
 #include "consentd/str.h"
 
 enum {
-    COOKIE_NAME_MAX = 1024, /* bytes of a name that is looked at; longer: COOKIE_DROP */
-    COOKIE_ALIAS_MAX = 256, /* other names looked at in one pair; more: COOKIE_DROP */
+    COOKIE_NAME_MAX = 1024,   /* bytes of a name that is looked at; longer: COOKIE_DROP */
+    COOKIE_ALIAS_MAX = 256,   /* other names looked at in one pair; more: COOKIE_DROP */
+    COOKIE_PAIRS_MAX = 32768, /* of one request: as many as a head of 64 KiB can hold */
 };
 
 enum cookie_trust {
@@ -75,7 +76,8 @@ typedef bool cookie_keep_fn(void *arg, const struct cookie_pair *pair);
 
 /*
  * Filters all Cookie fields of a request into at most one: the pairs kept, byte for byte and in
- * their order, joined with "; ". None left: no field. Cookie2 is removed. Nothing is
+ * their order, joined with "; ". Each pair is asked for once, those beyond COOKIE_PAIRS_MAX not
+ * at all: they go. None left: no field. Cookie2 is removed. Nothing is
  * copied when nothing changes. False: the arena is full; then all Cookie fields are removed.
  */
 MUST_USE bool cookie_filter(struct headers *h, struct arena *a, cookie_keep_fn *keep, void *arg);

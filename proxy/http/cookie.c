@@ -79,30 +79,39 @@ bool cookie_next(struct str *rest, struct cookie_pair *out)
     return false;
 }
 
-static bool keeps(cookie_keep_fn *keep, void *arg, const struct cookie_pair *pair)
+/* One bit per pair: it passes. Each pair is judged once; what is beyond the last bit is denied. */
+struct kept {
+    uint64_t bits[COOKIE_PAIRS_MAX / 64]; /* those of judged pairs are valid */
+    size_t cnt;
+};
+
+static bool judge(struct kept *kept, cookie_keep_fn *keep, void *arg,
+                  const struct cookie_pair *pair)
 {
-    return pair->trust != COOKIE_DROP && keep(arg, pair);
+    size_t i = kept->cnt++;
+    bool ok = i < COOKIE_PAIRS_MAX && pair->trust != COOKIE_DROP && keep(arg, pair);
+
+    if (i >= COOKIE_PAIRS_MAX)
+        return false;
+    if (i % 64 == 0)
+        kept->bits[i / 64] = 0;
+    kept->bits[i / 64] |= (uint64_t)ok << i % 64;
+    return ok;
 }
 
-/* How many pairs must not pass. *room_io grows by what all pairs could take, joined by "; ". */
-static size_t count_denied(struct str value, cookie_keep_fn *keep, void *arg, size_t *room_io)
+static bool passes(const struct kept *kept, size_t i)
 {
-    struct cookie_pair pair;
-    size_t denied = 0;
-
-    while (cookie_next(&value, &pair)) {
-        denied += !keeps(keep, arg, &pair);
-        *room_io += pair.raw.len + 2;
-    }
-    return denied;
+    return i < COOKIE_PAIRS_MAX && (kept->bits[i / 64] >> i % 64 & 1) != 0;
 }
 
-static size_t append_kept(struct str value, cookie_keep_fn *keep, void *arg, char *out, size_t len)
+/* Appends the pairs of one field that pass; *at: the number of its first pair, then of the next. */
+static size_t append_kept(struct str value, const struct kept *kept, size_t *at, char *out,
+                          size_t len)
 {
     struct cookie_pair pair;
 
     while (cookie_next(&value, &pair)) {
-        if (!keeps(keep, arg, &pair))
+        if (!passes(kept, (*at)++))
             continue;
         if (len > 0) {
             memcpy(out + len, "; ", 2);
@@ -116,24 +125,28 @@ static size_t append_kept(struct str value, cookie_keep_fn *keep, void *arg, cha
 
 bool cookie_filter(struct headers *h, struct arena *a, cookie_keep_fn *keep, void *arg)
 {
+    struct kept kept;
     unsigned iter = 0;
     unsigned fields = 0;
     size_t room = 0; /* more than came in when ';' stood without a space */
     size_t denied = 0;
     size_t len = 0;
+    size_t at = 0;
     struct header *field;
+    struct cookie_pair pair;
     char *out;
 
     headers_remove(h, HDR_COOKIE2);
-    while ((field = headers_next(h, HDR_COOKIE, &iter)) != NULL) {
-        fields++;
-        denied += count_denied(field->value, keep, arg, &room);
+    kept.cnt = 0;
+    for (; (field = headers_next(h, HDR_COOKIE, &iter)) != NULL; fields++) {
+        for (struct str rest = field->value; cookie_next(&rest, &pair); room += pair.raw.len + 2)
+            denied += !judge(&kept, keep, arg, &pair);
     }
     if (fields == 0 || (fields == 1 && denied == 0))
         return true;
     out = arena_alloc(a, room);
     for (iter = 0; out != NULL && (field = headers_next(h, HDR_COOKIE, &iter)) != NULL;)
-        len = append_kept(field->value, keep, arg, out, len);
+        len = append_kept(field->value, &kept, &at, out, len);
     if (len == 0) {
         headers_remove(h, HDR_COOKIE);
         return out != NULL;

@@ -83,6 +83,19 @@ def test_cookies_toward_the_origin_with_a_grant(proxy, origin):
     assert origin.requests[-1].header("X-Consent") == "analytics=1, marketing=0"
 
 
+def test_a_cookie_kept_back_counts_once(proxy):
+    def counted():
+        return json.loads(proxy.ctl("status", "--json").stdout)["metrics"]["cookies_stripped_total"]
+    before = counted()
+    proxy.get("/", [("Cookie", "_ga=1; a=2"), ("Cookie", "_fbp=3; b=4")])
+    assert counted() == before + 2
+
+
+def test_no_number_of_cookies_hides_one(proxy, origin):
+    many = ["a=1"] * 9000
+    assert seen_cookies(proxy, origin, [("Cookie", ";".join(many) + ";_ga=1")]) == ["; ".join(many)]
+
+
 def test_a_forged_consent_header_is_replaced(proxy, origin):
     proxy.get("/", [("X-Consent", "analytics=1, marketing=1")])
     assert origin.requests[-1].all("X-Consent") == ["analytics=0, marketing=0"]
