@@ -38,7 +38,7 @@ enum key_use {
 
 enum key_state {
     KEY_REVOKED = 0, /* as if it had never been */
-    KEY_VERIFY,      /* checks, does not sign */
+    KEY_VERIFY,      /* checks; signs only until the active key's not_before */
     KEY_ACTIVE,      /* checks and signs */
 };
 
@@ -46,7 +46,7 @@ struct key {
     uint8_t kid;
     enum key_use use;
     enum key_state state;
-    uint64_t not_before; /* s since 1970 */
+    uint64_t not_before; /* s since 1970; until then a tok key neither signs nor verifies */
     uint8_t bytes[KEYRING_KEY_LEN];
     struct crypto_hmac *hmac; /* keyed with bytes; owned by the ring */
 };

@@ -84,6 +84,11 @@ static enum token_status check_claims(const uint8_t *raw, const struct token_che
     return c->epoch < check->min_epoch ? TOKEN_EPOCH : TOKEN_OK;
 }
 
+static bool key_is_early(const struct key *key, uint64_t now_s)
+{
+    return key->not_before > now_s + TOKEN_SKEW_S;
+}
+
 static bool alphabet_is_strict(struct str value)
 {
     for (size_t i = 0; i < value.len; i++) {
@@ -112,7 +117,7 @@ enum token_status token_verify(const struct keyring *keyring, struct str value,
     if (raw[AT_VERSION] != VERSION)
         return TOKEN_VERSION;
     key = keyring != NULL ? keyring_find(keyring, KEY_TOK, raw[AT_KID]) : NULL;
-    if (key == NULL || key->not_before > (uint64_t)check->now_s + TOKEN_SKEW_S)
+    if (key == NULL || key_is_early(key, check->now_s))
         return TOKEN_KEY;
     if (check->site.len == 0 || check->site.len > TOKEN_SITE_MAX)
         return TOKEN_MAC;
@@ -125,10 +130,31 @@ enum token_status token_verify(const struct keyring *keyring, struct str value,
     return status;
 }
 
+/*
+ * What signs now: the active key, or before its time has come (a rotation written ahead) the
+ * newest of those that verify. What an early key signed would be nobody's decision.
+ */
+static const struct key *signing_key(const struct keyring *keyring, uint64_t now_s)
+{
+    const struct key *best = keyring != NULL ? keyring_active(keyring, KEY_TOK) : NULL;
+
+    if (best == NULL || !key_is_early(best, now_s))
+        return best;
+    best = NULL;
+    for (size_t i = 0; i < keyring_cnt(keyring); i++) {
+        const struct key *key = keyring_at(keyring, i);
+
+        if (key->use == KEY_TOK && key->state == KEY_VERIFY && !key_is_early(key, now_s) &&
+            (best == NULL || key->not_before >= best->not_before))
+            best = key;
+    }
+    return best;
+}
+
 bool token_issue(const struct keyring *keyring, const struct token_claims *claims, struct str site,
                  char out[TOKEN_LEN + 1])
 {
-    const struct key *key = keyring != NULL ? keyring_active(keyring, KEY_TOK) : NULL;
+    const struct key *key = signing_key(keyring, claims->issued_s);
     uint8_t raw[TOKEN_RAW_LEN] = {0};
 
     out[0] = '\0';

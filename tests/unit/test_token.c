@@ -76,6 +76,33 @@ static void test_vector(void **state)
     keyring_free(ring);
 }
 
+static void test_a_rotation_written_ahead(void **state)
+{
+    struct keyring *ring =
+        ring_of("{\"keys\": ["
+                "{\"kid\": 3, \"use\": \"tok\", \"state\": \"verify\", \"key\": \"" K_TOK "\"},"
+                "{\"kid\": 4, \"use\": \"tok\", \"state\": \"active\", \"not_before\": 1795480000, "
+                "\"key\": \"" K_OLD "\"}]}");
+    struct keyring *lone =
+        ring_of("{\"keys\": [{\"kid\": 4, \"use\": \"tok\", \"state\": \"active\", "
+                "\"not_before\": 1795480000, \"key\": \"" K_OLD "\"}]}");
+    struct token_claims claims = vector_claims(), out;
+    struct token_check check = vector_check;
+    char text[TOKEN_LEN + 1];
+
+    UNUSED(state);
+    assert_true(token_issue(ring, &claims, check.site, text));
+    assert_int_equal(token_verify(ring, str_c(text), &check, &out), TOKEN_OK);
+    assert_int_equal(out.kid, 3);
+    assert_false(token_issue(lone, &claims, check.site, text));
+    claims.issued_s = check.now_s = 1795480000;
+    assert_true(token_issue(ring, &claims, check.site, text));
+    assert_int_equal(token_verify(ring, str_c(text), &check, &out), TOKEN_OK);
+    assert_int_equal(out.kid, 4);
+    keyring_free(ring);
+    keyring_free(lone);
+}
+
 static void test_every_bit_change_is_undecided(void **state)
 {
     struct keyring *ring = ring_of(ring_text);
@@ -289,6 +316,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vector),
+        cmocka_unit_test(test_a_rotation_written_ahead),
         cmocka_unit_test(test_every_bit_change_is_undecided),
         cmocka_unit_test(test_lengths_and_alphabet),
         cmocka_unit_test(test_another_site_key_or_policy),
