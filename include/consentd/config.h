@@ -61,6 +61,7 @@ struct config_tls { /* "listen[].tls" */
     const struct config_cert *certs;
     size_t cert_cnt;
     enum config_tls_version min_version;
+    uint64_t hsts_ms; /* RFC 6797: max-age; 0: no such field is added */
 };
 
 struct config_listen {   /* "listen[]" */

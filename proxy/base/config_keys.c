@@ -46,6 +46,9 @@ static const struct config_key TLS[] = {
              "Certificates; SNI chooses, the first is the default.")),
     ROW(config_tls, "min_version", min_version,
         WORDS(TLS_VERSIONS, "1.3", "Oldest TLS version that is spoken.")),
+    ROW(config_tls, "hsts", hsts_ms,
+        RANGE(KEY_DURATION, 0, 730 * DAY, "0s",
+              "Strict-Transport-Security for so long, unless the origin sends its own; 0: none.")),
 };
 TABLE(TLS, config_tls);
 

@@ -16,6 +16,7 @@
 #include "consentd/loop.h"
 #include "consentd/mem.h"
 #include "consentd/server.h"
+#include "consentd/tls_ctx.h"
 #include "proc_priv.h"
 
 #define FILE_MAX (8u << 20) /* bytes of one file that a configuration names */
@@ -85,6 +86,21 @@ static bool put_keys_for(struct loading *l, const struct keyring *ring, unsigned
     if (text.data != NULL)
         crypto_wipe(text.data, text.len);
     buf_free(&text);
+    return ok;
+}
+
+/*
+ * What TLS session tickets are sealed with: the same in all workers, so that a visitor's next
+ * connection resumes in any of them, and new with each set of them.
+ */
+static bool put_ticket_key(struct loading *l)
+{
+    uint8_t key[TLS_TICKET_KEY_LEN];
+    bool ok;
+
+    crypto_random(key, sizeof(key));
+    ok = put(l, ":tickets", str_make(key, sizeof(key)), FOR(WORKER));
+    crypto_wipe(key, sizeof(key));
     return ok;
 }
 
@@ -200,7 +216,7 @@ struct material *material_load(const char *path, struct fault *f)
     }
     bool ok = put_config(&l, path);
     c = l.material->config;
-    ok = ok && put_keys(&l, c) && put_sites(&l, c) && put_rules(&l, c) &&
+    ok = ok && put_keys(&l, c) && put_ticket_key(&l) && put_sites(&l, c) && put_rules(&l, c) &&
          put_file(&l, c->ledger.redis_ca, FOR(LEDGER) | FOR(ADMIN)) &&
          put_file(&l, c->ledger.redis_password_file, FOR(LEDGER) | FOR(ADMIN)) &&
          rehearse(path, c, l.bundles[IPC_ROLE_WORKER], f) && seal_all(&l);

@@ -149,6 +149,19 @@ static bool add_date(struct flow *f, struct headers *h)
            headers_add(h, &f->x.arena, STR("Date"), value);
 }
 
+/* RFC 6797 7.2: over TLS alone. */
+static bool add_hsts(struct flow *f, struct headers *h)
+{
+    uint64_t ms = f->client->acceptor->config->tls.hsts_ms;
+    char *value;
+
+    if (!f->x.secure || ms < 1000 || headers_find(h, HDR_STRICT_TRANSPORT_SECURITY) != NULL)
+        return true;
+    value = arena_printf(&f->x.arena, "max-age=%llu", (unsigned long long)(ms / 1000));
+    return value != NULL &&
+           headers_add(h, &f->x.arena, STR("Strict-Transport-Security"), str_c(value));
+}
+
 bool exchange_answer(struct exchange *x, unsigned status, const struct headers *h, struct str body)
 {
     struct flow *f = flow_of(x);
@@ -167,7 +180,8 @@ bool exchange_answer(struct exchange *x, unsigned status, const struct headers *
             ok = headers_add(&resp.headers, &x->arena, h->items[i].name, h->items[i].value);
     x->answered = f->head_sent = true;
     f->status = status;
-    if (!ok || !add_date(f, &resp.headers) || !client_head(f->client, status, &resp, framing)) {
+    if (!ok || !add_date(f, &resp.headers) || !add_hsts(f, &resp.headers) ||
+        !client_head(f->client, status, &resp, framing)) {
         flow_cut(f);
         return false;
     }
@@ -436,7 +450,7 @@ static bool send_head(struct flow *f)
         framing = (struct h1_framing){.body = H1_BODY_LENGTH, .length = x->resp.content_length};
     else if (has_body(f, x->resp.status))
         framing.body = x->req.version_minor == 0 ? H1_BODY_CLOSE : H1_BODY_CHUNKED;
-    return add_date(f, &x->resp.headers) &&
+    return add_date(f, &x->resp.headers) && add_hsts(f, &x->resp.headers) &&
            client_head(f->client, x->resp.status, &x->resp, framing);
 }
 

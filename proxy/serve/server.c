@@ -99,8 +99,11 @@ static bool tls_start(struct server *s, struct acceptor *a, struct fault *f)
         .alpn = a->config->http2 ? protocols : protocols + 1,
         .alpn_cnt = a->config->http2 ? 2 : 1,
     };
+    struct str tickets;
     bool ok = s->bundle != NULL;
 
+    if (ok && bundle_get(s->bundle, STR(":tickets"), &tickets) && tickets.len == TLS_TICKET_KEY_LEN)
+        opts.ticket_key = (const uint8_t *)tickets.ptr;
     for (size_t i = 0; ok && i < tls->cert_cnt; i++) {
         certs[i].name = tls->certs[i].cert;
         ok = bundle_get(s->bundle, str_c(tls->certs[i].cert), &certs[i].chain_pem) &&

@@ -143,3 +143,34 @@ def test_requests_of_one_address(tmp_path, origin):
     assert statuses("192.0.2.2", 2) == [200] * 2  # somebody else
     wait_for(lambda: statuses("192.0.2.1", 1) == [200], 5)  # and later again
     proxy.stop()
+
+
+def test_sessions_resume_in_any_worker(tmp_path, origin):
+    """One ticket key for all workers; a reload makes a new one, and nobody is refused for it."""
+    proxy = Proxy(tmp_path, origin, tls=True, workers=2)
+    context = ssl.create_default_context(cafile=str(proxy.ca))
+
+    def visit(session=None):
+        with socket.create_connection((LOOPBACK, proxy.tls_port), 10) as raw:
+            with context.wrap_socket(raw, server_hostname="localhost", session=session) as sock:
+                sock.sendall(REQUEST)
+                assert Reader(sock).response().status == 200
+                return sock.session_reused, sock.session
+
+    ticket = visit()[1]
+    assert all(visit(ticket)[0] for _ in range(24))
+    proxy.hup()
+    wait_for(lambda: not visit(ticket)[0])
+    proxy.stop()
+
+
+def test_hsts(tmp_path, origin):
+    proxy = Proxy(tmp_path, origin, tls=True)
+    assert proxy.get("/", tls=True).header("Strict-Transport-Security") is None
+    proxy.config["listen"][1]["tls"]["hsts"] = "365d"
+    proxy.rewrite(proxy.config)
+    proxy.hup()
+    wait_for(lambda: proxy.get("/", tls=True).header("Strict-Transport-Security") == "max-age=31536000")
+    assert proxy.get("/.consent/state", tls=True).header("Strict-Transport-Security") == "max-age=31536000"
+    assert proxy.get("/").header("Strict-Transport-Security") is None
+    proxy.stop()
