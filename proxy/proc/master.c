@@ -229,6 +229,7 @@ static void master_free(struct master *m)
 {
     for (unsigned i = 0; i < m->seat_cnt; i++)
         timer_clear(&m->seats[i].respawn);
+    timer_clear(&m->certs_timer);
     for (size_t i = 0; i < m->listen_cnt; i++) {
         close(m->listens[i].fd);
         free(m->listens[i].address);
@@ -262,6 +263,7 @@ int master_main(const char *config_path)
     }
     log_set_level(m->material->config->log_level);
     log_info("master.started", "version=%s pid=%d", CONSENTD_VERSION, (int)getpid());
+    certs_watch(m);
     seats_set(m);
     seats_fill(m);
     int result = loop_run(m->loop);

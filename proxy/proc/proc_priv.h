@@ -176,7 +176,13 @@ struct master {
     unsigned rules_asked, rules_confirmed; /* workers */
     bool swapping; /* a new generation is starting; old workers still serve */
     bool stopping;
+    struct timer certs_timer;
+    uint64_t certs_last, certs_loaded; /* of the files: the last look, and those in force */
 };
+
+/* cert_watch.c */
+void certs_watch(struct master *m);
+void certs_seen(struct master *m); /* the files as they are now have been read */
 
 /* children.c */
 void seats_fill(struct master *m);    /* starts whoever is missing */

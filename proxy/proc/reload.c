@@ -168,6 +168,7 @@ void master_reload(struct master *m)
     if (m->stopping)
         return;
     notify("RELOADING=1");
+    certs_seen(m);
     struct material *fresh = material_load(m->config_path, &why);
     if (fresh == NULL || !prepare(m, fresh, &listens, &why)) {
         log_error("reload.refused", "reason=\"%s\"", why.text);
@@ -182,6 +183,7 @@ void master_reload(struct master *m)
     unseat(m);
     material_free(m->material);
     m->material = fresh;
+    certs_seen(m);
     log_set_level(fresh->config->log_level);
     m->swapping = true;
     seats_set(m);

@@ -174,3 +174,24 @@ def test_hsts(tmp_path, origin):
     assert proxy.get("/.consent/state", tls=True).header("Strict-Transport-Security") == "max-age=31536000"
     assert proxy.get("/").header("Strict-Transport-Security") is None
     proxy.stop()
+
+
+def test_renewed_certificates_are_taken_by_themselves(tmp_path, origin):
+    proxy = Proxy(tmp_path, origin, tls=True)
+    authority = (tmp_path / "authority.pem", tmp_path / "authority.key")
+
+    def served():
+        with proxy.connect(tls=True) as sock:
+            return sock.getpeercert()["serialNumber"]
+
+    first = served()
+    (tmp_path / "new").mkdir()
+    cert, key = certificate(tmp_path / "new", "server", ("localhost", LOOPBACK), authority)
+    (tmp_path / "server.key").write_bytes(b"half of a key")  # refused, and nothing is lost
+    wait_for(lambda: "certificates.changed" in proxy.log() and "reload.refused" in proxy.log(), 20)
+    assert served() == first
+    cert.replace(tmp_path / "server.pem")
+    key.replace(tmp_path / "server.key")
+    wait_for(lambda: served() != first, 20)
+    assert proxy.get("/", tls=True).status == 200
+    proxy.stop()
