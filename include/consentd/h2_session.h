@@ -104,7 +104,11 @@ MUST_USE bool h2_session_head(struct h2_session *s, int32_t id, const struct h2_
 /* The next bytes of the body, copied. False: over H2_QUEUE_MAX. */
 MUST_USE bool h2_session_body(struct h2_session *s, int32_t id, const uint8_t *data, size_t len);
 
-/* The body is complete. A request that is not is cut off then with NO_ERROR (RFC 9113 8.1). */
+/*
+ * The body is complete. The stream closes when the request is, too: who will not wait for that
+ * resets it with H2_NO_ERROR (RFC 9113 8.1), but not at once, because clients that are still
+ * sending take even that for a failure and the answer for lost.
+ */
 void h2_session_end(struct h2_session *s, int32_t id);
 
 /* Breaks the stream off; on_closed follows with the next pull. */

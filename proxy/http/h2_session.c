@@ -33,7 +33,6 @@ struct h2_stream {
     bool out_end;    /* nothing comes behind out */
     bool waiting;    /* nghttp2 found out empty: tell it when there is more */
     bool head_begun; /* of the request: on_request has not come yet */
-    bool request_end;
 };
 
 struct h2_session {
@@ -224,7 +223,6 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
     st = stream_of(s, frame->hd.stream_id);
     if (st == NULL)
         return 0;
-    st->request_end = end;
     if (st->head_begun) {
         st->head_begun = false;
         earn(s, st->head.size);
@@ -258,22 +256,6 @@ static int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code, void 
         return 0;
     (void)nghttp2_session_set_stream_user_data(ng, id, NULL);
     stream_free(s, st);
-    return 0;
-}
-
-/* The answer is out and the request is not in: nobody will read the rest of it. */
-static int on_frame_sent(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
-{
-    struct h2_session *s = arg;
-    const struct h2_stream *st;
-
-    if ((frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) ||
-        (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
-        return 0;
-    st = stream_of(s, frame->hd.stream_id);
-    if (st != NULL && !st->request_end)
-        (void)nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
-                                        NGHTTP2_NO_ERROR);
     return 0;
 }
 
@@ -467,7 +449,6 @@ static nghttp2_session *make(struct h2_session *s)
     nghttp2_session_callbacks_set_on_invalid_header_callback(calls, on_invalid_header);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(calls, on_data);
     nghttp2_session_callbacks_set_on_frame_recv_callback(calls, on_frame);
-    nghttp2_session_callbacks_set_on_frame_send_callback(calls, on_frame_sent);
     nghttp2_session_callbacks_set_on_stream_close_callback(calls, on_stream_close);
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_no_closed_streams(option, 1);

@@ -177,6 +177,8 @@ static void stream_answered(struct client *c)
     h2_session_end(c->h2->session, c->stream);
     stream_leave(c);
     watch_queue(c);
+    if (!c->eof) /* the rest of the request is read, and dropped, for a while */
+        timer_set(&c->timer, SERVER_LINGER_MS);
 }
 
 static void stream_close(struct client *c, bool cut)
@@ -203,11 +205,26 @@ static const struct client_ops stream_ops = {
     .close = stream_close,
 };
 
+/* Answered long ago, and the request still goes on: RFC 9113 8.1. */
+static void end_lingering(struct client *c)
+{
+    if (h2_session_queued(c->h2->session, c->stream) > 0) {
+        timer_set(&c->timer, SERVER_LINGER_MS);
+        return;
+    }
+    h2_session_reset(c->h2->session, c->stream, H2_NO_ERROR);
+    flush_later(c->h2);
+}
+
 /* A head that does not end blocks the connection; a body only its own stream. */
 static void on_timer(void *arg)
 {
     struct client *c = arg;
 
+    if (c->state == CLIENT_CLOSING) {
+        end_lingering(c);
+        return;
+    }
     metric_add(METRIC_CLIENT_TIMEOUT, 1);
     if (c->state == CLIENT_HEAD && c->h2->c != NULL)
         client_close(c->h2->c, true);
