@@ -123,6 +123,7 @@ struct config_site {             /* "sites[]" */
     unsigned rules_line;          /* line of "rules" in the file, for errors; 0 when absent */
     bool shared_cache;            /* rewritten HTML may be stored by shared caches */
     bool banner;                  /* inject the banner */
+    bool guard;                   /* put the companion script into pages */
     bool preserve_host;           /* the origin sees the visitor's Host */
     bool allow_cleartext_consent; /* give the cookie without TLS, not only on loopback */
     uint64_t connect_timeout_ms;

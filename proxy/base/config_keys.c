@@ -150,6 +150,7 @@ static const struct config_key SITES[] = {
     SITE("shared_cache", shared_cache,
          PLAIN(KEY_BOOL, "false", "Let shared caches store rewritten HTML.")),
     SITE("banner", banner, PLAIN(KEY_BOOL, "true", "Inject the banner into pages.")),
+    SITE("guard", guard, PLAIN(KEY_BOOL, "true", "Put the companion script into pages.")),
     SITE("connect_timeout", connect_timeout_ms,
          RANGE(KEY_DURATION, 10, 5 * MIN, "5s", "Longest time to connect to an origin.")),
     SITE("response_timeout", response_timeout_ms,

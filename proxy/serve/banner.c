@@ -306,7 +306,9 @@ bool banner_render(struct exchange *x, struct buf *out)
     put(&p, "</a><script src=\"");
     address(&p, "banner.js?v=");
     put(&p, web_banner_js_hash);
-    put(&p, "\" async=\"\"></script></div>");
+    put(&p, "\"");
+    p.ok = p.ok && nonce_attribute(x, out);
+    put(&p, " async=\"\"></script></div>");
     return p.ok;
 }
 

@@ -4,6 +4,7 @@
  *   GET  state         what is decided, as JSON
  *   GET  preferences   a complete page that works without script
  *   GET  banner.css, banner.js    the banner's files, named by their hash: cached for ever
+ *   GET  guard.js, empty.js       the companion with its rules; what it gives in place of a script
  *   POST choice        a decision (consent_choice.c)
  *   POST withdraw      takes back all grants, or those named
  *
@@ -107,6 +108,28 @@ static enum enforce_step get_js(struct exchange *x)
     return answer(x, 200, STR("text/javascript; charset=utf-8"), STR(FOR_EVER), web_banner_js);
 }
 
+/* For ever only under the address that names what it holds. */
+static enum enforce_step get_guard(struct exchange *x)
+{
+    enum enforce_step step = ENFORCE_REFUSE;
+    char key[GUARD_KEY_LEN + 1];
+    struct buf out;
+
+    guard_key(x, key);
+    buf_init(&out, PAGE_MAX);
+    if (guard_render(x, &out))
+        step = answer(x, 200, STR("text/javascript; charset=utf-8"),
+                      str_ends(x->req.path, str_c(key)) ? STR(FOR_EVER) : STR("no-store"),
+                      buf_str(&out));
+    buf_free(&out);
+    return step;
+}
+
+static enum enforce_step get_empty(struct exchange *x)
+{
+    return answer(x, 200, STR("text/javascript; charset=utf-8"), STR(FOR_EVER), STR(""));
+}
+
 static enum enforce_step post_choice(struct exchange *x)
 {
     return consent_choice_post(x, false);
@@ -124,6 +147,7 @@ static const struct {
 } routes[] = {
     {"state", false, get_state},    {"preferences", false, get_preferences},
     {"banner.css", false, get_css}, {"banner.js", false, get_js},
+    {"guard.js", false, get_guard}, {"empty.js", false, get_empty},
     {"choice", true, post_choice},  {"withdraw", true, post_withdraw},
 };
 

@@ -9,6 +9,7 @@
  *   consent_choice.c  reading a choice and answering it
  *   ledger_link.c     events that wait for the ledger's ack
  *   banner.c          the banner and the preferences page
+ *   guard.c           the companion: its rules, and its place in a page
  */
 #ifndef CONSENTD_ENFORCE_PRIV_H
 #define CONSENTD_ENFORCE_PRIV_H
@@ -109,6 +110,28 @@ struct buf;
 MUST_USE bool banner_render(struct exchange *x, struct buf *out);
 MUST_USE bool preferences_render(struct exchange *x, struct buf *out);
 MUST_USE bool html_escape(struct buf *out, struct str text);
+
+/* --- guard.c: the script that goes first into pages with something denied --- */
+
+#define GUARD_KEY_LEN    44    /* names rules, grants and script in the address */
+#define GUARD_LOOK       6     /* bytes that tell "<head" and its end from other markup */
+#define GUARD_HOLD_MAX   65536 /* bytes of a page that are held until the place is known */
+#define GUARD_PLACE_MORE (-1)
+#define GUARD_PLACE_NONE (-2)
+
+/* Whether the answer, should it be a page, gets the companion. */
+MUST_USE bool guard_is_wanted(const struct exchange *x);
+
+/* The script with the rules that are in force for this exchange; the key of its address. */
+MUST_USE bool guard_render(const struct exchange *x, struct buf *out);
+void guard_key(const struct exchange *x, char out[GUARD_KEY_LEN + 1]);
+
+/* The script element; ' nonce="..."' if the page's own policy has one for scripts. */
+MUST_USE bool guard_element(const struct exchange *x, struct buf *out);
+MUST_USE bool nonce_attribute(const struct exchange *x, struct buf *out);
+
+/* Where the element goes in the page so far (all: it ends here), or GUARD_PLACE_*. Pure. */
+ptrdiff_t guard_place(struct str page, bool all, bool xml);
 
 /* --- ledger_link.c --- */
 struct consent_event;

@@ -46,6 +46,8 @@ struct page_filter {
     struct decoder *decoder;    /* owned; NULL for identity */
     struct encoder *encoder;    /* owned; NULL for identity */
     struct buf out;             /* what this push makes */
+    bool xml;                   /* an XHTML page */
+    bool guard;                 /* the companion is not in yet: out is held until it is */
 };
 
 static bool page_output(void *owner, const uint8_t *data, size_t len)
@@ -210,10 +212,39 @@ static bool coded_output(void *owner, const uint8_t *data, size_t len)
     return filter_next(&page->filter, data, len, false);
 }
 
+/* Puts the companion in as soon as its place is known; false: no memory. */
+static bool guard_put_in(struct page_filter *page, bool end)
+{
+    struct exchange *x = page->filter.x;
+    struct str text = buf_str(&page->out);
+    bool all = end || text.len >= GUARD_HOLD_MAX || page->state == PAGE_PASS;
+    ptrdiff_t place = guard_place(text, all, page->xml);
+    struct buf with;
+    bool ok;
+
+    if (place == GUARD_PLACE_MORE)
+        return true;
+    page->guard = false;
+    if (place < 0 || page->state == PAGE_PASS)
+        return true;
+    buf_init(&with, OUTPUT_MAX);
+    ok = buf_append_str(&with, str_slice(text, 0, (size_t)place)) && guard_element(x, &with) &&
+         buf_append_str(&with, str_slice(text, (size_t)place, text.len));
+    buf_free(&page->out);
+    page->out = with;
+    return ok;
+}
+
 static bool page_pass_on(struct page_filter *page, bool end)
 {
-    struct str text = buf_str(&page->out);
+    struct str text;
     bool ok;
+
+    if (page->guard && !guard_put_in(page, end))
+        return false;
+    if (page->guard)
+        return true;
+    text = buf_str(&page->out);
 
     if (page->encoder == NULL) {
         ok = (text.len == 0 && !end) ||
@@ -300,6 +331,8 @@ bool page_filter_add(struct exchange *x, struct str type, enum coding in, enum c
     page->filter.close = page_close;
     page->untyped = type.len == 0;
     page->label = charset_of_type(type);
+    page->xml = setup.limits.xml;
+    page->guard = guard_is_wanted(x);
     page->decoder = in == CODING_IDENTITY ? NULL : decoder_new(in, PAGE_OUT_MAX, RATIO_MAX);
     page->encoder = out == CODING_IDENTITY ? NULL : encoder_new(out);
     page->engine = html_engine_new(&setup, &ops, page);

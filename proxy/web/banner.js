@@ -24,6 +24,8 @@
   }
   /* True when a comment says that something of a category, allowed now, was removed. */
   function removed(grants) {
+    var guard = document.querySelector('script[data-consent-guard]');
+    if (guard && guard.blocked && Object.keys(grants).some(function (k) { return grants[k] && !state.grants[k]; })) return true;
     var walker = document.createTreeWalker(document, NodeFilter.SHOW_COMMENT);
     while (walker.nextNode()) {
       var m = /^consentd: removed \S+ \(([\w, -]+)\)/.exec(walker.currentNode.data);
@@ -33,13 +35,14 @@
   }
   function apply(answer) {
     var before = state.grants;
+    var again = removed(answer.grants);
     state = { decided: true, grants: answer.grants };
     window.consent.state = state;
     boxes().forEach(function (box) { box.checked = !!answer.grants[box.name]; });
     show(false);
     document.dispatchEvent(new CustomEvent('consent:change', { detail: state }));
     var withdrawn = Object.keys(before).some(function (k) { return before[k] && !answer.grants[k]; });
-    if (withdrawn || removed(answer.grants)) location.reload();
+    if (withdrawn || again) location.reload();
   }
   function send(action) {
     var grant = [], deny = [];

@@ -1,0 +1,362 @@
+/*
+ * guard.c - the companion: where its script element goes in a page, and the rules it brings.
+ *
+ * The element comes first in the head, so that nothing of the page runs before it. Its address
+ * names the grants, the rules and the script: what it answers never changes, and is cached for
+ * ever. The rules are those of the exchange's own snapshot, shortened to what can deny; rules that
+ * let pass go along only where they could outrank a denying one.
+ */
+#include <string.h>
+
+#include "consentd/b64.h"
+#include "consentd/buf.h"
+#include "consentd/rules.h"
+#include "consentd/ruleset.h"
+#include "consentd/snapshot.h"
+#include "enforce_priv.h"
+#include "web_assets.h"
+
+#define MASK_ANY  0xffffu /* of rules that are not enforced: any grant, also that of essential */
+#define NONCE_MAX 256     /* bytes of a nonce that is taken over */
+
+struct guard {
+    const struct exchange *x;
+    const struct rules *rules;
+    struct buf *out;
+    bool ok;
+};
+
+static void put(struct guard *g, const char *text)
+{
+    g->ok = g->ok && buf_append_c(g->out, text);
+}
+
+/* A JSON string that is also safe inside a script. */
+static void put_string(struct guard *g, struct str text)
+{
+    put(g, "\"");
+    for (size_t i = 0; i < text.len && g->ok; i++) {
+        unsigned char c = (unsigned char)text.ptr[i];
+
+        if (c == '"' || c == '\\' || c == '<' || c < ' ')
+            g->ok = buf_printf(g->out, "\\u%04x", c);
+        else
+            g->ok = buf_append_char(g->out, (char)c);
+    }
+    put(g, "\"");
+}
+
+/* Set number i counts on this site. */
+static bool set_is_ours(const struct guard *g, size_t i)
+{
+    uint32_t site = rules_set_site(g->rules, i);
+
+    return site == RULES_OWN_SITE_NONE || site == snapshot_site(g->x->snapshot);
+}
+
+static unsigned mask_of(const struct guard *g, size_t set, uint16_t categories)
+{
+    return snapshot_mode(g->x->snapshot, set) == RULE_ENFORCE ? categories : MASK_ANY;
+}
+
+static bool is_denied(const struct guard *g, unsigned mask)
+{
+    return (mask & (g->x->grants | CATEGORY_ESSENTIAL)) == 0;
+}
+
+/* One host is the other's, or below it. */
+static bool hosts_meet(struct str a, struct str b)
+{
+    return str_ends(a, b) || str_ends(b, a);
+}
+
+static bool url_matters(const struct guard *g, size_t set, const struct rule_url *rule)
+{
+    if (is_denied(g, mask_of(g, set, rule->categories)))
+        return true;
+    for (size_t i = 0; i < rules_set_cnt(g->rules); i++) {
+        const struct ruleset *other = rules_set(g->rules, i);
+
+        for (size_t k = 0; set_is_ours(g, i) && k < other->url_cnt; k++) {
+            const struct rule_url *url = &other->urls[k];
+
+            if (!url->at_site && is_denied(g, mask_of(g, i, url->categories)) &&
+                hosts_meet(url->host, rule->host))
+                return true;
+        }
+    }
+    return false;
+}
+
+static void put_url(struct guard *g, size_t set, const struct rule_url *rule)
+{
+    put(g, "[");
+    put_string(g, rule->host);
+    put(g, ",");
+    put_string(g, rule->label);
+    g->ok = g->ok && buf_printf(g->out, ",%d,%d,", rule->exact_host, (int)rule->kind);
+    put_string(g, rule->path);
+    g->ok = g->ok && buf_printf(g->out, ",%u,%d,%d", mask_of(g, set, rule->categories),
+                                rules_set_site(g->rules, set) != RULES_OWN_SITE_NONE,
+                                (rule->categories & CATEGORY_ESSENTIAL) != 0);
+    for (unsigned i = 0; i < rule->query_cnt; i++) {
+        put(g, i == 0 ? ",[[" : ",[");
+        put_string(g, rule->query[i].name);
+        put(g, ",");
+        put_string(g, rule->query[i].glob);
+        put(g, i + 1 == rule->query_cnt ? "]]" : "]");
+    }
+    put(g, "],");
+}
+
+static void put_name(struct guard *g, size_t set, const struct rule_cookie *rule)
+{
+    g->ok = g->ok && buf_printf(g->out, "[%d,", (int)rule->kind);
+    put_string(g, rule->text);
+    g->ok = g->ok && buf_printf(g->out, ",%u,%d],", mask_of(g, set, rule->categories),
+                                (rule->categories & CATEGORY_ESSENTIAL) != 0);
+}
+
+static void put_set_urls(struct guard *g, size_t i, const struct ruleset *set)
+{
+    for (size_t k = 0; k < set->url_cnt; k++) {
+        if (!set->urls[k].at_site && url_matters(g, i, &set->urls[k]))
+            put_url(g, i, &set->urls[k]);
+    }
+}
+
+static void put_set_cookies(struct guard *g, size_t i, const struct ruleset *set)
+{
+    for (size_t k = 0; k < set->cookie_cnt; k++)
+        put_name(g, i, &set->cookies[k]);
+}
+
+static void put_set_storage(struct guard *g, size_t i, const struct ruleset *set)
+{
+    for (size_t k = 0; k < set->storage_cnt; k++)
+        put_name(g, i, &set->storage[k]);
+}
+
+static void put_set_globals(struct guard *g, size_t i, const struct ruleset *set)
+{
+    unsigned mask = mask_of(g, i, set->categories);
+
+    for (size_t k = 0; is_denied(g, mask) && k < set->global_cnt; k++) {
+        put(g, "[");
+        put_string(g, str_c(set->globals[k]));
+        g->ok = g->ok && buf_printf(g->out, ",%u],", mask);
+    }
+}
+
+/* One member: a list of what every set that counts here adds. */
+static void put_list(struct guard *g, const char *name,
+                     void (*add)(struct guard *g, size_t i, const struct ruleset *set))
+{
+    put(g, name);
+    for (size_t i = 0; i < rules_set_cnt(g->rules); i++) {
+        if (set_is_ours(g, i))
+            add(g, i, rules_set(g->rules, i));
+    }
+    put(g, "],");
+}
+
+bool guard_render(const struct exchange *x, struct buf *out)
+{
+    const struct policy *policy = x->site->policy;
+    struct guard g = {.x = x, .out = out, .ok = true};
+
+    if (x->snapshot == NULL)
+        return false;
+    g.rules = snapshot_rules(x->snapshot);
+    g.ok = buf_append_str(out, web_guard_js);
+    put_list(&g, "({u:[", put_set_urls);
+    put_list(&g, "c:[", put_set_cookies);
+    put_list(&g, "s:[", put_set_storage);
+    put_list(&g, "g:[", put_set_globals);
+    put(&g, "k:{");
+    for (size_t i = 0; i < policy->category_cnt; i++) {
+        put_string(&g, str_c(policy->category[i].id));
+        g.ok = g.ok && buf_printf(out, ":%u,", policy->category[i].bit);
+    }
+    put(&g, "},p:");
+    put_string(&g, str_c(x->site->config->prefix));
+    g.ok = g.ok && buf_printf(out, ",m:%u,x:%s});\n", (unsigned)(x->grants | CATEGORY_ESSENTIAL),
+                              enforcement_of(x)->decider.unknown_cookies_deny ? "true" : "false");
+    return g.ok;
+}
+
+void guard_key(const struct exchange *x, char out[GUARD_KEY_LEN + 1])
+{
+    uint64_t fields[2] = {0};
+
+    fields[0] = x->snapshot == NULL ? 0 : snapshot_fingerprint(x->snapshot);
+    fields[1] = x->grants | (uint64_t)enforcement_of(x)->decider.unknown_cookies_deny << 16;
+    (void)hex_encode(out, fields, sizeof(fields));
+    memcpy(out + 2 * sizeof(fields), web_guard_js_hash, GUARD_KEY_LEN - 2 * sizeof(fields));
+    out[GUARD_KEY_LEN] = '\0';
+}
+
+bool guard_is_wanted(const struct exchange *x)
+{
+    const struct header *field = headers_find_name(&x->req.headers, STR("X-Requested-With"));
+    uint16_t all;
+
+    if (!x->site->config->guard || x->site->policy == NULL || x->snapshot == NULL)
+        return false;
+    all = x->site->policy->categories.defined;
+    return (x->grants & all) != all && enforcement_of(x)->document &&
+           !headers_has_token(&x->resp.headers, HDR_CACHE_CONTROL, "no-transform") &&
+           (field == NULL || !str_eq_fold_c(field->value, "XMLHttpRequest"));
+}
+
+/* --- the nonce of the page's own policy (CSP 3, 2.3.1) --- */
+
+static bool nonce_is_plain(struct str nonce)
+{
+    for (size_t i = 0; i < nonce.len; i++) {
+        char c = nonce.ptr[i];
+
+        if (!ascii_is_alpha(c) && !ascii_is_digit(c) && str_find_char(STR("+/=-_"), c) < 0)
+            return false;
+    }
+    return nonce.len > 0 && nonce.len <= NONCE_MAX;
+}
+
+static struct str nonce_in(struct str policy)
+{
+    struct str directive;
+
+    while (str_cut(&policy, ';', &directive)) {
+        ptrdiff_t at = str_find(directive, STR("'nonce-"));
+        struct str nonce;
+        ptrdiff_t end;
+
+        directive = str_trim(directive);
+        if (at < 0 || !str_starts_fold(directive, STR("script-src")))
+            continue;
+        at = str_find(directive, STR("'nonce-"));
+        nonce = str_slice(directive, (size_t)at + 7, directive.len);
+        end = str_find_char(nonce, '\'');
+        nonce = str_slice(nonce, 0, end < 0 ? 0 : (size_t)end);
+        if (nonce_is_plain(nonce))
+            return nonce;
+    }
+    return STR("");
+}
+
+bool nonce_attribute(const struct exchange *x, struct buf *out)
+{
+    unsigned iter = 0;
+    struct header *field;
+
+    while ((field = headers_next(&x->resp.headers, HDR_CONTENT_SECURITY_POLICY, &iter)) != NULL) {
+        struct str nonce = nonce_in(field->value);
+
+        if (nonce.len > 0)
+            return buf_printf(out, " nonce=\"%.*s\"", STR_ARGS(nonce));
+    }
+    return true;
+}
+
+bool guard_element(const struct exchange *x, struct buf *out)
+{
+    char key[GUARD_KEY_LEN + 1];
+
+    guard_key(x, key);
+    return buf_append_c(out, "<script data-consent-guard=\"\" src=\"") &&
+           html_escape(out, str_c(x->site->config->prefix)) &&
+           buf_printf(out, "guard.js?v=%s\"", key) && nonce_attribute(x, out) &&
+           buf_append_c(out, "></script>");
+}
+
+/* --- its place in the page --- */
+
+/* Behind the tag that begins at `at`; 0: its end has not come. A quote after "=" hides ">". */
+static size_t tag_end(struct str page, size_t at)
+{
+    char quote = '\0';
+    char before = '\0';
+
+    for (size_t i = at + 1; i < page.len; i++) {
+        char c = page.ptr[i];
+
+        if (quote != '\0') {
+            quote = c == quote ? '\0' : quote;
+            before = '"';
+            continue;
+        }
+        if (c == '>')
+            return i + 1;
+        if ((c == '"' || c == '\'') && before == '=')
+            quote = c;
+        if (!ascii_is_space(c))
+            before = c;
+    }
+    return 0;
+}
+
+/* Behind the comment that begins at `at`; 0: its end has not come (HTML 13.2.5.43 and on). */
+static size_t comment_end(struct str page, size_t at)
+{
+    struct str rest = str_slice(page, at + 4, page.len);
+    ptrdiff_t end = str_find(rest, STR("-->"));
+    ptrdiff_t bang = str_find(rest, STR("--!>"));
+
+    if (str_starts(rest, STR(">")))
+        return at + 5;
+    if (str_starts(rest, STR("->")))
+        return at + 6;
+    if (bang >= 0 && (end < 0 || bang < end))
+        return at + 4 + (size_t)bang + 4;
+    return end < 0 ? 0 : at + 4 + (size_t)end + 3;
+}
+
+/* "<name" and no longer name. */
+static bool is_tag(struct str rest, struct str name)
+{
+    char next = rest.len > name.len + 1 ? rest.ptr[name.len + 1] : '\0';
+
+    return str_starts_fold(str_slice(rest, 1, rest.len), name) &&
+           (ascii_is_space(next) || next == '>' || next == '/');
+}
+
+static size_t space_end(struct str page, size_t at)
+{
+    while (at < page.len && ascii_is_space(page.ptr[at]))
+        at++;
+    return at;
+}
+
+/*
+ *   [BOM] (space | comment | <!doctype> | <?…> | <html …>)* [<head …>] | here
+ *
+ * Whatever else comes first ends the search before it: there the parser opens html and head by
+ * itself, and a script element goes into that head (HTML 13.2.6.4.1 to 13.2.6.4.4).
+ */
+ptrdiff_t guard_place(struct str page, bool all, bool xml)
+{
+    size_t at = str_starts(page, STR("\xef\xbb\xbf")) ? 3 : 0;
+
+    for (;;) {
+        size_t here = space_end(page, at);
+        struct str rest = str_slice(page, here, page.len);
+        bool tag = rest.len > 0 && rest.ptr[0] == '<';
+        bool head = tag && is_tag(rest, STR("head"));
+        size_t end;
+
+        if (rest.len < GUARD_LOOK && !all)
+            return GUARD_PLACE_MORE;
+        if (str_starts(rest, STR("<!--")))
+            end = comment_end(page, here);
+        else if (head || str_starts(rest, STR("<!")) || str_starts(rest, STR("<?")) ||
+                 (tag && is_tag(rest, STR("html"))))
+            end = tag_end(page, here);
+        else
+            return xml ? GUARD_PLACE_NONE : (ptrdiff_t)here;
+        if (end == 0)
+            return all ? GUARD_PLACE_NONE : GUARD_PLACE_MORE;
+        if (head)
+            return xml && page.ptr[end - 2] == '/' ? GUARD_PLACE_NONE : (ptrdiff_t)end;
+        at = end;
+    }
+}
