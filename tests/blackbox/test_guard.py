@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from harness import Origin, Proxy, http_response
+from harness import ROOT, Origin, Proxy, http_response
 from test_browser import Trackers, asked, errors, settled, start_browser, until
 
 pytest.importorskip("selenium")
@@ -158,3 +158,45 @@ def test_consent_on_the_page_lifts_it(browser, proxy, trackers):
     until(lambda: trackers.asked["www.googletagmanager.com"] == 1)
     until(lambda: "_ga" in [cookie["name"] for cookie in browser.get_cookies()])
     assert "consent-guard" not in browser.page_source
+
+
+def examples(kind, key):
+    """(text, denied without consent) of every example of the rule sets."""
+    essential = {path.stem for path in (ROOT / "rules/sets").glob("*.json")
+                 if json.loads(path.read_text())["category"] == "essential"}
+    for path in sorted((ROOT / "rules/tests").glob("*.json")):
+        for item in json.loads(path.read_text()).get(kind, []):
+            passes = item["verdict"] is None or item["verdict"] in essential or item.get("category") == "essential"
+            if not item[key].startswith("/"):
+                yield item[key], not passes
+
+
+def passed_on(proxy, names):
+    """The names among them that the proxy hands on to the origin."""
+    del proxy.origin.requests[:]
+    for at in range(0, len(names), 40):
+        assert proxy.get("/late", headers=[("Cookie", "; ".join(f"{n}=1" for n in names[at:at + 40]))]).status == 200
+    fields = [value for request in proxy.origin.requests for name, value in request.headers if name.lower() == "cookie"]
+    return [pair.split("=")[0] for field in fields for pair in field.split("; ")]
+
+
+def test_its_verdicts_are_those_of_the_proxy(browser, proxy):
+    browser.get(f"http://localhost:{proxy.port}/late")
+    browser.delete_all_cookies()
+    browser.get(f"http://localhost:{proxy.port}/late")
+    urls = dict(examples("urls", "url"))
+    names = sorted({name for name, _ in examples("cookies", "name") if not name.startswith("__")})  # no TLS here
+    got = browser.execute_script("""return arguments[0].map(function (url) {
+        var track = document.createElement('track');
+        track.setAttribute('src', url);
+        return !track.hasAttribute('src');
+    })""", list(urls))
+    assert [url for url, no in zip(urls, got) if no != urls[url]] == []
+    got = browser.execute_script("""return arguments[0].filter(function (name) {
+        document.cookie = name + '=1';
+        var kept = document.cookie.split('; ').indexOf(name + '=1') >= 0;
+        document.cookie = name + '=; max-age=0';
+        return kept;
+    })""", names)
+    assert sorted(got) == sorted(passed_on(proxy, names))
+    assert sum(urls.values()) > 100 and len(names) - len(got) > 100
