@@ -441,6 +441,7 @@ int cmd_audit_prove(struct ctl_args *args)
     uint64_t node = 0, leaf = 0;
     struct fault f = {{0}};
     int status = CTL_OK;
+    bool ok;
 
     if (!ctl_options(args, options, COUNT_OF(options)))
         return CTL_USAGE;
@@ -450,11 +451,12 @@ int cmd_audit_prove(struct ctl_args *args)
         (void)ctl_fail("audit prove NODE:LEAF, for example 1:42");
         return CTL_USAGE;
     }
-    if (!verify_open(&v, args, NULL, NULL, &f))
-        status = ctl_fail("%s", f.text);
-    else if (node != v.config->ledger.node)
-        status = ctl_fail("this is the log of node %u", v.config->ledger.node);
-    else if (!prove(&v, leaf, disclosed, &f))
+    ok = verify_open(&v, args, NULL, NULL, &f);
+    if (ok && node != v.config->ledger.node) {
+        fault_set(&f, "this is the log of node %u", v.config->ledger.node);
+        ok = false;
+    }
+    if (!ok || !prove(&v, leaf, disclosed, &f))
         status = ctl_fail("%s", f.text);
     verify_close(&v);
     return status;

@@ -81,7 +81,7 @@ bool cookie_next(struct str *rest, struct cookie_pair *out)
 
 /* One bit per pair: it passes. Each pair is judged once; what is beyond the last bit is denied. */
 struct kept {
-    uint64_t bits[COOKIE_PAIRS_MAX / 64]; /* those of judged pairs are valid */
+    uint64_t bits[COOKIE_PAIRS_MAX / 64];
     size_t cnt;
 };
 
@@ -93,8 +93,6 @@ static bool judge(struct kept *kept, cookie_keep_fn *keep, void *arg,
 
     if (i >= COOKIE_PAIRS_MAX)
         return false;
-    if (i % 64 == 0)
-        kept->bits[i / 64] = 0;
     kept->bits[i / 64] |= (uint64_t)ok << i % 64;
     return ok;
 }
@@ -125,7 +123,7 @@ static size_t append_kept(struct str value, const struct kept *kept, size_t *at,
 
 bool cookie_filter(struct headers *h, struct arena *a, cookie_keep_fn *keep, void *arg)
 {
-    struct kept kept;
+    struct kept kept = {0};
     unsigned iter = 0;
     unsigned fields = 0;
     size_t room = 0; /* more than came in when ';' stood without a space */

@@ -62,11 +62,9 @@ void h2_head_field(struct h2_head *head, const struct h1_limits *limits, struct 
         return;
     head->size += name.len + value.len + FIELD_OVERHEAD;
     head->fields++;
-    if (head->size > limits->head_max)
-        head->error = H1_ERR_HEAD_SIZE;
-    else if (head->fields > limits->fields_max)
+    if (head->fields > limits->fields_max)
         head->error = H1_ERR_FIELD_CNT;
-    else if (!arena_str(head->arena, name, &name_copy) ||
+    else if (head->size > limits->head_max || !arena_str(head->arena, name, &name_copy) ||
              !arena_str(head->arena, value, &value_copy))
         head->error = H1_ERR_HEAD_SIZE;
     else

@@ -166,9 +166,15 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, voi
     return 0;
 }
 
-static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint8_t *name,
-                     size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
-                     void *arg)
+static struct str text_of(nghttp2_rcbuf *shared)
+{
+    nghttp2_vec vec = nghttp2_rcbuf_get_buf(shared);
+
+    return str_make(vec.base, vec.len);
+}
+
+static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, nghttp2_rcbuf *name,
+                     nghttp2_rcbuf *value, uint8_t flags, void *arg)
 {
     struct h2_session *s = arg;
     struct h2_stream *st = stream_of(s, frame->hd.stream_id);
@@ -176,21 +182,18 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint
     UNUSED(ng);
     UNUSED(flags);
     if (st != NULL && st->head_begun) /* else trailers, which are not forwarded */
-        h2_head_field(&st->head, &s->limits, str_make(name, name_len), str_make(value, value_len));
+        h2_head_field(&st->head, &s->limits, text_of(name), text_of(value));
     return 0;
 }
 
 /* What nghttp2 would leave out silently: the whole stream is malformed (RFC 9113 8.2.1). */
-static int on_invalid_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint8_t *name,
-                             size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
-                             void *arg)
+static int on_invalid_header(nghttp2_session *ng, const nghttp2_frame *frame, nghttp2_rcbuf *name,
+                             nghttp2_rcbuf *value, uint8_t flags, void *arg)
 {
     UNUSED(ng);
     UNUSED(frame);
     UNUSED(name);
-    UNUSED(name_len);
     UNUSED(value);
-    UNUSED(value_len);
     UNUSED(flags);
     UNUSED(arg);
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
@@ -233,7 +236,7 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
     return 0;
 }
 
-static void stream_free(struct h2_session *s, struct h2_stream *st)
+static void stream_unlink(struct h2_session *s, struct h2_stream *st)
 {
     if (st->prev != NULL)
         st->prev->next = st->next;
@@ -241,6 +244,10 @@ static void stream_free(struct h2_session *s, struct h2_stream *st)
         s->streams = st->next;
     if (st->next != NULL)
         st->next->prev = st->prev;
+}
+
+static void stream_free(struct h2_session *s, struct h2_stream *st)
+{
     s->ops.on_closed(st->user);
     buf_free(&st->out);
     free(st);
@@ -255,6 +262,7 @@ static int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code, void 
     if (st == NULL)
         return 0;
     (void)nghttp2_session_set_stream_user_data(ng, id, NULL);
+    stream_unlink(s, st);
     stream_free(s, st);
     return 0;
 }
@@ -445,8 +453,8 @@ static nghttp2_session *make(struct h2_session *s)
 
     ASSERT(nghttp2_session_callbacks_new(&calls) == 0 && nghttp2_option_new(&option) == 0);
     nghttp2_session_callbacks_set_on_begin_headers_callback(calls, on_begin_headers);
-    nghttp2_session_callbacks_set_on_header_callback(calls, on_header);
-    nghttp2_session_callbacks_set_on_invalid_header_callback(calls, on_invalid_header);
+    nghttp2_session_callbacks_set_on_header_callback2(calls, on_header);
+    nghttp2_session_callbacks_set_on_invalid_header_callback2(calls, on_invalid_header);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(calls, on_data);
     nghttp2_session_callbacks_set_on_frame_recv_callback(calls, on_frame);
     nghttp2_session_callbacks_set_on_stream_close_callback(calls, on_stream_close);
@@ -486,8 +494,10 @@ void h2_session_free(struct h2_session *s)
 {
     if (s == NULL)
         return;
-    while (s->streams != NULL)
-        stream_free(s, s->streams);
+    for (struct h2_stream *st = s->streams, *next; st != NULL; st = next) {
+        next = st->next;
+        stream_free(s, st);
+    }
     nghttp2_session_del(s->ng);
     free(s->fields);
     free(s);

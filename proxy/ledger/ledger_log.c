@@ -30,7 +30,6 @@ static bool catch_up(struct ledger *l, const char *dir, struct fault *f)
     uint64_t next = journal_next_leaf(l->journal);
     struct journal_reader *rd;
     struct journal_record rec;
-    enum journal_step step = JOURNAL_STEP_RECORD;
     bool ok = true;
 
     if (tlog_signed(l->log) > next) {
@@ -44,7 +43,7 @@ static bool catch_up(struct ledger *l, const char *dir, struct fault *f)
         return true;
     rd = journal_reader_open(dir, l->node, f);
     ok = rd != NULL && journal_reader_seek(rd, tlog_size(l->log), f);
-    while (ok && (step = journal_reader_next(rd, next, &rec)) == JOURNAL_STEP_RECORD)
+    while (ok && journal_reader_next(rd, next, &rec) == JOURNAL_STEP_RECORD)
         if (journal_type_has_leaf(rec.type))
             ok = tlog_add(l->log, rec.leaf, rec.cmt, f);
     journal_reader_close(rd);
