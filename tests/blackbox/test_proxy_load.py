@@ -79,7 +79,7 @@ def test_download_by_a_slow_reader(tmp_path, origin, tls, framing):
 
 
 def test_page_for_a_slow_reader(tmp_path, origin):
-    """A rewritten page streams too: 100 MiB of it, and only the banner is added."""
+    """A rewritten page streams too: 100 MiB of it, and without banner and companion nothing is added."""
     block = (b"<p class=\"text\">Some <b>text</b> &amp; more of it.</p>\n" * 30000)[:MIB - 1] + b"\n"
 
     def page(conn, request):
@@ -88,7 +88,8 @@ def test_page_for_a_slow_reader(tmp_path, origin):
             conn.sendall(b"%x\r\n" % MIB + block + b"\r\n")
         conn.sendall(b"0\r\n\r\n")
     origin.routes["/page"] = page
-    proxy = Proxy(tmp_path, origin, site={"banner": False}, limits={"send_timeout": "60s"})
+    proxy = Proxy(tmp_path, origin, site={"banner": False, "guard": False},
+                  limits={"send_timeout": "60s"})
     assert proxy.get("/").status == 200
     worker = proxy.role("worker")
     before, got = status(worker, "VmRSS"), hashlib.sha256()
