@@ -268,8 +268,10 @@ def test_without_javascript(plain_browser, proxy, trackers):
     browser.get(link.get_attribute("href"))
     boxes = browser.find_elements(By.CSS_SELECTOR, "input[type=checkbox]")
     assert [box.is_selected() for box in boxes] == [False] * len(boxes)
+    before = browser.get_cookie("consent")["value"]
     browser.find_element(By.CSS_SELECTOR, "input[name=marketing]").click()
     browser.find_element(By.CSS_SELECTOR, "button[value=save]").click()
+    until(lambda: browser.get_cookie("consent")["value"] != before)  # the box was ticked before the answer
     until(lambda: browser.find_element(By.CSS_SELECTOR, "input[name=marketing]").is_selected())
     visit(browser, proxy)
     until(lambda: "www.facebook.com" in asked(trackers))
