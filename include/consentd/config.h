@@ -90,6 +90,9 @@ struct config_admin {   /* "admin" */
     const char *group;  /* group that may connect; NULL: only root and the run user */
 };
 
+/* "access_log_format" */
+enum config_log_format { CONFIG_LOG_COMBINED = 0, CONFIG_LOG_JSON };
+
 /* What happens to a cookie that no rule set knows. */
 enum config_unknown { CONFIG_UNKNOWN_DENY = 0, CONFIG_UNKNOWN_ALLOW };
 
@@ -143,7 +146,9 @@ struct config {
     const char *rules;     /* folder that has sets/ */
     uint64_t drain_timeout_ms;
     enum log_level log_level;
+    const char *log_file;   /* NULL: standard error */
     const char *access_log; /* NULL: off; "stderr"; else a path */
+    enum config_log_format access_log_format;
     struct config_limits limits;
     const struct config_listen *listens;
     size_t listen_cnt;

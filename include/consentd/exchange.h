@@ -46,6 +46,14 @@ struct sockaddr;
 /* The whole body of a request, at most the maximum asked for; borrowed for the call. */
 typedef void (*exchange_body_fn)(struct exchange *x, struct str body);
 
+/* What enforcement took out of one exchange; for the access log. */
+struct exchange_removed {
+    uint32_t cookies;     /* of the request */
+    uint32_t set_cookies; /* fields of the answer */
+    uint32_t links;       /* members of Link, redirects, report addresses */
+    uint32_t elements;    /* of the page; attributes and addresses that were emptied too */
+};
+
 struct exchange {
     struct arena arena;
     struct server *server;     /* of this worker; outlives x */
@@ -83,6 +91,7 @@ struct exchange {
     void (*on_cancel)(struct exchange *x); /* called once if x dies while PENDING; or NULL */
     bool decided;                          /* the visitor has chosen; for the access log */
     uint16_t grants;                       /* category bits; for the access log */
+    struct exchange_removed removed;       /* for the access log */
     const char *note;                      /* static text, why; for the access log; or NULL */
     uint64_t sent;                         /* body bytes handed to the client */
 };

@@ -19,7 +19,7 @@ enum ipc_type {
     IPC_START,    /* no payload: everything was sent, go */
     IPC_DRAIN,    /* no payload: stop accepting, finish, exit */
     IPC_RULES,    /* struct ipc_rules, then the rule state as JSON text */
-    IPC_LOG_OPEN, /* no payload: open the log files again */
+    IPC_LOG_OPEN, /* struct ipc_log_open, with a file: write there from now on */
     /* child -> master */
     IPC_READY,      /* no payload: this child serves */
     IPC_RULES_DONE, /* struct ipc_rules_done: a revision is in force here */
@@ -37,6 +37,13 @@ enum ipc_role { IPC_ROLE_NONE = 0, IPC_ROLE_WORKER, IPC_ROLE_LEDGER, IPC_ROLE_AD
 
 struct ipc_listen {
     uint32_t index; /* into config->listens */
+};
+
+/* Which log a file is for. */
+enum ipc_log { IPC_LOG_PROGRAM = 0, IPC_LOG_ACCESS };
+
+struct ipc_log_open {
+    uint32_t log; /* enum ipc_log */
 };
 
 struct ipc_peer {

@@ -93,6 +93,9 @@ MUST_USE struct server *server_new(const struct server_opts *opts, struct fault 
  */
 MUST_USE bool server_listen(struct server *s, unsigned index, int fd, struct fault *fault_out);
 
+/* Lines go to fd from now on, which is borrowed; what was gathered goes to the one before. */
+void server_set_access_log(struct server *s, int fd);
+
 /* The link to the ledger process; NULL: it is away. Tells enforcement (enforce_ledger_link). */
 void server_set_ledger(struct server *s, struct ipc *ledger);
 

@@ -120,17 +120,25 @@ static bool check_sites(const struct config *c, const struct json_at *root, stru
     return ok;
 }
 
+/* A path relative to the folder of the configuration. */
+static const char *resolved(const struct config *c, const char *name)
+{
+    char *path = file_resolve(c->memory->dir, name);
+    const char *kept = arena_copy(&c->memory->arena, path, strlen(path));
+
+    free(path);
+    return kept;
+}
+
 bool config_finish(struct config *c, const struct json_at *root, struct fault *f)
 {
     if (!check_sites(c, root, f))
         return false;
-    if (c->access_log != NULL && strcmp(c->access_log, "off") == 0) {
+    if (strcmp(c->access_log, "off") == 0)
         c->access_log = NULL;
-    } else if (c->access_log != NULL && strcmp(c->access_log, "stderr") != 0) {
-        char *path = file_resolve(c->memory->dir, c->access_log);
-        c->access_log = arena_copy(&c->memory->arena, path, strlen(path));
-        free(path);
-    }
+    else if (strcmp(c->access_log, "stderr") != 0)
+        c->access_log = resolved(c, c->access_log);
+    c->log_file = strcmp(c->log_file, "stderr") == 0 ? NULL : resolved(c, c->log_file);
     if (c->ledger.name == NULL)
         c->ledger.name = c->sites[0].hosts.items[0];
     if (c->ledger.journal == NULL)

@@ -34,6 +34,8 @@ static const char *const REDIRECTS[] = {"off", "https", NULL};
 static const char *const UNKNOWN[] = {"deny", "allow", NULL};
 static const char *const ENCODINGS[] = {"auto", "identity", NULL};
 
+static const char *const FORMATS[] = {"combined", "json", NULL};
+
 static const struct config_key CERT[] = {
     ROW(config_cert, "cert", cert, PLAIN(KEY_PATH, NULL, "PEM file with the chain, leaf first.")),
     ROW(config_cert, "key", key, PLAIN(KEY_PATH, NULL, "PEM file with the private key.")),
@@ -101,6 +103,8 @@ TABLE(LIMITS, config_limits);
 
 static const struct config_key LOGS[] = {
     ROW(config, "level", log_level, WORDS(LEVELS, "info", "error, warn, info or debug.")),
+    ROW(config, "file", log_file,
+        PLAIN(KEY_TEXT, "stderr", "stderr, or a file, which SIGUSR1 opens again.")),
 };
 TABLE(LOGS, config);
 
@@ -184,9 +188,11 @@ static const struct config_key ROOT[] = {
      .table = &LOGS_TABLE,
      .def = "",
      .extra_offset = NO_EXTRA,
-     .doc = "The program's log, on stderr."},
+     .doc = "The program's log."},
     TOP("access_log", access_log,
         PLAIN(KEY_TEXT, "off", "One line per request: off, stderr or a file.")),
+    TOP("access_log_format", access_log_format,
+        WORDS(FORMATS, "combined", "How such a line looks: combined, or one JSON object.")),
     TOP("limits", limits, OBJECT(LIMITS_TABLE, NO_EXTRA, "What one peer may ask of us.")),
     TOP("listen", listens,
         LIST(config, KEY_OBJECTS, &LISTEN_TABLE, listen_cnt, 1, 64, "Listening sockets.")),

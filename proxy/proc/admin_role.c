@@ -94,6 +94,7 @@ static void on_master_msg(void *owner, uint16_t type, const void *data, size_t l
         admin_listen(r->admin, fd);
         return;
     }
+    bool known = type == IPC_LOG_OPEN && child_log_open(data, len, fd);
     if (fd >= 0)
         close(fd);
     if (type == IPC_RULES_DONE && len == sizeof(done)) {
@@ -106,7 +107,7 @@ static void on_master_msg(void *owner, uint16_t type, const void *data, size_t l
     } else if (type == IPC_START) {
         if (!ipc_send(r->master, IPC_READY, NULL, 0, -1))
             loop_stop(r->env.loop);
-    } else {
+    } else if (!known) {
         log_warn("ipc.unexpected", "type=%u", type);
     }
 }

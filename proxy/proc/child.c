@@ -2,7 +2,6 @@
  * child.c - how every child begins: what it may have, it has from the master.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,20 +42,6 @@ static bool read_config(struct child_env *env, struct fault *f)
     return env->config != NULL;
 }
 
-static int access_log_open(const struct config *c)
-{
-    int fd;
-
-    if (c->access_log == NULL)
-        return -1;
-    if (strcmp(c->access_log, "stderr") == 0)
-        return STDERR_FILENO;
-    fd = open(c->access_log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
-    if (fd < 0)
-        log_error("access_log.failed", "reason=\"%s\"", strerror(errno));
-    return fd;
-}
-
 /*
  * A login shell's 1024 descriptors are not enough for the connections that are allowed. Root may
  * go over the hard limit, unless it is root in a container only.
@@ -94,7 +79,7 @@ static bool begin(struct child_env *env, struct fault *f)
     close(PROC_FD_METRICS);
     /* a folder of logs may be root's alone; the workers of the next reload open it anew */
     if (env->role == IPC_ROLE_WORKER) {
-        env->access_log_fd = access_log_open(env->config);
+        env->access_log_fd = logs_open_access(env->config);
         raise_descriptors(env->config);
     }
     return privs_find(env->config, &privs, f) && privs_drop(&privs, f);
@@ -112,12 +97,27 @@ void child_begin(struct child_env *env, enum ipc_role role, unsigned slot)
     signal(SIGINT, SIG_IGN);
     signal(SIGTERM, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
+    signal(SIGUSR1, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
     if (!begin(env, &why)) {
         log_error("process.refused", "reason=\"%s\"", why.text);
         exit(1);
     }
     env->loop = loop_new();
+}
+
+bool child_log_open(const void *data, size_t len, int fd)
+{
+    struct ipc_log_open open;
+
+    if (len != sizeof(open) || fd < 0)
+        return true; /* nothing that anybody could use */
+    memcpy(&open, data, sizeof(open));
+    if (open.log != IPC_LOG_PROGRAM)
+        return false;
+    if (dup2(fd, STDERR_FILENO) < 0)
+        log_error("logs.failed", "reason=\"%s\"", strerror(errno));
+    return true;
 }
 
 void child_end(struct child_env *env)

@@ -109,17 +109,16 @@ static void on_master_msg(void *owner, uint16_t type, const void *data, size_t l
 {
     struct ledger_role *r = owner;
 
-    UNUSED(data);
-    UNUSED(len);
     if (type == IPC_PEER && fd >= 0) {
         add_peer(r, fd);
         return;
     }
+    bool known = type == IPC_LOG_OPEN && child_log_open(data, len, fd);
     if (fd >= 0)
         close(fd);
     if (type == IPC_DRAIN)
         loop_stop(r->env.loop); /* ledger_free() commits what is queued */
-    else if (type != IPC_START)
+    else if (type != IPC_START && !known)
         log_warn("ipc.unexpected", "type=%u", type);
 }
 

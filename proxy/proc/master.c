@@ -182,6 +182,11 @@ static void on_hup(void *arg)
     master_reload(arg);
 }
 
+static void on_usr1(void *arg)
+{
+    logs_reopen(arg);
+}
+
 static void on_child(void *arg)
 {
     children_reap(arg);
@@ -190,7 +195,8 @@ static void on_child(void *arg)
 static bool start(struct master *m, struct fault *f)
 {
     m->material = material_load(m->config_path, f);
-    if (m->material == NULL || !privs_find(m->material->config, &m->privs, f) ||
+    if (m->material == NULL || !logs_open_program(m->material->config, f) ||
+        !privs_find(m->material->config, &m->privs, f) ||
         !privs_make_dirs(m->material->config, &m->privs, f) || !load_rules(m, f) ||
         !admin_socket_open(m, m->material->config, &m->privs, f) ||
         !listens_open(m, m->material->config, &m->listens, f))
@@ -204,6 +210,7 @@ static bool start(struct master *m, struct fault *f)
     if (!loop_on_signal(m->loop, SIGTERM, on_stop, m) ||
         !loop_on_signal(m->loop, SIGINT, on_stop, m) ||
         !loop_on_signal(m->loop, SIGHUP, on_hup, m) ||
+        !loop_on_signal(m->loop, SIGUSR1, on_usr1, m) ||
         !loop_on_signal(m->loop, SIGCHLD, on_child, m)) {
         fault_set(f, "cannot watch signals");
         return false;

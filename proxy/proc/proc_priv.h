@@ -6,6 +6,7 @@
  *   reload.c    a new generation beside the old one
  *   material.c  one configuration and everything it names, as one bundle per role
  *   live.c      policies, rules and keys read from a bundle
+ *   logs.c      log files, and opening them again
  *   child.c     how every child begins; worker.c, ledger_role.c the roles
  */
 #ifndef CONSENTD_PROC_PRIV_H
@@ -113,6 +114,17 @@ struct child_env {
 void child_begin(struct child_env *env, enum ipc_role role, unsigned slot);
 void child_end(struct child_env *env);
 
+/* IPC_LOG_OPEN: the program's log, for every role. True: it was that one. Leaves fd open. */
+MUST_USE bool child_log_open(const void *data, size_t len, int fd);
+
+/* --- logs.c: the files that lines go to ------------------------------------------------- */
+
+/* The access log's file; -1: off, stderr's descriptor as it is, or it cannot be opened (said). */
+MUST_USE int logs_open_access(const struct config *c);
+
+/* Standard error becomes log.file, when there is one; its owner the ids. */
+MUST_USE bool logs_open_program(const struct config *c, struct fault *f);
+
 /* --- roles: return the exit status ------------------------------------------------------ */
 
 int worker_main(unsigned slot);
@@ -207,6 +219,8 @@ MUST_USE bool listens_open(struct master *m, const struct config *c, struct list
 void master_stop(struct master *m);
 void master_stop_step(struct master *m); /* a child is gone while stopping */
 void master_message(struct child *c, uint16_t type, const void *data, size_t len, int fd);
+
+void logs_reopen(struct master *m); /* logs.c: after SIGUSR1, for all of us */
 
 /* notify.c: systemd's sd_notify protocol; does nothing without NOTIFY_SOCKET. */
 void notify(const char *state);

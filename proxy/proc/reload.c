@@ -152,7 +152,8 @@ static bool prepare(struct master *m, struct material *fresh, struct listening *
 {
     struct privs privs;
 
-    if (!privs_find(fresh->config, &privs, f) || !privs_make_dirs(fresh->config, &privs, f) ||
+    if (!logs_open_program(fresh->config, f) || !privs_find(fresh->config, &privs, f) ||
+        !privs_make_dirs(fresh->config, &privs, f) ||
         !admin_socket_open(m, fresh->config, &privs, f) ||
         !listens_open(m, fresh->config, listens, f))
         return false;

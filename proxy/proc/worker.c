@@ -5,6 +5,7 @@
  * When the master goes away the worker stops accepting, finishes what it has and exits:
  * nobody would start it again or hand it a new configuration.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,6 +143,23 @@ static void on_start(struct worker *w)
         loop_stop(w->env.loop);
 }
 
+static void on_log_open(struct worker *w, const void *data, size_t len, int fd)
+{
+    int old = w->env.access_log_fd;
+
+    if (child_log_open(data, len, fd))
+        return;
+    fd = fcntl(fd, F_DUPFD_CLOEXEC, 16);
+    if (fd < 0) {
+        log_error("access_log.failed", "errno=%d", errno);
+        return;
+    }
+    server_set_access_log(w->server, fd);
+    w->env.access_log_fd = fd;
+    if (old > STDERR_FILENO)
+        close(old);
+}
+
 static void on_master_msg(void *owner, uint16_t type, const void *data, size_t len, int fd)
 {
     struct worker *w = owner;
@@ -154,6 +172,8 @@ static void on_master_msg(void *owner, uint16_t type, const void *data, size_t l
         on_listen(w, data, len, fd);
     else if (type == IPC_RULES)
         on_rules(w, data, len, fd);
+    else if (type == IPC_LOG_OPEN)
+        on_log_open(w, data, len, fd);
     else if (type == IPC_START)
         on_start(w);
     else if (type == IPC_DRAIN)

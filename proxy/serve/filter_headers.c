@@ -48,6 +48,7 @@ static bool keep_cookie(void *arg, const struct cookie_pair *pair)
     if (verdict.action != VERDICT_STRIP)
         return true;
     metric_add(METRIC_COOKIES_STRIPPED, 1);
+    x->removed.cookies++;
     deletion_note(x, e, pair->name);
     return false;
 }
@@ -86,6 +87,7 @@ void cookies_filter_response(struct exchange *x, struct headers *h)
             continue;
         field->removed = true;
         metric_add(METRIC_SETCOOKIES_STRIPPED, 1);
+        x->removed.set_cookies++;
     }
 }
 
@@ -166,6 +168,12 @@ static bool url_is_denied(struct exchange *x, struct str text)
     return verdict.action == VERDICT_STRIP;
 }
 
+static void links_removed(struct exchange *x, unsigned cnt)
+{
+    metric_add(METRIC_LINKS_REMOVED, cnt);
+    x->removed.links += cnt;
+}
+
 /*
  * Takes the next link-value off a Link field (RFC 8288 3): at a comma that is neither inside
  * <...> nor inside a quoted string. False at the end.
@@ -228,7 +236,7 @@ static void link_filter(struct exchange *x, struct header *field)
         denied += link_is_denied(x, value);
     if (denied == 0)
         return;
-    metric_add(METRIC_LINKS_REMOVED, denied);
+    links_removed(x, denied);
     out = arena_alloc(&x->arena, field->value.len + 1);
     rest = field->value;
     while (out != NULL && link_next(&rest, &value)) {
@@ -337,7 +345,7 @@ static void csp_filter(struct exchange *x, struct header *field)
         if (reports_to_denied(x, directive)) {
             ptrdiff_t comma = str_find_char(directive, ','); /* here the next policy begins */
 
-            metric_add(METRIC_LINKS_REMOVED, 1);
+            links_removed(x, 1);
             if (comma < 0)
                 continue;
             directive = str_slice(directive, (size_t)comma, directive.len);
@@ -360,7 +368,7 @@ static void field_filter(struct exchange *x, struct headers *h, enum header_id i
     while ((field = headers_next(h, id, &iter)) != NULL) {
         if (is_denied(x, field->value)) {
             field->removed = true;
-            metric_add(METRIC_LINKS_REMOVED, 1);
+            links_removed(x, 1);
         }
     }
 }

@@ -276,8 +276,10 @@ static void page_close(struct filter *f)
     struct page_filter *page = (struct page_filter *)f;
     const struct html_counts *counts = html_engine_counts(page->engine);
 
-    metric_add(METRIC_ELEMENTS_REMOVED,
-               counts->removed + counts->attrs_removed + counts->urls_blanked);
+    uint64_t removed = counts->removed + counts->attrs_removed + counts->urls_blanked;
+
+    metric_add(METRIC_ELEMENTS_REMOVED, removed);
+    f->x->removed.elements += (uint32_t)removed;
     metric_add(METRIC_PAGES_REWRITTEN, 1);
     html_engine_free(page->engine);
     decoder_free(page->decoder);

@@ -191,7 +191,9 @@ void *freelist_take(struct freelist *l, size_t size); /* zeroed */
 void freelist_give(struct freelist *l, void *item);
 
 /* access_log.c */
-struct access_log *access_log_new(int fd); /* borrowed; NULL for -1 */
+/* fd is borrowed; NULL for -1. */
+struct access_log *access_log_new(int fd, enum config_log_format format);
+void access_log_reopen(struct access_log *log, int fd); /* what was gathered goes to the old one */
 void access_log_free(struct access_log *log);
 void access_log_flush(struct access_log *log);
 void access_log_write(struct access_log *log, const struct flow *f);

@@ -192,7 +192,7 @@ struct server *server_new(const struct server_opts *opts, struct fault *fault_ou
     s->sites = mem_calloc(s->sites_cnt + 1, sizeof(*s->sites));
     s->arenas = arena_pool_new(8192, SERVER_FREE_EXCHANGES);
     s->data = mem_new(struct server_data);
-    s->data->access_log = access_log_new(opts->access_log_fd);
+    s->data->access_log = access_log_new(opts->access_log_fd, s->config->access_log_format);
     s->data->budget = budget_new(&s->config->limits);
     s->data->hosts = map_new();
     s->data->drained = (struct deferred){.fn = on_drained, .arg = s};
@@ -225,6 +225,14 @@ bool server_listen(struct server *s, unsigned index, int fd, struct fault *fault
         s->loop, fd, s->data->acceptors[index].proxied != NULL ? on_balancer : client_accept,
         &s->data->acceptors[index]);
     return true;
+}
+
+void server_set_access_log(struct server *s, int fd)
+{
+    if (s->data->access_log != NULL)
+        access_log_reopen(s->data->access_log, fd);
+    else
+        s->data->access_log = access_log_new(fd, s->config->access_log_format);
 }
 
 void server_set_ledger(struct server *s, struct ipc *ledger)

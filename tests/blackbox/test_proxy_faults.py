@@ -442,7 +442,7 @@ def test_drain_waits_for_bytes_that_are_still_leaving(tmp_path):
 
 
 LINE = re.compile(r'^(\S+) - - \[(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000)\] "(\S+) (\S+) (HTTP/1\.[01])" (\d{3}) '
-                  r'(\d+) (\d+)ms (\S+) (\S+) (".*"|-)$')
+                  r'(\d+) "-" "-" (\d+)ms (\S+) (\S+) \d+/\d+/\d+/\d+ (".*"|-)$')
 
 
 def lines(path):
