@@ -90,6 +90,9 @@ struct config_admin {   /* "admin" */
     const char *group;  /* group that may connect; NULL: only root and the run user */
 };
 
+/* "forwarded_field": where trusted proxies name the client */
+enum config_forwarded { CONFIG_X_FORWARDED_FOR = 0, CONFIG_FORWARDED };
+
 /* "access_log_format" */
 enum config_log_format { CONFIG_LOG_COMBINED = 0, CONFIG_LOG_JSON };
 
@@ -149,6 +152,8 @@ struct config {
     const char *log_file;   /* NULL: standard error */
     const char *access_log; /* NULL: off; "stderr"; else a path */
     enum config_log_format access_log_format;
+    struct config_texts trusted_proxies; /* networks whose word on the client is believed */
+    enum config_forwarded forwarded_field;
     struct config_limits limits;
     const struct config_listen *listens;
     size_t listen_cnt;

@@ -74,8 +74,8 @@ struct exchange {
     struct h1_response resp;
 
     const struct sockaddr *peer; /* the client; never to be logged untruncated (log_peer) */
-    bool secure;                 /* came over TLS: its scheme is https */
-    bool answered;               /* an answer (ours or the origin's) was handed to the client */
+    bool secure;   /* came over TLS, or a trusted proxy says so: its scheme is https */
+    bool answered; /* an answer (ours or the origin's) was handed to the client */
 
     /*
      * The length of the body is not the origin's any more. exchange_add_filter() sets it; a

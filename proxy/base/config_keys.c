@@ -34,6 +34,7 @@ static const char *const REDIRECTS[] = {"off", "https", NULL};
 static const char *const UNKNOWN[] = {"deny", "allow", NULL};
 static const char *const ENCODINGS[] = {"auto", "identity", NULL};
 
+static const char *const FIELDS[] = {"x-forwarded-for", "forwarded", NULL};
 static const char *const FORMATS[] = {"combined", "json", NULL};
 
 static const struct config_key CERT[] = {
@@ -193,6 +194,10 @@ static const struct config_key ROOT[] = {
         PLAIN(KEY_TEXT, "off", "One line per request: off, stderr or a file.")),
     TOP("access_log_format", access_log_format,
         WORDS(FORMATS, "combined", "How such a line looks: combined, or one JSON object.")),
+    TOP("trusted_proxies", trusted_proxies,
+        RANGE(KEY_TEXTS, 0, 256, "", "Networks whose word on the client's address is believed.")),
+    TOP("forwarded_field", forwarded_field,
+        WORDS(FIELDS, "x-forwarded-for", "The field in which they name it.")),
     TOP("limits", limits, OBJECT(LIMITS_TABLE, NO_EXTRA, "What one peer may ask of us.")),
     TOP("listen", listens,
         LIST(config, KEY_OBJECTS, &LISTEN_TABLE, listen_cnt, 1, 64, "Listening sockets.")),

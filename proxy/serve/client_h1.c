@@ -13,6 +13,7 @@
 
 #include "consentd/mem.h"
 #include "consentd/metrics.h"
+#include "consentd/networks.h"
 #include "serve_priv.h"
 
 static void on_reap(void *arg)
@@ -75,8 +76,9 @@ static void client_unlink(struct client *c)
     metric_down(METRIC_CLIENT_OPEN);
     c->reap = (struct deferred){.fn = on_reap, .arg = c};
     loop_defer(s->loop, &c->reap);
-    peer_budget_disconnect(s->data->budget, (const struct sockaddr *)(const void *)&c->peer,
-                           loop_now_ms(s->loop));
+    if (c->counted)
+        peer_budget_disconnect(s->data->budget, (const struct sockaddr *)(const void *)&c->peer,
+                               loop_now_ms(s->loop));
     server_check_drained(s);
 }
 
@@ -527,8 +529,10 @@ void client_accept(void *owner, int fd, const struct sockaddr *peer, socklen_t l
     struct acceptor *a = owner;
     struct server *s = a->server;
     struct client *c;
+    bool counted =
+        !networks_has(s->data->trusted, peer); /* a proxy's connections are many people's */
 
-    if (!peer_budget_connect(s->data->budget, peer, loop_now_ms(s->loop))) {
+    if (counted && !peer_budget_connect(s->data->budget, peer, loop_now_ms(s->loop))) {
         metric_add(METRIC_CLIENT_REFUSED, 1);
         (void)close(fd);
         return;
@@ -537,6 +541,7 @@ void client_accept(void *owner, int fd, const struct sockaddr *peer, socklen_t l
     c->ops = &h1_ops;
     c->server = s;
     c->acceptor = a;
+    c->counted = counted;
     memcpy(&c->peer, peer, len < sizeof(c->peer) ? len : sizeof(c->peer));
     peer_print(c);
     timer_init(&c->timer, s->loop, on_timer, c);

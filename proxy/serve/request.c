@@ -324,6 +324,10 @@ void flow_start(struct flow *f)
     x->site = server_find_site(x->server, x->req.host);
     headers_strip_hop_by_hop(&x->req.headers);
     headers_remove(&x->req.headers, HDR_EXPECT);
+    if (!forwarded_apply(x)) {
+        exchange_fail(x, 500, "memory limit");
+        return;
+    }
     if (is_answered_here(f))
         return;
     if (x->site->snapshot != NULL)

@@ -6,6 +6,7 @@
  *   client_h2.c   the same for HTTP/2: one connection, a client for each of its streams
  *   request.c     one exchange from head to end; asks enforcement
  *   origin.c      slots, dialling, the request toward the origin and its answer
+ *   forwarded.c   who the client is behind trusted proxies
  *   access_log.c  one line per request
  *
  * Flow and client point at each other while a request is in flight, a flow and its origin_conn
@@ -102,6 +103,7 @@ struct client {
     bool begun;     /* which protocol it speaks is known */
     bool fin;       /* the client's FIN is here, perhaps behind unread bytes */
     bool probed;
+    bool counted;          /* by the budget of its address */
     bool sni_read;         /* the next two are set */
     bool sni_any;          /* the handshake named no host */
     struct site *sni_site; /* what it named; NULL: no site of ours */
@@ -172,6 +174,7 @@ struct server_data {
     struct buf head;
     struct access_log *access_log; /* owned; NULL: off */
     struct peer_budget *budget;    /* owned; what one address may have */
+    struct networks *trusted;      /* owned; proxies that name the client */
     struct timer tick;
     bool worker_started;
     void (*on_drained)(void *arg);
@@ -197,6 +200,9 @@ void access_log_reopen(struct access_log *log, int fd); /* what was gathered goe
 void access_log_free(struct access_log *log);
 void access_log_flush(struct access_log *log);
 void access_log_write(struct access_log *log, const struct flow *f);
+
+/* forwarded.c: x->peer and x->secure as a trusted proxy says. False: no memory. */
+MUST_USE bool forwarded_apply(struct exchange *x);
 
 /* request.c */
 void flow_unchoke(struct flow *f); /* the client takes more: the origin may go on */

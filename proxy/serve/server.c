@@ -12,6 +12,7 @@
 #include "consentd/enforce.h"
 #include "consentd/listener.h"
 #include "consentd/mem.h"
+#include "consentd/networks.h"
 #include "consentd/proxied.h"
 #include "consentd/snapshot.h"
 #include "consentd/tls_ctx.h"
@@ -147,6 +148,13 @@ static bool site_start(struct server *s, struct site *site, struct fault *f)
 
 static bool start(struct server *s, const struct server_opts *opts, struct fault *f)
 {
+    const struct config_texts *trusted = &s->config->trusted_proxies;
+
+    s->data->trusted = networks_new(trusted->items, trusted->cnt, f);
+    if (s->data->trusted == NULL) {
+        fault_prefix(f, "trusted_proxies");
+        return false;
+    }
     s->data->worker_started = true;
     if (!enforce_worker_start(s, f))
         return false;
@@ -301,6 +309,7 @@ static void data_free(struct server_data *d)
 {
     access_log_free(d->access_log);
     peer_budget_free(d->budget);
+    networks_free(d->trusted);
     map_free(d->hosts, NULL);
     freelist_clear(&d->free_clients);
     freelist_clear(&d->free_flows);

@@ -1,0 +1,115 @@
+"""Proxies in front: whose word on the client's address is believed, and for what."""
+import json
+import subprocess
+
+import pytest
+
+from harness import BUILD, LOOPBACK, Origin, Proxy, wait_for
+
+CLIENT, NETWORK = "203.0.113.9", "203.0.113.0/24"
+
+
+@pytest.fixture(scope="module")
+def origin():
+    made = Origin()
+    yield made
+    made.stop()
+
+
+def start(folder, origin, trusted, **config):
+    return Proxy(folder, origin, trusted_proxies=trusted, access_log="access.log", access_log_format="json", **config)
+
+
+class Peers:
+    """Asks, and says whom the access log names as the peer."""
+
+    def __init__(self, proxy):
+        self.proxy, self.count, self.path = proxy, 0, proxy.folder / "access.log"
+
+    def of(self, *headers):
+        assert self.proxy.get("/", headers).status == 200
+        self.count += 1
+        wait_for(lambda: self.path.read_text().count("\n") >= self.count)
+        return json.loads(self.path.read_text().splitlines()[self.count - 1])["peer"]
+
+
+def test_the_nearest_untrusted_address_is_the_client(tmp_path, origin):
+    proxy = start(tmp_path, origin, ["127.0.0.0/8", "198.51.100.0/24", "2001:db8::/32"])
+    peers = Peers(proxy)
+    name = "X-Forwarded-For"
+    assert peers.of((name, CLIENT)) == NETWORK
+    assert origin.requests[-1].all(name) == [f"{CLIENT}, {LOOPBACK}"]
+    assert peers.of((name, f"6.6.6.6, {CLIENT}")) == NETWORK  # what stands left of it is invented
+    assert peers.of((name, f"6.6.6.6, {CLIENT}, 198.51.100.7, [2001:db8::7]:80")) == NETWORK
+    assert peers.of((name, "6.6.6.6"), (name, CLIENT)) == NETWORK
+    assert peers.of((name, f"{CLIENT}:4711")) == NETWORK
+    assert peers.of((name, "2001:470:1::5")) == "2001:470:1::/48"
+    assert peers.of((name, "198.51.100.8, 198.51.100.7")) == "198.51.100.0/24"  # all ours: the first
+    assert peers.of((name, ", ".join(["6.6.6.6"] * 100 + [CLIENT]))) == NETWORK
+    for nonsense in ("unknown", "", " , ,", "<script>", "a.example", "1.2.3.4.5", "unix", CLIENT + ", unknown"):
+        assert peers.of((name, nonsense)) == "127.0.0.0/24", nonsense
+    assert peers.of((name, "unknown, 198.51.100.7")) == "198.51.100.0/24"
+    assert peers.of() == "127.0.0.0/24"
+    assert peers.of(("Forwarded", f"for={CLIENT}")) == "127.0.0.0/24"  # not the field that was named
+    proxy.stop()
+
+
+def test_nobody_else_is_believed(tmp_path, origin):
+    for number, trusted in enumerate(([], ["10.0.0.0/8", "unix"])):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        proxy = start(folder, origin, trusted)
+        assert Peers(proxy).of(("X-Forwarded-For", CLIENT), ("X-Forwarded-Proto", "https"),
+                               ("Forwarded", f"for={CLIENT};proto=https")) == "127.0.0.0/24"
+        assert origin.requests[-1].all("X-Forwarded-Proto") == ["http"]
+        assert origin.requests[-1].all("X-Forwarded-For") == [f"{CLIENT}, {LOOPBACK}"]
+        proxy.stop()
+
+
+def test_the_standard_field(tmp_path, origin):
+    proxy = start(tmp_path, origin, [LOOPBACK], forwarded_field="forwarded")
+    peers = Peers(proxy)
+    assert peers.of(("Forwarded", f"for={CLIENT};proto=https;by=10.0.0.1"), ("X-Forwarded-For", "6.6.6.6")) == NETWORK
+    seen = origin.requests[-1]
+    assert seen.all("X-Forwarded-For") == [f"{CLIENT}, {LOOPBACK}"] and seen.all("X-Forwarded-Proto") == ["https"]
+    assert not seen.all("Forwarded")
+    assert peers.of(("Forwarded", f'for=6.6.6.6, For="{CLIENT}:80"')) == NETWORK
+    assert peers.of(("Forwarded", f'for=6.6.6.6;x="a,for=7.7.7.7"; proto=http , For={CLIENT}')) == NETWORK
+    assert peers.of(("Forwarded", 'for="[2001:470:1::5]:443"')) == "2001:470:1::/48"
+    for nonsense in ("for=unknown", "for=_x", 'for="', "by=" + CLIENT, CLIENT, 'for="' + CLIENT):
+        assert peers.of(("Forwarded", nonsense)) == "127.0.0.0/24", nonsense
+    assert peers.of(("X-Forwarded-For", CLIENT)) == "127.0.0.0/24"
+    assert origin.requests[-1].all("X-Forwarded-For") == [LOOPBACK]
+    proxy.stop()
+
+
+def test_limits_are_the_clients(tmp_path, origin):
+    proxy = start(tmp_path, origin, [LOOPBACK],
+                  limits={"requests_per_second": 1, "request_burst": 2, "connections_per_address": 1})
+    def asks(client):
+        return [proxy.get("/", [("X-Forwarded-For", client)]).status for _ in range(8)]
+    assert asks("192.0.2.1").count(429) >= 4
+    assert proxy.get("/", [("X-Forwarded-For", "192.0.2.2")]).status == 200
+    with proxy.connect(), proxy.connect(), proxy.connect():  # the proxy's own connections are not counted
+        assert proxy.get("/", [("X-Forwarded-For", "192.0.2.3")]).status == 200
+    proxy.stop()
+
+
+def test_the_scheme_is_the_visitors(tmp_path, origin):
+    proxy = start(tmp_path, origin, [LOOPBACK])
+    def choice(scheme):
+        answer = proxy.get("/.consent/choice", [("Content-Type", "application/json"), ("X-Forwarded-Proto", scheme)],
+                           "POST", json.dumps({"grant": ["analytics"], "deny": ["marketing"]}).encode())
+        return answer.header("set-cookie")
+    assert "Secure" in choice("https") and "Secure" not in choice("http")
+    proxy.stop()
+
+
+def test_a_network_that_is_none_is_refused(tmp_path, origin):
+    proxy = start(tmp_path, origin, [LOOPBACK])
+    proxy.rewrite(dict(proxy.config, trusted_proxies=["10.0.0.0/8", "10.0.0.1/8"]))
+    out = subprocess.run([str(BUILD / "consentd"), "-t", "-c", str(tmp_path / "consentd.json")],
+                         capture_output=True, text=True, check=False)
+    assert out.returncode == 1 and 'trusted_proxies[1]: "10.0.0.1/8"' in out.stderr.replace(": [1]", "[1]")
+    assert not proxy.hup()
+    proxy.stop()
