@@ -144,6 +144,7 @@ struct config {
     unsigned workers;      /* 0: one per core */
     const char *user;      /* NULL: consentd if it exists, else nobody */
     const char *group;     /* NULL: the user's */
+    bool sandbox;          /* seccomp and Landlock in every child */
     const char *state_dir; /* rules.json, keks.json, sockets */
     const char *keys;      /* file */
     const char *rules;     /* folder that has sets/ */

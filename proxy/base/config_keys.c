@@ -179,6 +179,8 @@ static const struct config_key ROOT[] = {
     TOP("workers", workers, RANGE(KEY_AUTO, 1, 128, "auto", "Worker processes; auto: per core.")),
     TOP("user", user, PLAIN(KEY_TEXT, "", "User to run as; unset: consentd, else nobody.")),
     TOP("group", group, PLAIN(KEY_TEXT, "", "Group to run as; unset: the user's.")),
+    TOP("sandbox", sandbox,
+        PLAIN(KEY_BOOL, "true", "Each role gives up the system calls and files it does not need.")),
     TOP("state_dir", state_dir, PLAIN(KEY_PATH, "/var/lib/consentd", "Folder of the state.")),
     TOP("keys", keys, PLAIN(KEY_PATH, NULL, "Key file (consentctl keys init).")),
     TOP("rules", rules, PLAIN(KEY_PATH, "/usr/share/consentd/rules", "Folder that has sets/.")),

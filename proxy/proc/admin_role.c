@@ -174,7 +174,7 @@ int admin_main(unsigned slot)
     int result = -1;
 
     child_begin(&r->env, IPC_ROLE_ADMIN, slot);
-    if (start(r, &why)) {
+    if (start(r, &why) && child_sandbox(&r->env, &why)) {
         r->master = ipc_new(r->env.loop, PROC_FD_MASTER, &ops, r);
         result = loop_run(r->env.loop);
     } else {

@@ -14,6 +14,7 @@
 #include "consentd/log.h"
 #include "consentd/loop.h"
 #include "consentd/metrics.h"
+#include "consentd/sandbox.h"
 #include "proc_priv.h"
 
 #define SPARE_DESCRIPTORS 4096 /* besides two per connection: origins, listeners, messages */
@@ -104,6 +105,43 @@ void child_begin(struct child_env *env, enum ipc_role role, unsigned slot)
         exit(1);
     }
     env->loop = loop_new();
+}
+
+/* Workers read the public log; the ledger writes; the admin reads records and keeps rules.json. */
+static void rights_of(const struct child_env *env, struct sandbox_rights *out)
+{
+    const struct config *c = env->config;
+
+    *out = (struct sandbox_rights){.role = env->role};
+    if (env->role != IPC_ROLE_LEDGER)
+        out->read[0] = c->ledger.journal;
+    if (env->role == IPC_ROLE_LEDGER)
+        out->write[0] = c->ledger.journal;
+    if (env->role != IPC_ROLE_WORKER)
+        out->write[1] = c->state_dir;
+}
+
+bool child_sandbox(const struct child_env *env, struct fault *f)
+{
+    struct sandbox_rights rights;
+    struct sandbox_result got;
+
+    if (!env->config->sandbox) {
+        log_info("sandbox.off", "reason=\"the configuration says so\"");
+        return true;
+    }
+    rights_of(env, &rights);
+    if (!sandbox_enter(&rights, &got, f)) {
+        fault_prefix(f, "sandbox");
+        return false;
+    }
+    if (got.calls && got.landlock > 0)
+        log_info("sandbox.on", "calls=yes landlock=%d", got.landlock);
+    else
+        log_warn("sandbox.partial", "calls=%s landlock=%d reason=\"the kernel has no %s: %s\"",
+                 got.calls ? "yes" : "no", got.landlock, got.calls ? "Landlock" : "seccomp filter",
+                 strerror(got.landlock_errno));
+    return true;
 }
 
 bool child_log_open(const void *data, size_t len, int fd)

@@ -211,7 +211,7 @@ int ledger_main(unsigned slot)
 
     child_begin(&r->env, IPC_ROLE_LEDGER, slot);
     r->ledger = open_ledger(r, &why);
-    if (r->ledger == NULL) {
+    if (r->ledger == NULL || !child_sandbox(&r->env, &why)) {
         log_error("process.refused", "reason=\"%s\"", why.text);
     } else {
         r->master = ipc_new(r->env.loop, PROC_FD_MASTER, &ops, r);

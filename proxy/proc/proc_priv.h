@@ -114,6 +114,9 @@ struct child_env {
 void child_begin(struct child_env *env, enum ipc_role role, unsigned slot);
 void child_end(struct child_env *env);
 
+/* For good, when start-up is over: what the role does not need (sandbox.h). */
+MUST_USE bool child_sandbox(const struct child_env *env, struct fault *f);
+
 /* IPC_LOG_OPEN: the program's log, for every role. True: it was that one. Leaves fd open. */
 MUST_USE bool child_log_open(const void *data, size_t len, int fd);
 

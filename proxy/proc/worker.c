@@ -220,7 +220,6 @@ static int serve(struct worker *w)
     server_set_ledger(w->server, NULL);
     ipc_free(w->ledger);
     ipc_free(w->master);
-    server_free(w->server);
     return result;
 }
 
@@ -232,10 +231,11 @@ int worker_main(unsigned slot)
 
     child_begin(&w.env, IPC_ROLE_WORKER, slot);
     w.server = make_server(&w, &why);
-    if (w.server != NULL)
+    if (w.server != NULL && child_sandbox(&w.env, &why))
         result = serve(&w);
     else
         log_error("process.refused", "reason=\"%s\"", why.text);
+    server_free(w.server);
     live_fini(&w.live);
     child_end(&w.env);
     return result == 0 ? 0 : 1;

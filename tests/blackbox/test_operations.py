@@ -1,4 +1,4 @@
-"""What operators rely on: logs and their rotation."""
+"""What operators rely on: logs and their rotation, the sandbox of each role."""
 import json
 import os
 import signal
@@ -103,4 +103,32 @@ def test_usr1_with_a_log_that_cannot_be_opened(tmp_path, origin):
     wait_for(lambda: "event=access_log.failed" in proxy.log())
     proxy.get("/two")  # goes on with the file it has
     wait_for(lambda: "/two" in (tmp_path / "old/access.log").read_text())
+    proxy.stop()
+
+
+def filter_mode(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:
+        return next(line.split()[1] for line in status if line.startswith("Seccomp:"))
+
+
+def test_every_role_is_in_a_sandbox(tmp_path, origin):
+    """System calls are filtered in all roles, and all of them still do what they are for."""
+    proxy = Proxy(tmp_path, origin)
+    pids = proxy.workers() + [proxy.role("ledger"), proxy.role("admin")]
+    wait_for(lambda: proxy.log().count("event=sandbox.") == 3)
+    assert [filter_mode(pid) for pid in pids] == ["2"] * 3 and filter_mode(proxy.pid) == "0"
+    answer = proxy.get("/.consent/choice", [("Content-Type", "application/json")], "POST",
+                       json.dumps({"grant": ["analytics"], "deny": ["marketing"]}).encode())
+    assert answer.header("set-cookie")
+    assert proxy.ctl("rules", "set", "hotjar", "report").returncode == 0
+    assert proxy.ctl("audit", "query", "--journal").returncode == 0
+    assert proxy.get("/.well-known/consent-log/checkpoint").status in (200, 404)
+    assert proxy.hup() and proxy.get("/page").status == 200
+    assert "errno=1" not in proxy.log() and "not permitted" not in proxy.log()
+    proxy.stop()
+
+
+def test_the_sandbox_can_be_switched_off(tmp_path, origin):
+    proxy = Proxy(tmp_path, origin, sandbox=False)
+    assert "event=sandbox.off" in proxy.log() and filter_mode(proxy.workers()[0]) == "0"
     proxy.stop()

@@ -1,0 +1,165 @@
+/* test_sandbox.c - each role in a process of its own tries what it may and may not do. */
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "consentd/sandbox.h"
+
+static char folder[] = "/tmp/test_sandbox.XXXXXX";
+static char allowed[64], other[64];
+
+static bool is_refused(long result, int code)
+{
+    return result < 0 && errno == code;
+}
+
+/* Exit statuses of the child: what went wrong first. */
+enum outcome {
+    FINE = 0,
+    NOT_ENTERED,
+    NO_FILTER,
+    EXEC_PASSED,
+    SOCKET_PASSED,
+    SOCKET_REFUSED,
+    FORK_PASSED,
+    RENAME_WRONG,
+    READ_REFUSED,
+    READ_PASSED,
+    WRITE_REFUSED,
+    WRITE_PASSED,
+};
+
+static enum outcome try_calls(enum ipc_role role)
+{
+    char *const none[] = {NULL};
+    int fd;
+
+    if (!is_refused(execve("/bin/true", none, none), EPERM))
+        return EXEC_PASSED;
+    if (!is_refused(socket(AF_NETLINK, SOCK_RAW, 0), EAFNOSUPPORT))
+        return SOCKET_PASSED;
+    fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (fd < 0)
+        return SOCKET_REFUSED;
+    close(fd);
+    if (is_refused(rename("/nowhere/a", "/nowhere/b"), EPERM) != (role == IPC_ROLE_WORKER))
+        return RENAME_WRONG;
+    if (!is_refused(unshare(CLONE_FILES), EPERM))
+        return FORK_PASSED;
+    free(malloc(4u << 20)); /* more than the heap has: mmap */
+    return FINE;
+}
+
+static enum outcome try_files(enum ipc_role role)
+{
+    char path[96];
+    int fd;
+
+    fd = open(other, O_RDONLY);
+    if (fd >= 0 || errno != EACCES)
+        return READ_PASSED;
+    fd = open("/etc/resolv.conf", O_RDONLY);
+    if (fd < 0 && errno != ENOENT)
+        return READ_REFUSED;
+    snprintf(path, sizeof(path), "%s/new", allowed);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (role == IPC_ROLE_WORKER)
+        return fd < 0 && errno == EACCES ? FINE : WRITE_PASSED;
+    if (fd < 0 || write(fd, "x", 1) != 1 || ftruncate(fd, 0) != 0 || unlink(path) != 0)
+        return WRITE_REFUSED;
+    snprintf(path, sizeof(path), "%s/new", folder);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    return fd < 0 ? FINE : WRITE_PASSED;
+}
+
+static enum outcome in_sandbox(enum ipc_role role)
+{
+    struct sandbox_rights rights = {.role = role};
+    struct sandbox_result result;
+    struct fault f = {0};
+    enum outcome outcome;
+
+    if (role == IPC_ROLE_WORKER)
+        rights.read[0] = allowed;
+    else
+        rights.write[0] = allowed;
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || !sandbox_enter(&rights, &result, &f)) {
+        fprintf(stderr, "%s\n", f.text);
+        return NOT_ENTERED;
+    }
+    if (!result.calls)
+        return NO_FILTER;
+    outcome = try_calls(role);
+    if (outcome != FINE || result.landlock == 0)
+        return outcome;
+    return try_files(role);
+}
+
+static void try_role(enum ipc_role role)
+{
+    pid_t pid = fork();
+    int status;
+
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(in_sandbox(role));
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), FINE);
+}
+
+static void test_worker(void **state)
+{
+    UNUSED(state);
+    try_role(IPC_ROLE_WORKER);
+}
+
+static void test_ledger(void **state)
+{
+    UNUSED(state);
+    try_role(IPC_ROLE_LEDGER);
+}
+
+static void test_admin(void **state)
+{
+    UNUSED(state);
+    try_role(IPC_ROLE_ADMIN);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_worker),
+        cmocka_unit_test(test_ledger),
+        cmocka_unit_test(test_admin),
+    };
+    int fd, result;
+
+    if (mkdtemp(folder) == NULL)
+        return 1;
+    snprintf(allowed, sizeof(allowed), "%s/allowed", folder);
+    snprintf(other, sizeof(other), "%s/other", folder);
+    fd = open(other, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (mkdir(allowed, 0700) != 0 || fd < 0)
+        return 1;
+    close(fd);
+    result = cmocka_run_group_tests(tests, NULL, NULL);
+    unlink(other);
+    rmdir(allowed);
+    rmdir(folder);
+    return result;
+}
