@@ -48,7 +48,7 @@ static void id_text(char prefix, const uint8_t id[RECORD_ID_LEN], char out[32])
     b64url_encode(out + 2, id, RECORD_ID_LEN);
 }
 
-static void print_cell(FILE *out, struct str s, bool last)
+void audit_print_cell(FILE *out, struct str s, bool last)
 {
     (void)fputc('"', out);
     if (s.len > 0 && strchr("=+-@\t\r", s.ptr[0]) != NULL)
@@ -101,7 +101,7 @@ static void print_csv(FILE *out, const struct query_row *row, const char *when)
                                 row->kind == RECORD_OPERATOR ? row->json : str_c("")};
 
     for (size_t i = 0; i < COUNT_OF(cells); i++)
-        print_cell(out, cells[i], i + 1 == COUNT_OF(cells));
+        audit_print_cell(out, cells[i], i + 1 == COUNT_OF(cells));
 }
 
 static void print_jsonl(FILE *out, const struct query_row *row)

@@ -13,6 +13,9 @@ enum audit_format { AUDIT_TABLE = 0, AUDIT_JSONL, AUDIT_CSV };
 /* "table", "jsonl", "csv"; false for another word. */
 bool audit_format_parse(struct str s, enum audit_format *out);
 
+/* One CSV cell in quotes and what follows it: a comma, or the end of the line. */
+void audit_print_cell(FILE *out, struct str s, bool last);
+
 void audit_print_head(FILE *out, enum audit_format format);
 void audit_print_row(FILE *out, enum audit_format format, const struct query_row *row);
 

@@ -1,5 +1,5 @@
 /*
- * cmd_audit.c - consentctl audit query | get, consentctl ledger status.
+ * cmd_audit.c - consentctl audit query | get | stats, consentctl ledger status.
  *
  * Reads Redis with the auditor's own link, or the journal's segments with --journal: both
  * without asking the daemon, so that they work while it is down. Rows are printed as they
@@ -10,8 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "audit_print.h"
+#include "audit_stats.h"
 #include "consentd/b64.h"
 #include "consentd/clock.h"
 #include "consentd/config.h"
@@ -28,6 +30,7 @@
 #include "ctl_priv.h"
 
 #define CONNECT_WAIT_MS 5000
+#define PROGRESS_ROWS   16384 /* rows between two signs of life on a terminal */
 
 struct audit {
     struct config *config;
@@ -42,7 +45,10 @@ struct audit {
     uint64_t leaf;    /* with one */
     bool status_only; /* ledger status: the newest record alone */
     uint64_t behind;  /* with status_only: the leaf behind Redis' newest */
-    uint64_t left;    /* rows still wanted */
+    bool counting;    /* stats */
+    enum stats_by by;
+    struct audit_stats *stats; /* owned; with counting */
+    uint64_t left;             /* rows still wanted */
     uint64_t rows;
     char cursor[QUERY_CURSOR_LEN + 1];
     struct loop *loop;
@@ -181,6 +187,11 @@ static bool take_format(struct audit *a, struct str v)
     return audit_format_parse(v, &a->format);
 }
 
+static bool take_by(struct audit *a, struct str v)
+{
+    return a->counting && stats_by_parse(v, &a->by);
+}
+
 /* Every option with a value, and what reads it. */
 static const struct {
     const char *name;
@@ -204,6 +215,7 @@ static const struct {
     {"--limit", take_limit, "a number of rows"},
     {"--cursor", take_cursor, "the cursor of the page before"},
     {"-o", take_format, "table, jsonl or csv"},
+    {"--by", take_by, "day, lang, notice or method, of audit stats"},
 };
 
 /* Reads the options; *place gets the word without a dash, if there may be one. */
@@ -280,6 +292,17 @@ static void audit_close(struct audit *a)
     config_free(a->config);
 }
 
+/* A line that is written over itself, for a person who waits; never into a file. */
+static void show_progress(const struct audit *a, bool last)
+{
+    if (!isatty(STDERR_FILENO))
+        return;
+    if (last)
+        (void)fputs("\r\033[K", stderr);
+    else if (a->rows % PROGRESS_ROWS == 0)
+        (void)fprintf(stderr, "\r%" PRIu64 " records read", a->rows);
+}
+
 /* --- rows ----------------------------------------------------------------------------------- */
 
 static bool on_row(void *arg, const struct query_row *row)
@@ -291,6 +314,9 @@ static bool on_row(void *arg, const struct query_row *row)
         a->behind = row->leaf + 1;
         (void)printf("redis    newest  %u:%" PRIu64 "  %s\n", row->node, row->leaf,
                      clock_format(row->ts_ms, when));
+    } else if (a->counting) {
+        audit_stats_add(a->stats, row);
+        show_progress(a, false);
     } else {
         audit_print_row(stdout, a->format, row);
     }
@@ -432,7 +458,8 @@ static int audit_run(const struct ctl_args *args, struct audit *a)
     }
     a->status = audit_open(a, args);
     if (a->status == CTL_OK) {
-        audit_print_head(stdout, a->format);
+        if (!a->counting)
+            audit_print_head(stdout, a->format);
         if (a->journal)
             from_journal(a);
         else
@@ -472,6 +499,42 @@ int cmd_audit_get(struct ctl_args *args)
     a.left = 1;
     a.spec = (struct query_spec){.oldest_first = true, .limit = 1};
     return audit_run(args, &a);
+}
+
+/* --- statistics ---------------------------------------------------------------------------- */
+
+static int print_stats(struct audit *a)
+{
+    show_progress(a, true);
+    audit_stats_print(stdout, a->format, a->stats);
+    if (audit_stats_closed(a->stats) > 0)
+        (void)fprintf(stderr, "%" PRIu64 " erased or without a key: not counted\n",
+                      audit_stats_closed(a->stats));
+    if (audit_stats_tampered(a->stats) > 0)
+        return ctl_fail("%" PRIu64 " records were changed: not counted, see audit verify",
+                        audit_stats_tampered(a->stats));
+    return fflush(stdout) != 0 ? CTL_FAILED : CTL_OK;
+}
+
+int cmd_audit_stats(struct ctl_args *args)
+{
+    struct audit a = {.left = UINT64_MAX, .counting = true, .spec = {.kind = RECORD_EVENT}};
+    int status;
+
+    if (!take_arguments(&a, args, NULL))
+        return CTL_USAGE;
+    if (a.left != UINT64_MAX || a.spec.cursor.len > 0 || a.spec.kind != RECORD_EVENT) {
+        (void)ctl_fail(
+            "audit stats counts all events of its filters: no --limit, --cursor, --kind");
+        return CTL_USAGE;
+    }
+    a.spec.limit = QUERY_LIMIT_MAX;
+    a.stats = audit_stats_new(a.by);
+    status = audit_run(args, &a);
+    if (status == CTL_OK) /* a part would look like the whole */
+        status = print_stats(&a);
+    audit_stats_free(a.stats);
+    return status;
 }
 
 /* --- status ---------------------------------------------------------------------------------- */

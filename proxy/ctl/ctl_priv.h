@@ -89,6 +89,7 @@ int cmd_keys_list(struct ctl_args *args);
 int cmd_filter(struct ctl_args *args);
 int cmd_audit_query(struct ctl_args *args);
 int cmd_audit_get(struct ctl_args *args);
+int cmd_audit_stats(struct ctl_args *args);
 int cmd_audit_verify(struct ctl_args *args);
 int cmd_audit_prove(struct ctl_args *args);
 int cmd_audit_verify_proof(struct ctl_args *args);

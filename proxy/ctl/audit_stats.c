@@ -1,0 +1,284 @@
+/*
+ * audit_stats.c - contract in audit_stats.h.
+ *
+ * Groups are kept sorted by name and found by bisection; the one found last is tried first, as
+ * the ledger is read in the order of time. A decision is an answer to the question as a whole:
+ * accept_all, reject_all, custom, renew, gpc. A withdrawal is none: it would be counted as a
+ * refusal a second time, and the rate of opt-in would fall when people come back.
+ */
+#include "audit_stats.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "consentd/b64.h"
+#include "consentd/clock.h"
+#include "consentd/mem.h"
+
+#define NAME_LEN 64 /* of a group, with the end */
+
+struct tally {
+    uint64_t granted, refused;
+};
+
+struct group {
+    char name[NAME_LEN];
+    uint64_t acts[CONSENT_ACT_CNT];
+    struct tally purposes[STATS_PURPOSES_MAX];
+};
+
+struct audit_stats {
+    enum stats_by by;
+    struct group *groups[STATS_GROUPS_MAX]; /* owned; sorted by name */
+    unsigned group_cnt;
+    struct group *last;                          /* found last; one of groups */
+    char purposes[STATS_PURPOSES_MAX][NAME_LEN]; /* index of struct group's purposes */
+    unsigned purpose_cnt;
+    uint64_t closed, tampered;
+};
+
+static const char *const by_names[STATS_BY_CNT] = {"day", "lang", "notice", "method"};
+
+static const enum consent_act decisions[] = {CONSENT_ACCEPT_ALL, CONSENT_REJECT_ALL, CONSENT_CUSTOM,
+                                             CONSENT_RENEW, CONSENT_GPC};
+
+bool stats_by_parse(struct str s, enum stats_by *out)
+{
+    for (size_t i = 0; i < COUNT_OF(by_names); i++)
+        if (str_eq_c(s, by_names[i])) {
+            *out = (enum stats_by)i;
+            return true;
+        }
+    return false;
+}
+
+struct audit_stats *audit_stats_new(enum stats_by by)
+{
+    struct audit_stats *stats = mem_new(struct audit_stats);
+
+    stats->by = by;
+    return stats;
+}
+
+void audit_stats_free(struct audit_stats *stats)
+{
+    if (stats == NULL)
+        return;
+    for (unsigned i = 0; i < stats->group_cnt; i++)
+        free(stats->groups[i]);
+    free(stats);
+}
+
+/* --- counting ---------------------------------------------------------------------------- */
+
+/* The group of this name, made if there is room; the last place is kept for STATS_OTHERS. */
+static struct group *group_of(struct audit_stats *stats, const char *name)
+{
+    unsigned low = 0, high = stats->group_cnt;
+
+    if (stats->last != NULL && strcmp(stats->last->name, name) == 0)
+        return stats->last;
+    while (low < high) {
+        unsigned mid = low + (high - low) / 2;
+        int order = strcmp(stats->groups[mid]->name, name);
+
+        if (order == 0)
+            return stats->last = stats->groups[mid];
+        if (order < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    if (stats->group_cnt + 1 >= STATS_GROUPS_MAX && strcmp(name, STATS_OTHERS) != 0)
+        return group_of(stats, STATS_OTHERS);
+    memmove(&stats->groups[low + 1], &stats->groups[low],
+            (stats->group_cnt - low) * sizeof(stats->groups[0]));
+    stats->groups[low] = mem_new(struct group);
+    (void)snprintf(stats->groups[low]->name, NAME_LEN, "%s", name);
+    stats->group_cnt++;
+    return stats->last = stats->groups[low];
+}
+
+static unsigned purpose_of(struct audit_stats *stats, struct str name)
+{
+    for (unsigned i = 0; i < stats->purpose_cnt; i++)
+        if (str_eq_c(name, stats->purposes[i]))
+            return i;
+    if (stats->purpose_cnt + 1 >= STATS_PURPOSES_MAX) /* the last place holds all others */
+        name = STR(STATS_OTHERS);
+    if (stats->purpose_cnt == STATS_PURPOSES_MAX)
+        return STATS_PURPOSES_MAX - 1;
+    (void)snprintf(stats->purposes[stats->purpose_cnt], NAME_LEN, "%.*s", STR_ARGS(name));
+    return stats->purpose_cnt++;
+}
+
+static void group_name(enum stats_by by, const struct query_row *row, char out[NAME_LEN])
+{
+    const struct consent_event *ev = &row->view.event;
+    char when[CLOCK_TEXT_MAX], doc[B64_LEN(RECORD_ID_LEN) + 1];
+
+    switch (by) {
+    case STATS_BY_LANG:
+        (void)snprintf(out, NAME_LEN, "%.*s", STR_ARGS(ev->lang));
+        break;
+    case STATS_BY_NOTICE:
+        b64url_encode(doc, ev->doc, sizeof(ev->doc));
+        (void)snprintf(out, NAME_LEN, "d_%s", doc);
+        break;
+    case STATS_BY_METHOD:
+        (void)snprintf(out, NAME_LEN, "%.*s", STR_ARGS(ev->method));
+        break;
+    case STATS_BY_DAY:
+    case STATS_BY_CNT:
+        (void)snprintf(out, NAME_LEN, "%.10s", clock_format(row->ts_ms, when));
+        break;
+    }
+}
+
+static bool is_decision(enum consent_act act)
+{
+    for (size_t i = 0; i < COUNT_OF(decisions); i++)
+        if (decisions[i] == act)
+            return true;
+    return false;
+}
+
+void audit_stats_add(struct audit_stats *stats, const struct query_row *row)
+{
+    char name[NAME_LEN];
+    struct group *g;
+
+    if (row->status != QUERY_ROW_OK) {
+        if (row->status == QUERY_ROW_TAMPERED)
+            stats->tampered++;
+        else
+            stats->closed++;
+        return;
+    }
+    if (row->kind != RECORD_EVENT)
+        return;
+    group_name(stats->by, row, name);
+    g = group_of(stats, name);
+    g->acts[row->view.event.act]++;
+    if (!is_decision(row->view.event.act))
+        return;
+    for (unsigned i = 0; i < row->view.grant_cnt; i++)
+        g->purposes[purpose_of(stats, row->view.grants[i])].granted++;
+    for (unsigned i = 0; i < row->view.deny_cnt; i++)
+        g->purposes[purpose_of(stats, row->view.denies[i])].refused++;
+}
+
+uint64_t audit_stats_closed(const struct audit_stats *stats)
+{
+    return stats->closed;
+}
+
+uint64_t audit_stats_tampered(const struct audit_stats *stats)
+{
+    return stats->tampered;
+}
+
+/* --- printing ------------------------------------------------------------------------------ */
+
+static uint64_t decided(const struct group *g)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < COUNT_OF(decisions); i++)
+        sum += g->acts[decisions[i]];
+    return sum;
+}
+
+/* "12.3" percent by whole numbers, so that every machine prints the same; "" of nothing. */
+static const char *percent(const struct tally *t, char out[24])
+{
+    uint64_t all = t->granted + t->refused;
+    uint64_t tenths = all > 0 ? (t->granted * 1000 + all / 2) / all : 0;
+
+    out[0] = '\0';
+    if (all > 0)
+        (void)snprintf(out, 24, "%" PRIu64 ".%" PRIu64, tenths / 10, tenths % 10);
+    return out;
+}
+
+static void print_jsonl(FILE *out, const struct audit_stats *stats, const struct group *g)
+{
+    const char *comma = "";
+
+    (void)fprintf(out, "{\"%s\":\"%s\",\"decisions\":%" PRIu64 ",\"acts\":{", by_names[stats->by],
+                  g->name, decided(g));
+    for (unsigned i = 1; i < CONSENT_ACT_CNT; i++)
+        if (g->acts[i] > 0) {
+            (void)fprintf(out, "%s\"%s\":%" PRIu64, comma, consent_act_name((enum consent_act)i),
+                          g->acts[i]);
+            comma = ",";
+        }
+    (void)fputs("},\"purposes\":{", out);
+    comma = "";
+    for (unsigned i = 0; i < stats->purpose_cnt; i++) {
+        (void)fprintf(out, "%s\"%s\":{\"granted\":%" PRIu64 ",\"refused\":%" PRIu64 "}", comma,
+                      stats->purposes[i], g->purposes[i].granted, g->purposes[i].refused);
+        comma = ",";
+    }
+    (void)fputs("}}\n", out);
+}
+
+/* One line per group and purpose, what a spreadsheet's pivot table reads. */
+static void print_csv(FILE *out, const struct audit_stats *stats, const struct group *g)
+{
+    char share[24];
+
+    for (unsigned i = 0; i < stats->purpose_cnt; i++) {
+        const struct tally *t = &g->purposes[i];
+
+        audit_print_cell(out, str_c(g->name), false);
+        audit_print_cell(out, str_c(stats->purposes[i]), false);
+        (void)fprintf(out, "%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%s\r\n", decided(g),
+                      g->acts[CONSENT_WITHDRAW], t->granted, t->refused, percent(t, share));
+    }
+}
+
+static void print_table(FILE *out, const struct audit_stats *stats, const struct group *g)
+{
+    char share[24];
+
+    (void)fprintf(out, "%-24s  %9" PRIu64 "  %9" PRIu64, g->name[0] != '\0' ? g->name : "-",
+                  decided(g), g->acts[CONSENT_WITHDRAW]);
+    for (unsigned i = 0; i < stats->purpose_cnt; i++) {
+        (void)percent(&g->purposes[i], share);
+        (void)fprintf(out, "  %14s%s", share[0] != '\0' ? share : "-",
+                      share[0] != '\0' ? "%" : " ");
+    }
+    (void)fputc('\n', out);
+}
+
+static void print_head(FILE *out, enum audit_format format, const struct audit_stats *stats)
+{
+    if (format == AUDIT_CSV)
+        (void)fprintf(out, "%s,purpose,decisions,withdrawals,granted,refused,opt_in_percent\r\n",
+                      by_names[stats->by]);
+    if (format != AUDIT_TABLE)
+        return;
+    (void)fprintf(out, "%-24s  %9s  %9s", by_names[stats->by], "decisions", "withdrawn");
+    for (unsigned i = 0; i < stats->purpose_cnt; i++)
+        (void)fprintf(out, "  %15s", stats->purposes[i]);
+    (void)fputc('\n', out);
+}
+
+void audit_stats_print(FILE *out, enum audit_format format, const struct audit_stats *stats)
+{
+    print_head(out, format, stats);
+    for (unsigned i = 0; i < stats->group_cnt; i++)
+        switch (format) {
+        case AUDIT_CSV:
+            print_csv(out, stats, stats->groups[i]);
+            break;
+        case AUDIT_JSONL:
+            print_jsonl(out, stats, stats->groups[i]);
+            break;
+        case AUDIT_TABLE:
+            print_table(out, stats, stats->groups[i]);
+            break;
+        }
+}
