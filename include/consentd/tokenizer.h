@@ -101,6 +101,9 @@ void tokenizer_cdata(struct tokenizer *tok, bool allowed);
 /* Reads what follows as text of this kind; its end tag has this name (at most 12 bytes). */
 void tokenizer_set_text(struct tokenizer *tok, enum tok_text text, struct str name);
 
+/* Forgets what is unfinished: reads again from this position on, as data. */
+void tokenizer_back(struct tokenizer *tok, uint64_t pos);
+
 /* In the data state with nothing begun: the only place where two readings can meet. */
 bool tokenizer_is_resting(const struct tokenizer *tok);
 

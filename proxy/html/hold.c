@@ -65,6 +65,26 @@ bool hidden_meet(struct rewriter *rw, struct str piece)
     return true;
 }
 
+bool hidden_switch(struct rewriter *rw, size_t start, size_t end)
+{
+    struct str piece = str_make(rw->win + start, end - start);
+    const char *lt;
+
+    if (rw->hidden[HIDDEN_SCRIPTING].len == 0 || rw->hidden[HIDDEN_BLIND].len > 0 ||
+        rw->sim.depth > 0 || rw->tail)
+        return false;
+    lt = find_end_tag(str_slice(piece, 1, piece.len), &rw->hidden[HIDDEN_SCRIPTING]);
+    if (lt == NULL)
+        return false;
+    out_flush(rw, start);
+    rw->sent = start + (size_t)(lt - piece.ptr);
+    rw->counts.removed++;
+    rw->counts.partings++;
+    rw->hold.kind = HOLD_NONE;
+    tokenizer_back(&rw->tok, rw->origin + rw->sent);
+    return true;
+}
+
 /* Some "<" in it would begin a tag, a comment or the like where it is data. */
 static bool has_markup(struct str text)
 {
@@ -85,22 +105,57 @@ static struct str window_str(const struct rewriter *rw, size_t from, size_t to)
     return str_make(rw->win + from, to - from);
 }
 
-/* The text of a script or style in foreign content: sections unwrapped, references decoded. */
-static bool foreign_text(struct str raw, struct buf *out)
+/* Text of the kind `kind` between two pieces of markup. */
+static bool add_text(struct buf *out, struct str text, uint8_t kind)
 {
+    return kind == TOK_CDATA ? buf_append_str(out, text) : tag_text_decode(text, out);
+}
+
+/* The markup that has just ended at tok->pos, in the tree below the held element. */
+static void follow(struct tokenizer *tok, struct treesim *sim)
+{
+    const struct sim_tag st = {
+        .hash = tok->hash, .elem = tok->elem, .self_closing = tok->self_closing};
+
+    if (tok->event == TOK_CDATA_OPEN)
+        tokenizer_cdata(tok, true);
+    else if (tok->event == TOK_TAG && tok->is_end)
+        treesim_end(sim, &st);
+    else if (tok->event == TOK_TAG)
+        (void)treesim_start(sim, &st);
+}
+
+/* Where the text ends before what ended at i or was left unfinished there. */
+static size_t text_end(const struct tokenizer *tok, size_t i)
+{
+    if (tok->event == TOK_CDATA_END)
+        return i - 3;
+    return tok->event != TOK_MORE || tokenizer_in_tag(tok) ? (size_t)tok->start : i;
+}
+
+/*
+ * The child text content (DOM 4.11) of a script or style in foreign content: sections
+ * unwrapped, references decoded, without comments and without what is in inner elements.
+ */
+static bool foreign_text(const struct rewriter *rw, struct str raw, struct buf *out)
+{
+    struct treesim sim = rw->sim;
+    struct tokenizer tok;
+    size_t from = 0;
     bool ok = true;
 
-    while (raw.len > 0 && ok) {
-        ptrdiff_t open = str_find(raw, STR("<![CDATA["));
-        ptrdiff_t close;
+    tokenizer_init(&tok);
+    sim.depth = sim.xml ? 0 : rw->hold.depth + 1;
+    for (size_t i = 0; i < raw.len && ok;) {
+        bool child = sim.xml || sim.depth == rw->hold.depth + 1;
+        uint8_t kind = tok.text;
+        size_t end;
 
-        if (open < 0)
-            return tag_text_decode(raw, out);
-        ok = tag_text_decode(str_slice(raw, 0, (size_t)open), out);
-        raw = str_slice(raw, (size_t)open + 9, raw.len);
-        close = str_find(raw, STR("]]>"));
-        ok = ok && buf_append_str(out, str_slice(raw, 0, close < 0 ? raw.len : (size_t)close));
-        raw = str_slice(raw, close < 0 ? raw.len : (size_t)close + 3, raw.len);
+        i = tokenizer_run(&tok, (const uint8_t *)raw.ptr, i, raw.len);
+        end = text_end(&tok, i);
+        ok = !child || add_text(out, str_slice(raw, from, end - from), kind);
+        follow(&tok, &sim);
+        from = i;
     }
     return ok;
 }
@@ -116,7 +171,7 @@ static bool drops_foreign_script(struct rewriter *rw, struct str raw)
     bool drop;
 
     buf_init(&text, rw->limits.inline_max * 2);
-    drop = !foreign_text(raw, &text) || drops_script(rw, buf_str(&text)) ||
+    drop = !foreign_text(rw, raw, &text) || drops_script(rw, buf_str(&text)) ||
            (!str_eq(raw, buf_str(&text)) && drops_script(rw, raw));
     buf_free(&text);
     return drop;
@@ -141,7 +196,7 @@ static bool drops_style(struct rewriter *rw, size_t from, size_t to, bool whole)
     buf_init(&text, rw->limits.inline_max * 2);
     if (value_css(rw, ELEM_STYLE, ATTR_OTHER, raw, &out)) {
         drop = whole;
-        if (!whole) {
+        if (!drop) {
             send_start(rw);
             out_flush(rw, from);
             out_send(rw, buf_str(&out));
@@ -150,7 +205,7 @@ static bool drops_style(struct rewriter *rw, size_t from, size_t to, bool whole)
     }
     if (rw->hold.kind == HOLD_SVG_STYLE && rw->sent != to && !drop) {
         buf_clear(&out);
-        drop = !foreign_text(raw, &text) ||
+        drop = !foreign_text(rw, raw, &text) ||
                (!str_eq(raw, buf_str(&text)) &&
                 value_css(rw, ELEM_STYLE, ATTR_OTHER, buf_str(&text), &out));
     }
@@ -214,7 +269,8 @@ static void forget_start(struct rewriter *rw)
 
 /*
  * The held text ends at text_end; end is behind its end tag, or text_end without one.
- * False: it was over the limit, and the tag that ended it goes with it. The limit is
+ * False: it was over the limit, and the tag that ended it goes with it, or it is read again
+ * from a place inside it. The limit is
  * compared with the position of the event, so that it does not depend on the windows.
  */
 bool hold_finish(struct rewriter *rw, size_t text_end, size_t end)
@@ -235,6 +291,8 @@ bool hold_finish(struct rewriter *rw, size_t text_end, size_t end)
     if (rw->hold.kind == HOLD_CDATA) {
         finish_cdata(rw, text, end);
     } else if (must_drop(rw, text, text_end)) {
+        if (hidden_switch(rw, out_index(rw, rw->hold.start), text_end))
+            return false;
         out_flush(rw, out_index(rw, rw->hold.start));
         rw->sent = end;
         rw->hold.dropped = true;

@@ -83,98 +83,18 @@ void out_edited(struct rewriter *rw, size_t start)
     }
 }
 
-/* --- where the body begins ---------------------------------------------------------- */
-
-static bool in_plain_html(const struct rewriter *rw)
-{
-    return rw->sim.depth == 0 && rw->sim.templates == 0 && !rw->sim.in_frameset && !rw->skip &&
-           rw->hold.kind == HOLD_NONE && !hidden_active(rw);
-}
-
-static void inject(struct rewriter *rw, size_t at)
-{
-    struct buf text;
-
-    rw->waits = false;
-    out_flush(rw, at);
-    buf_init(&text, VALUE_MAX);
-    if (rw->ops.on_body_start(rw->owner, &text) && text.len > 0) {
-        out_send(rw, buf_str(&text));
-        rw->counts.injected = true;
-        rw->sim.head_begun = rw->sim.body_begun = true;
-    }
-    buf_free(&text);
-}
-
-/* Not yet in the body, or behind it: what comes next says where it belongs. */
-static bool is_off_body(const struct rewriter *rw)
-{
-    return !rw->sim.body_begun || rw->sim.after_body;
-}
-
-/* Text other than white space implies a body (HTML 13.2.6.4.1-6). A BOM is none. */
-static void watch_text(struct rewriter *rw, size_t upto)
-{
-    size_t i = out_index(rw, rw->text_from);
-
-    if ((!rw->waits && !is_off_body(rw)) || !in_plain_html(rw) || rw->text_kind != TOK_DATA)
-        return;
-    for (; i < upto; i++) {
-        bool bom = rw->origin + i < 3 && rw->win[i] == (uint8_t) "\xEF\xBB\xBF"[rw->origin + i];
-
-        if (!tok_is_space(rw->win[i]) && !bom) {
-            rw->sim.head_begun = rw->sim.body_begun = rw->sim.frameset_void = true;
-            rw->sim.after_body = false;
-            if (rw->waits)
-                inject(rw, i);
-            return;
-        }
-    }
-}
-
-static void watch_tag(struct rewriter *rw, size_t start)
-{
-    uint8_t elem = rw->tok.elem;
-
-    if (!rw->waits || !in_plain_html(rw) || (!rw->tok.is_end && elem == ELEM_BODY))
-        return;
-    if (rw->tok.is_end) {
-        if (elem == ELEM_BODY || elem == ELEM_HTML || elem == ELEM_BR)
-            inject(rw, start);
-    } else if (elem == ELEM_FRAMESET && !rw->sim.frameset_void) {
-        rw->waits = false;
-    } else if ((element_rows[elem].flags & ELEM_F_HEAD) == 0) {
-        inject(rw, start);
-    }
-}
-
 /* --- tags ------------------------------------------------------------------------- */
 
-/*
- * What a tag does to the tree beside making its element: begin the head or the body, or go
- * back into it. A second head or body tag does just that and makes nothing.
- */
-static enum stand stand_for(const struct rewriter *rw, const struct judged *j)
+/* A raw text that goes, but may hide where another reading ends. */
+static void hold_doomed(struct rewriter *rw, const struct judged *j)
 {
-    if (rw->sim.templates > 0 && rw->sim.fresh && rw->sim.depth == 0)
-        return (element_rows[j->elem].flags & ELEM_F_HEAD) == 0 ? STAND_BODY : STAND_NONE;
-    if (!in_plain_html(rw) || j->space != SIM_HTML)
-        return STAND_NONE;
-    if ((element_rows[j->elem].flags & ELEM_F_HEAD) == 0)
-        return is_off_body(rw) ? STAND_BODY : STAND_NONE;
-    if (rw->sim.after_body)
-        return STAND_BODY;
-    return rw->sim.head_begun ? STAND_NONE : STAND_HEAD;
-}
-
-void out_stand(struct rewriter *rw, enum stand stand)
-{
-    const struct sim_tag st = {.elem = stand == STAND_HEAD ? ELEM_HEAD : ELEM_BODY};
-
-    if (stand == STAND_NONE)
-        return;
-    out_send(rw, stand == STAND_HEAD ? STR("<head>") : STR("<body>"));
-    (void)treesim_start(&rw->sim, &st);
+    rw->hold = (struct hold){.kind = HOLD_RAW,
+                             .elem = (uint8_t)j->elem,
+                             .doomed = true,
+                             .note = rw->note,
+                             .depth = rw->sim.depth,
+                             .start = rw->tok.start,
+                             .text = rw->tok.pos};
 }
 
 static void drop_tag(struct rewriter *rw, const struct judged *j, size_t start, size_t end)
@@ -183,12 +103,17 @@ static void drop_tag(struct rewriter *rw, const struct judged *j, size_t start, 
                !rw->sim.xml && j->elem != ELEM_NOSCRIPT;
     const struct sim_tag st = {.elem = (uint8_t)j->elem};
 
+    if (raw && rw->hidden[HIDDEN_SCRIPTING].len > 0 && start < end) {
+        tokenizer_set_text(&rw->tok, treesim_text_of(j->elem), str_c(element_rows[j->elem].name));
+        hold_doomed(rw, j);
+        return;
+    }
     out_flush(rw, start);
     rw->sent = end;
     rw->counts.removed++;
     if (treesim_breaks_out(&rw->sim, &st))
         out_stand(rw, STAND_HEAD);
-    out_stand(rw, stand_for(rw, j));
+    out_stand(rw, body_stand_for(rw, j));
     if (!rw->sim.frameset_void && treesim_voids_frameset(&st))
         rw->frameset_gone = true;
     rw->amp_gone = j->elem == ELEM_AMP_ANALYTICS || j->elem == ELEM_AMP_PIXEL;
@@ -327,7 +252,7 @@ static enum verdict_kind judge_start(struct rewriter *rw, struct judged *j)
 static bool is_remnant(struct rewriter *rw, const struct judged *j)
 {
     if (j->elem == ELEM_FRAMESET)
-        return rw->frameset_gone && !rw->sim.frameset_void && in_plain_html(rw);
+        return rw->frameset_gone && !rw->sim.frameset_void && body_in_plain_html(rw);
     return rw->amp_gone && j->elem == ELEM_SCRIPT;
 }
 
@@ -359,13 +284,15 @@ static void on_start(struct rewriter *rw, size_t start, size_t end)
     j.space = rw->sim.xml ? SIM_SVG : treesim_space(&rw->sim, &st);
     verdict = verdict_on(rw, &j);
     rw->amp_gone = false;
+    if ((j.hiding || verdict < TAG_EDIT) && hidden_switch(rw, start, end))
+        return;
     if (verdict == TAG_DROP || verdict == TAG_DROP_RAW) {
         drop_tag(rw, &j, start, end);
         rw->amp_gone = rw->amp_gone || (amp_gone && j.elem == ELEM_SCRIPT);
         return;
     }
     if ((element_rows[j.elem].flags & ELEM_F_RAW) != 0)
-        stand = stand_for(rw, &j);
+        stand = body_stand_for(rw, &j);
     rw->sim.aside = rw->hidden[HIDDEN_SCRIPTING].len > 0;
     result = treesim_start(&rw->sim, &st);
     if (result == SIM_DROP) {
@@ -382,8 +309,8 @@ static void on_start(struct rewriter *rw, size_t start, size_t end)
     }
     if (verdict == TAG_EDIT && rw->hold.kind == HOLD_NONE)
         out_edited(rw, start);
-    if (j.elem == ELEM_BODY && rw->waits && in_plain_html(rw))
-        inject(rw, end);
+    if (j.elem == ELEM_BODY && rw->waits && body_in_plain_html(rw))
+        body_inject(rw, end);
 }
 
 static void reveal(struct rewriter *rw, struct str name)
@@ -394,6 +321,11 @@ static void reveal(struct rewriter *rw, struct str name)
         if (hidden->len > 0 && str_eq_fold(name, str_make(hidden->name, hidden->len)))
             hidden->len = 0;
     }
+}
+
+static bool is_foreign_hold(const struct rewriter *rw)
+{
+    return (rw->hold.kind == HOLD_SVG_SCRIPT || rw->hold.kind == HOLD_SVG_STYLE) && !rw->sim.xml;
 }
 
 /* The end tag of another element ends the held foreign element too. */
@@ -414,6 +346,10 @@ static void on_end(struct rewriter *rw, size_t start, size_t end)
     if (rw->hold.kind != HOLD_NONE) {
         bool own = rw->tok.elem == rw->hold.elem;
 
+        if (!own && is_foreign_hold(rw) && !closes_held(rw, &st)) {
+            treesim_end(&rw->sim, &st);
+            return;
+        }
         rw->hold.broken = !own && (!closes_held(rw, &st) ||
                                    hidden_in(rw, str_make(rw->win + name_end, end - name_end)));
         if (!hold_finish(rw, start, own ? end : start))
@@ -434,6 +370,8 @@ static void on_end(struct rewriter *rw, size_t start, size_t end)
     }
     if (hidden_active(rw) && hidden_in(rw, str_make(rw->win + name_end, end - name_end)) &&
         !hidden_meet(rw, str_make(rw->win + start, end - start))) {
+        if (hidden_switch(rw, start, end))
+            return;
         out_flush(rw, start);
         rw->sent = end;
         rw->counts.removed++;
@@ -465,20 +403,30 @@ static void end_skip(struct rewriter *rw, size_t end)
         out_comment(rw);
 }
 
+/* A tag of no interest inside a held foreign script or style: an element in its text. */
+static bool joins_held(struct rewriter *rw, const struct sim_tag *st)
+{
+    return is_foreign_hold(rw) && st->elem == ELEM_OTHER && !rw->tok.suspect &&
+           treesim_space(&rw->sim, st) != SIM_HTML && treesim_start(&rw->sim, st) != SIM_DROP;
+}
+
 static void on_tag(struct rewriter *rw, size_t end)
 {
-    const struct sim_tag st = {.hash = rw->tok.hash, .elem = rw->tok.elem};
+    const struct sim_tag st = {
+        .hash = rw->tok.hash, .elem = rw->tok.elem, .self_closing = rw->tok.self_closing};
     size_t start = out_index(rw, rw->tok.start);
 
     if (rw->tail) {
         oversize_tail(rw, end);
         return;
     }
-    watch_tag(rw, start);
+    body_watch_tag(rw, start);
     if (rw->tok.is_end) {
         on_end(rw, start, end);
         return;
     }
+    if (joins_held(rw, &st))
+        return;
     if (rw->hold.kind != HOLD_NONE) { /* a tag inside a foreign script, or one that leaves it */
         rw->hold.broken = !treesim_breaks_out(&rw->sim, &st);
         if (!hold_finish(rw, start, start))
@@ -509,7 +457,7 @@ static void on_long(struct rewriter *rw, size_t start, size_t end)
     if (rw->hold.kind != HOLD_NONE || rw->skip)
         return;
     if (!rw->tail)
-        watch_text(rw, start);
+        body_watch_text(rw, start);
     oversize_begin(rw, end);
 }
 
@@ -532,7 +480,7 @@ static void on_event(struct rewriter *rw, size_t end)
             end_skip(rw, end);
     } else {
         if (rw->tok.event != TOK_CDATA_END && !rw->tail)
-            watch_text(rw, start);
+            body_watch_text(rw, start);
         if (rw->tok.event == TOK_TAG) {
             on_tag(rw, end);
         } else if (rw->tok.event == TOK_CDATA_END) {
@@ -541,7 +489,8 @@ static void on_event(struct rewriter *rw, size_t end)
         } else if (rw->hold.kind == HOLD_NONE && hidden_active(rw) &&
                    (end - start > rw->limits.tag_max ||
                     (hidden_in(rw, str_make(rw->win + start, end - start)) &&
-                     !hidden_meet(rw, str_make(rw->win + start, end - start))))) {
+                     !hidden_meet(rw, str_make(rw->win + start, end - start)))) &&
+                   !hidden_switch(rw, start, end)) {
             out_flush(rw, start);
             rw->sent = end;
             rw->counts.removed++;
@@ -596,39 +545,46 @@ static size_t take_tag(struct rewriter *rw, size_t i, size_t len)
     return start + end.at + 1;
 }
 
-/* Runs window[from, len); returns the index from which it must be kept. */
-static size_t run(struct rewriter *rw, const uint8_t *window, size_t from, size_t len)
+/* Reads win[i, len). */
+static void advance(struct rewriter *rw, size_t i, size_t len)
 {
-    size_t i = from;
-    size_t keep;
-
-    rw->win = window;
-    rw->sent = 0;
-    rw->origin = rw->tok.pos - from;
     while (i < len && !rw->failed) {
         if (rw->tail_value) {
             i = oversize_value(rw, i, len);
             continue;
         }
-        rw->tok.quiet = !rw->waits && !is_off_body(rw) && !rw->amp_gone && rw->sim.depth == 0 &&
+        rw->tok.quiet = !rw->waits && !body_is_off(rw) && !rw->amp_gone && rw->sim.depth == 0 &&
                         rw->hold.kind == HOLD_NONE && !rw->skip && !rw->skip_tag && !rw->tail &&
                         !hidden_active(rw);
-        i = tokenizer_run(&rw->tok, window, i, len);
+        i = tokenizer_run(&rw->tok, rw->win, i, len);
         if (rw->tok.event == TOK_NAME)
             i = take_tag(rw, i, len);
-        if (rw->tok.event != TOK_MORE)
+        if (rw->tok.event != TOK_MORE) {
             on_event(rw, i);
+            i = out_index(rw, rw->tok.pos); /* behind the event, or back inside it */
+        }
         rw->parsed = false;
     }
+}
+
+/* Runs window[from, len); returns the index from which it must be kept. */
+static size_t run(struct rewriter *rw, const uint8_t *window, size_t from, size_t len)
+{
+    size_t keep;
+
+    rw->win = window;
+    rw->sent = 0;
+    rw->origin = rw->tok.pos - from;
+    advance(rw, from, len);
     check_limits(rw, keep_from(rw, len), len);
     keep = keep_from(rw, len);
     if (rw->skip || rw->skip_tag)
         rw->sent = len;
     if (!rw->tail && !tokenizer_is_inside(&rw->tok)) {
-        watch_text(rw, keep);
+        body_watch_text(rw, keep);
         rw->text_from = rw->tok.pos;
     } else if (!rw->tail) {
-        watch_text(rw, keep < len ? keep : out_index(rw, rw->tok.start));
+        body_watch_text(rw, keep < len ? keep : out_index(rw, rw->tok.start));
     }
     out_flush(rw, keep);
     return keep;
@@ -691,7 +647,8 @@ static void end_unfinished(struct rewriter *rw, size_t len)
     else if (hidden_active(rw) &&
              ((tokenizer_is_streaming(&rw->tok) && len - start > rw->limits.tag_max) ||
               (hidden_in(rw, str_make(rw->win + start, len - start)) &&
-               !hidden_meet(rw, str_make(rw->win + start, len - start))))) {
+               !hidden_meet(rw, str_make(rw->win + start, len - start)))) &&
+             !hidden_switch(rw, start, len)) {
         rw->sent = len;
         rw->counts.removed++;
     }
@@ -708,9 +665,13 @@ bool rewriter_end(struct rewriter *rw)
     rw->origin = rw->tok.pos - len;
     rw->ended = true;
     end_unfinished(rw, len);
-    if (rw->waits && !rw->sim.in_select && in_plain_html(rw) && rw->tok.text == TOK_DATA &&
+    while (!rw->failed && rw->tok.pos < rw->origin + len) { /* back inside it */
+        advance(rw, out_index(rw, rw->tok.pos), len);
+        end_unfinished(rw, len);
+    }
+    if (rw->waits && !rw->sim.in_select && body_in_plain_html(rw) && rw->tok.text == TOK_DATA &&
         !rw->tail && !rw->skip_tag && !tokenizer_is_streaming(&rw->tok))
-        inject(rw, rw->sent);
+        body_inject(rw, rw->sent);
     out_flush(rw, len);
     return !rw->failed;
 }

@@ -156,6 +156,12 @@ static inline bool hidden_active(const struct rewriter *rw)
 bool hidden_in(const struct rewriter *rw, struct str text); /* holds such an end tag */
 /* The other readings that end inside the piece meet ours at its end and find nothing there. */
 bool hidden_meet(struct rewriter *rw, struct str piece);
+/*
+ * What stands at window[start, end) and has to go hides the end tag at which the reading with
+ * scripting on comes out of noscript: only what is before that end tag goes, and the page is
+ * read again from there, for there the readings meet. False: there is none; nothing is done.
+ */
+bool hidden_switch(struct rewriter *rw, size_t start, size_t end);
 bool hold_finish(struct rewriter *rw, size_t text_end, size_t end);
 void hold_over(struct rewriter *rw, size_t len);
 
@@ -167,12 +173,20 @@ void out_send(struct rewriter *rw, struct str text);
 void out_flush(struct rewriter *rw, size_t upto);   /* window bytes up to this index leave */
 void out_edited(struct rewriter *rw, size_t start); /* the tag there without its cuts */
 void out_comment(struct rewriter *rw);
-void out_stand(struct rewriter *rw, enum stand stand);
 /* The window index of a position. */
 static inline size_t out_index(const struct rewriter *rw, uint64_t position)
 {
     return position > rw->origin ? (size_t)(position - rw->origin) : 0;
 }
+
+/* body.c */
+bool body_in_plain_html(const struct rewriter *rw); /* nothing is open that hides markup */
+bool body_is_off(const struct rewriter *rw);        /* not yet in the body, or behind it */
+void body_inject(struct rewriter *rw, size_t at);
+void body_watch_text(struct rewriter *rw, size_t upto); /* what they say of the body's start */
+void body_watch_tag(struct rewriter *rw, size_t start);
+enum stand body_stand_for(const struct rewriter *rw, const struct judged *j);
+void out_stand(struct rewriter *rw, enum stand stand);
 
 /* oversize.c */
 void oversize_begin(struct rewriter *rw, size_t len);

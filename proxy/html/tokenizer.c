@@ -480,6 +480,16 @@ void tokenizer_cdata(struct tokenizer *tok, bool allowed)
     tok->match = 0;
 }
 
+void tokenizer_back(struct tokenizer *tok, uint64_t pos)
+{
+    tok->pos = pos;
+    tok->state = ST_TEXT;
+    tok->text = TOK_DATA;
+    tok->match = 0;
+    tok->escape = 0;
+    tok->event = TOK_MORE;
+}
+
 void tokenizer_set_text(struct tokenizer *tok, enum tok_text text, struct str name)
 {
     uint32_t hash = 0;

@@ -1,7 +1,10 @@
 #!/usr/bin/env node
 // Random pages with trackers planted in them, through the filter, judged by parse5.
 //
-// usage: node html_diff.mjs FILTER [PAGES [SEED]]     (FILTER: the built html_filter)
+// usage: node html_diff.mjs FILTER [PAGES [SEED [FOLDER]]]     (FILTER: the built html_filter)
+//
+// With FOLDER the pages come from there, with trackers planted at random places: the inputs of
+// html5lib's *.test files or real pages, *.html.
 //
 // For each page: the same output in pushes of all, 1 and a few bytes; a second pass changes
 // nothing; no tracker is left in parse5's tree with scripting on or off, nor in a reading
@@ -12,8 +15,9 @@
 import { spawn } from 'node:child_process';
 import { pathToFileURL } from 'node:url';
 import path from 'node:path';
+import fs from 'node:fs';
 
-const [filterPath, pagesArg = '2000', seedArg = '1'] = process.argv.slice(2);
+const [filterPath, pagesArg = '2000', seedArg = '1', folder] = process.argv.slice(2);
 let parse5;
 try {
   const at = process.env.PARSE5;
@@ -66,7 +70,7 @@ const ATTRS = { img: ['srcset'], iframe: ['srcdoc'], frame: ['src'], object: ['d
 const FOREIGN = { image: ['href'], use: ['href'], feimage: ['href'] };
 const FORMATTING = new Set(['a', 'b', 'i', 'nobr', 'font']);
 
-const evil = (text) => text !== undefined && text.includes('evil');
+const evil = (text) => text !== undefined && text.includes('evil') && !/^\s*data:(image|font)/i.test(text);
 const words = (text) => (text || '').toLowerCase().split(/[ \t\n\f\r]+/);
 const textOf = (n) => (n.childNodes || []).map((c) => c.nodeName === '#text' ? c.value : textOf(c)).join('');
 
@@ -202,6 +206,32 @@ function makePage() {
   return page;
 }
 
+// --- pages from a folder ---
+
+const unescaped = (text) => text.replace(/\\u([0-9a-fA-F]{4})/g, (_, hex) => String.fromCharCode(parseInt(hex, 16)));
+
+function readSources() {
+  const out = [];
+  for (const name of folder ? fs.readdirSync(folder) : []) {
+    const text = /\.(test|html)$/.test(name) ? fs.readFileSync(path.join(folder, name), 'latin1') : '';
+    if (name.endsWith('.html')) out.push(text);
+    else if (name.endsWith('.test'))
+      for (const t of JSON.parse(text).tests || [])
+        out.push(t.doubleEscaped ? unescaped(t.input) : t.input);
+  }
+  return out;
+}
+const sources = readSources();
+
+function plantPage() {
+  let page = pick(sources);
+  for (let n = random(3); n >= 0; n--) {
+    const at = random(page.length + 1);
+    page = page.slice(0, at) + pick(random(3) ? TRACKERS : [piece])() + page.slice(at);
+  }
+  return random(2) ? page : pick(TRACKERS)() + page;
+}
+
 // --- the check ---
 
 async function fault(text) {
@@ -237,7 +267,7 @@ async function shrink(text, kind) {
 
 const found = {};
 for (let n = Number(pagesArg); n > 0; n--) {
-  const text = makePage();
+  const text = Buffer.from(sources.length ? plantPage() : makePage()).toString();
   const kind = await fault(text);
   if (!kind) continue;
   found[kind] = (found[kind] || 0) + 1;
