@@ -4,41 +4,35 @@
 #include <string.h>
 
 #include "rewriter_priv.h"
+#include "scan_priv.h"
 #include "tokenizer_priv.h"
 
-static bool holds_end_tag(struct str text, const struct hidden *hidden)
-{
-    char needle[TOK_RAW_NAME_MAX + 2] = "</";
-
-    if (hidden->len == 0)
-        return false;
-    memcpy(needle + 2, hidden->name, hidden->len);
-    return value_contains(text, str_make(needle, hidden->len + 2u));
-}
-
-bool hidden_in(const struct rewriter *rw, struct str text)
-{
-    return holds_end_tag(text, &rw->hidden[HIDDEN_BLIND]) ||
-           holds_end_tag(text, &rw->hidden[HIDDEN_SCRIPTING]);
-}
-
-/* Behind "</name" something that ends the name: NULL when the text holds no such end tag. */
+/* "</name" and what ends a name, or the text ends there: NULL when there is none. */
 static const char *find_end_tag(struct str text, const struct hidden *hidden)
 {
-    while (text.len > hidden->len + 2u) {
-        const char *lt = memchr(text.ptr, '<', text.len - hidden->len - 2u);
+    size_t need = hidden->len + 2u;
+
+    while (hidden->len > 0 && text.len >= need) {
+        const char *lt = memchr(text.ptr, '<', text.len - need + 1);
+        size_t at = lt != NULL ? (size_t)(lt - text.ptr) : 0;
         char behind;
 
         if (lt == NULL)
             return NULL;
-        behind = lt[hidden->len + 2];
+        behind = at + need < text.len ? lt[need] : '>';
         if (lt[1] == '/' &&
             str_eq_fold(str_make(lt + 2, hidden->len), str_make(hidden->name, hidden->len)) &&
             (tok_is_space((uint8_t)behind) || behind == '/' || behind == '>'))
             return lt;
-        text = str_slice(text, (size_t)(lt - text.ptr) + 1, text.len);
+        text = str_slice(text, at + 1, text.len);
     }
     return NULL;
+}
+
+bool hidden_in(const struct rewriter *rw, struct str text)
+{
+    return find_end_tag(text, &rw->hidden[HIDDEN_BLIND]) != NULL ||
+           find_end_tag(text, &rw->hidden[HIDDEN_SCRIPTING]) != NULL;
 }
 
 bool hidden_meet(struct rewriter *rw, struct str piece)
@@ -47,12 +41,12 @@ bool hidden_meet(struct rewriter *rw, struct str piece)
 
     for (size_t i = 0; i < HIDDEN_CNT; i++) {
         struct hidden *hidden = &rw->hidden[i];
-        const char *end;
+        const char *end = find_end_tag(piece, hidden);
 
-        if (!holds_end_tag(piece, hidden))
+        if (end == NULL)
             continue;
-        end = find_end_tag(piece, hidden);
-        if (end == NULL || (i == HIDDEN_SCRIPTING && rw->sim.depth > 0) ||
+        if (end + hidden->len + 2 == piece.ptr + piece.len ||
+            (i == HIDDEN_SCRIPTING && rw->sim.depth > 0) ||
             hidden->len == 6 || /* script, whose text has states of its own */
             !value_is_inert(rw, str_slice(piece, (size_t)(end - piece.ptr), piece.len)))
             return false;
@@ -65,10 +59,27 @@ bool hidden_meet(struct rewriter *rw, struct str piece)
     return true;
 }
 
+/*
+ * Reads again from window[at], of what was read up to window[end]; false: too much was, and it
+ * would take more than linear time.
+ */
+static bool go_back(struct rewriter *rw, size_t at, size_t end)
+{
+    if (rw->reread + (end - at) > (rw->origin + end) * REREAD_FACTOR)
+        return false;
+    rw->reread += end - at;
+    rw->counts.partings++;
+    rw->counts.removed++;
+    rw->hold.kind = HOLD_NONE;
+    tokenizer_back(&rw->tok, rw->origin + at);
+    return true;
+}
+
 bool hidden_switch(struct rewriter *rw, size_t start, size_t end)
 {
     struct str piece = str_make(rw->win + start, end - start);
     const char *lt;
+    size_t at;
 
     if (rw->hidden[HIDDEN_SCRIPTING].len == 0 || rw->hidden[HIDDEN_BLIND].len > 0 ||
         rw->sim.depth > 0 || rw->tail)
@@ -76,12 +87,26 @@ bool hidden_switch(struct rewriter *rw, size_t start, size_t end)
     lt = find_end_tag(str_slice(piece, 1, piece.len), &rw->hidden[HIDDEN_SCRIPTING]);
     if (lt == NULL)
         return false;
+    at = start + (size_t)(lt - piece.ptr);
+    if (!go_back(rw, at, end))
+        return false;
     out_flush(rw, start);
-    rw->sent = start + (size_t)(lt - piece.ptr);
+    rw->sent = at;
+    return true;
+}
+
+bool hidden_ends_in(struct rewriter *rw, size_t start, size_t end)
+{
+    struct str piece = str_make(rw->win + start, end - start);
+    bool over = piece.len > rw->limits.tag_max;
+
+    if (!hidden_active(rw) || (!over && (!hidden_in(rw, piece) || hidden_meet(rw, piece))))
+        return false;
+    if (hidden_switch(rw, start, over ? start + rw->limits.tag_max : end))
+        return true;
+    out_flush(rw, start);
+    rw->sent = end;
     rw->counts.removed++;
-    rw->counts.partings++;
-    rw->hold.kind = HOLD_NONE;
-    tokenizer_back(&rw->tok, rw->origin + rw->sent);
     return true;
 }
 
@@ -214,30 +239,70 @@ static bool drops_style(struct rewriter *rw, size_t from, size_t to, bool whole)
     return drop;
 }
 
+/* The characters of a section as plain text: the same text in the tree, markup to no reading. */
+static void send_as_text(struct rewriter *rw, struct str text)
+{
+    const uint8_t *bytes = (const uint8_t *)text.ptr;
+
+    for (size_t i = 0; i < text.len;) {
+        size_t at = scan_any(bytes, i, text.len, "<&", 2);
+
+        out_send(rw, str_slice(text, i, at - i));
+        if (at < text.len)
+            out_send(rw, text.ptr[at] == '<' ? STR("&lt;") : STR("&amp;"));
+        i = at + 1;
+    }
+}
+
 /*
  * A section in which the tree-blind reading would find markup. Where that is harmless and
- * ends with the section, it stays; else its "<" are escaped.
+ * ends with the section, it stays; else it becomes plain text. XML has no such reading.
  */
 static void finish_cdata(struct rewriter *rw, size_t text, size_t end)
 {
-    struct str raw = window_str(rw, text, end);
+    size_t start = out_index(rw, rw->hold.start);
+    bool ended = rw->tok.event == TOK_CDATA_END;
 
-    if (!has_markup(raw))
+    if (rw->sim.xml || !has_markup(window_str(rw, text, end)))
         return;
-    if (!hidden_in(rw, raw) && (rw->tok.event == TOK_CDATA_END || rw->ended) &&
-        value_is_inert(rw, window_str(rw, out_index(rw, rw->hold.start), end)))
+    if (!hidden_in(rw, window_str(rw, text, end)) && (ended || rw->ended) &&
+        value_is_inert(rw, window_str(rw, start, end)))
         return;
-    out_flush(rw, text);
-    for (size_t i = 0; i < raw.len; i++)
-        out_send(rw, raw.ptr[i] == '<' ? STR("&lt;") : str_slice(raw, i, 1));
+    out_flush(rw, start);
+    out_send(rw, STR("<![CDATA[]]>")); /* nothing, but no reference or tag goes on behind it */
+    send_as_text(rw, window_str(rw, text, ended ? end - 3 : end));
     rw->sent = end;
+}
+
+static bool is_ignored(const struct rewriter *rw, uint8_t elem)
+{
+    return (rw->sim.in_select && elem != ELEM_SCRIPT) ||
+           (rw->sim.in_frameset && elem != ELEM_NOFRAMES);
+}
+
+bool hold_unwraps(const struct rewriter *rw, uint8_t elem)
+{
+    return elem != ELEM_SCRIPT && is_ignored(rw, elem);
+}
+
+/* The start tag goes, and the text is read again as markup. */
+static bool unwrap(struct rewriter *rw, size_t text)
+{
+    if (rw->hold.kind == HOLD_SVG_STYLE || !hold_unwraps(rw, rw->hold.elem) ||
+        !go_back(rw, text, out_index(rw, rw->tok.pos)))
+        return false;
+    out_flush(rw, out_index(rw, rw->hold.start));
+    rw->sent = text;
+    if (rw->sim.depth > rw->hold.depth)
+        rw->sim.depth = rw->hold.depth;
+    out_comment(rw);
+    return true;
 }
 
 static bool must_drop(struct rewriter *rw, size_t text_from, size_t text_end)
 {
     struct str text = window_str(rw, text_from, text_end);
-    bool ignored = (rw->sim.in_select && rw->hold.elem != ELEM_SCRIPT) ||
-                   (rw->sim.in_frameset && rw->hold.elem != ELEM_NOFRAMES);
+    bool ignored = is_ignored(rw, rw->hold.elem);
     bool is_style = rw->hold.kind == HOLD_STYLE || rw->hold.kind == HOLD_SVG_STYLE;
 
     if (rw->hold.doomed) {
@@ -291,7 +356,7 @@ bool hold_finish(struct rewriter *rw, size_t text_end, size_t end)
     if (rw->hold.kind == HOLD_CDATA) {
         finish_cdata(rw, text, end);
     } else if (must_drop(rw, text, text_end)) {
-        if (hidden_switch(rw, out_index(rw, rw->hold.start), text_end))
+        if (hidden_switch(rw, out_index(rw, rw->hold.start), text_end) || unwrap(rw, text))
             return false;
         out_flush(rw, out_index(rw, rw->hold.start));
         rw->sent = end;

@@ -100,7 +100,7 @@ static void hold_doomed(struct rewriter *rw, const struct judged *j)
 static void drop_tag(struct rewriter *rw, const struct judged *j, size_t start, size_t end)
 {
     bool raw = (element_rows[j->elem].flags & ELEM_F_RAW) != 0 && j->space == SIM_HTML &&
-               !rw->sim.xml && j->elem != ELEM_NOSCRIPT;
+               !rw->sim.xml && j->elem != ELEM_NOSCRIPT && !hold_unwraps(rw, (uint8_t)j->elem);
     const struct sim_tag st = {.elem = (uint8_t)j->elem};
 
     if (raw && rw->hidden[HIDDEN_SCRIPTING].len > 0 && start < end) {
@@ -403,16 +403,24 @@ static void end_skip(struct rewriter *rw, size_t end)
         out_comment(rw);
 }
 
-/* A tag of no interest inside a held foreign script or style: an element in its text. */
-static bool joins_held(struct rewriter *rw, const struct sim_tag *st)
+/* A tag that may stay inside a held foreign script or style: an element in its text. */
+static bool joins_held(struct rewriter *rw, struct sim_tag *st, size_t start, size_t end)
 {
-    return is_foreign_hold(rw) && st->elem == ELEM_OTHER && !rw->tok.suspect &&
-           treesim_space(&rw->sim, st) != SIM_HTML && treesim_start(&rw->sim, st) != SIM_DROP;
+    struct judged j = {.tag = str_make(rw->win + start, end - start),
+                       .name_end = (uint32_t)(rw->tok.name_end - rw->tok.start),
+                       .elem = st->elem};
+
+    if (!is_foreign_hold(rw) || st->elem == ELEM_SCRIPT || st->elem == ELEM_STYLE)
+        return false;
+    read_deciding(rw, &j, st);
+    j.space = treesim_space(&rw->sim, st);
+    return j.space != SIM_HTML && verdict_on(rw, &j) == TAG_KEEP &&
+           treesim_start(&rw->sim, st) != SIM_DROP;
 }
 
 static void on_tag(struct rewriter *rw, size_t end)
 {
-    const struct sim_tag st = {
+    struct sim_tag st = {
         .hash = rw->tok.hash, .elem = rw->tok.elem, .self_closing = rw->tok.self_closing};
     size_t start = out_index(rw, rw->tok.start);
 
@@ -425,7 +433,7 @@ static void on_tag(struct rewriter *rw, size_t end)
         on_end(rw, start, end);
         return;
     }
-    if (joins_held(rw, &st))
+    if (joins_held(rw, &st, start, end))
         return;
     if (rw->hold.kind != HOLD_NONE) { /* a tag inside a foreign script, or one that leaves it */
         rw->hold.broken = !treesim_breaks_out(&rw->sim, &st);
@@ -486,14 +494,8 @@ static void on_event(struct rewriter *rw, size_t end)
         } else if (rw->tok.event == TOK_CDATA_END) {
             if (rw->hold.kind == HOLD_CDATA)
                 (void)hold_finish(rw, end, end);
-        } else if (rw->hold.kind == HOLD_NONE && hidden_active(rw) &&
-                   (end - start > rw->limits.tag_max ||
-                    (hidden_in(rw, str_make(rw->win + start, end - start)) &&
-                     !hidden_meet(rw, str_make(rw->win + start, end - start)))) &&
-                   !hidden_switch(rw, start, end)) {
-            out_flush(rw, start);
-            rw->sent = end;
-            rw->counts.removed++;
+        } else if (rw->hold.kind == HOLD_NONE) {
+            (void)hidden_ends_in(rw, start, end);
         }
     }
     rw->text_from = rw->tok.pos;
@@ -521,7 +523,8 @@ static void check_limits(struct rewriter *rw, size_t keep, size_t len)
     if (rw->hold.kind != HOLD_NONE) {
         if (len - keep > rw->limits.inline_max)
             hold_over(rw, len);
-    } else if (!tokenizer_in_tag(&rw->tok) && len - keep > rw->limits.tag_max) {
+    } else if (!tokenizer_in_tag(&rw->tok) && len - keep > rw->limits.tag_max &&
+               !hidden_switch(rw, keep, keep + rw->limits.tag_max)) {
         oversize_begin(rw, len); /* a comment that another reading may end */
     }
 }
@@ -575,8 +578,10 @@ static size_t run(struct rewriter *rw, const uint8_t *window, size_t from, size_
     rw->win = window;
     rw->sent = 0;
     rw->origin = rw->tok.pos - from;
-    advance(rw, from, len);
-    check_limits(rw, keep_from(rw, len), len);
+    for (size_t i = from; i < len && !rw->failed; i = out_index(rw, rw->tok.pos)) {
+        advance(rw, i, len);
+        check_limits(rw, keep_from(rw, len), len);
+    }
     keep = keep_from(rw, len);
     if (rw->skip || rw->skip_tag)
         rw->sent = len;
@@ -644,14 +649,8 @@ static void end_unfinished(struct rewriter *rw, size_t len)
 
     if (rw->hold.kind != HOLD_NONE)
         (void)hold_finish(rw, len, len);
-    else if (hidden_active(rw) &&
-             ((tokenizer_is_streaming(&rw->tok) && len - start > rw->limits.tag_max) ||
-              (hidden_in(rw, str_make(rw->win + start, len - start)) &&
-               !hidden_meet(rw, str_make(rw->win + start, len - start)))) &&
-             !hidden_switch(rw, start, len)) {
-        rw->sent = len;
-        rw->counts.removed++;
-    }
+    else if (tokenizer_is_inside(&rw->tok))
+        (void)hidden_ends_in(rw, start, len);
     if (rw->skip && !rw->skip_cdata)
         out_comment(rw);
 }

@@ -17,9 +17,10 @@
 #include "names_priv.h"
 #include "treesim_priv.h"
 
-#define VALUE_MAX ((size_t)4 << 20) /* one decoded value; the tag limit is reached first */
-#define BASE_MAX  ((size_t)16 << 10)
-#define LABEL_MAX 64 /* bytes of a rule set's or category's name in a comment */
+#define VALUE_MAX     ((size_t)4 << 20) /* one decoded value; the tag limit is reached first */
+#define BASE_MAX      ((size_t)16 << 10)
+#define LABEL_MAX     64 /* bytes of a rule set's or category's name in a comment */
+#define REREAD_FACTOR 4  /* what may be read again, in page lengths */
 
 /* What is held until its end is seen. */
 enum hold_kind {
@@ -107,7 +108,8 @@ struct rewriter {
     struct buf value; /* decoded value at hand */
     struct buf other; /* second scratch: a CSS URL, a srcset candidate's text */
     struct buf base, base_alt;
-    unsigned nest; /* srcdoc depth of this rewriter */
+    unsigned nest;   /* srcdoc depth of this rewriter */
+    uint64_t reread; /* bytes read again so far */
 };
 
 /* One tag under judgement. */
@@ -162,6 +164,16 @@ bool hidden_meet(struct rewriter *rw, struct str piece);
  * read again from there, for there the readings meet. False: there is none; nothing is done.
  */
 bool hidden_switch(struct rewriter *rw, size_t start, size_t end);
+/*
+ * A comment or the like, in which another reading ends or which is too long to tell: it goes,
+ * or what stands before that end does. False: it may stay.
+ */
+bool hidden_ends_in(struct rewriter *rw, size_t start, size_t end);
+/*
+ * One reading ignores this raw text element's tags here, in select (the old rules) or in a
+ * frameset: when it has to go, only its start tag goes, and its text is markup.
+ */
+bool hold_unwraps(const struct rewriter *rw, uint8_t elem);
 bool hold_finish(struct rewriter *rw, size_t text_end, size_t end);
 void hold_over(struct rewriter *rw, size_t len);
 

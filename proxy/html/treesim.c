@@ -168,6 +168,7 @@ bool treesim_voids_frameset(const struct sim_tag *tag)
     case ELEM_PRE:
     case ELEM_SELECT:
     case ELEM_TABLE:
+    case ELEM_TEMPLATE:
     case ELEM_TEXTAREA:
     case ELEM_WBR:
     case ELEM_XMP:
@@ -187,10 +188,12 @@ static void note_counters(struct treesim *sim, const struct sim_tag *tag)
         sim->in_select = false;
     else if (tag->elem == ELEM_FRAMESET && !sim->frameset_void)
         sim->in_frameset = true;
-    if (tag->elem == ELEM_TEMPLATE)
+    if (tag->elem == ELEM_TEMPLATE) {
         sim->fresh = true;
-    else if ((flags_of(tag->elem) & ELEM_F_HEAD) == 0)
+        sim->frameset_void = sim->frameset_void || !sim->aside;
+    } else if ((flags_of(tag->elem) & ELEM_F_HEAD) == 0) {
         sim->fresh = false;
+    }
     if (sim->aside || sim->templates > 0 || sim->in_frameset || tag->elem == ELEM_HTML)
         return;
     sim->head_begun = true;
