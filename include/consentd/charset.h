@@ -37,4 +37,10 @@ enum html_charset {
 MUST_USE enum html_charset html_charset_sniff(struct str first, bool is_all, struct str http_label,
                                               struct str *label_out);
 
+/*
+ * The encoding that an XML declaration at the page's beginning names, empty without one. A byte
+ * order mark and a label of Content-Type come before it (RFC 7303 3.2, 3.3). Points into first.
+ */
+struct str html_charset_xml_label(struct str first);
+
 #endif

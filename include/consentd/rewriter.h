@@ -122,7 +122,7 @@ struct html_limits {
     unsigned depth_max;  /* foreign content nesting followed, at most 250; 128 */
     unsigned attrs_max;  /* attributes of one tag that is judged; 512 */
     unsigned srcdoc_max; /* srcdoc (and data: document) inside srcdoc …; 3 */
-    bool xml;            /* the page is XML (XHTML): an XML reading joins the others */
+    bool xml;            /* the page is XML (XHTML, SVG): that is the only reading */
 };
 
 /* What happened so far; grows only. */

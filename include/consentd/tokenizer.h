@@ -71,6 +71,7 @@ struct tokenizer {
     bool suspect;               /* an attribute name begins like one that matters on any element */
     bool self_closing;          /* the tag ended with "/>" */
     bool was_long;              /* TOK_LONG was reported for this tag */
+    bool prefixes;              /* in: XML, a name may have a prefix, which is not looked at */
     bool quiet;                 /* in: report no tag that is of no interest (see tokenizer_run) */
     char raw[TOK_RAW_NAME_MAX]; /* name whose end tag ends the text, lower case */
 };

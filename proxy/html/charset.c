@@ -228,3 +228,30 @@ enum html_charset html_charset_sniff(struct str first, bool is_all, struct str h
         return HTML_CHARSET_UTF16BE;
     return prescan(str_slice(first, 0, HTML_PRESCAN_LEN), label_out);
 }
+
+struct str html_charset_xml_label(struct str first)
+{
+    static const struct str word = {"encoding", 8};
+    struct str decl;
+    char quote;
+
+    if (str_starts(first, STR("\xef\xbb\xbf")))
+        first = str_slice(first, 3, first.len);
+    if (!str_starts(first, STR("<?xml")) || !str_cut(&first, '>', &decl))
+        return STR("");
+    while (decl.len > word.len && !str_starts(decl, word))
+        decl = str_slice(decl, 1, decl.len);
+    decl = str_trim(str_slice(decl, word.len, decl.len));
+    if (!str_starts(decl, STR("=")))
+        return STR("");
+    decl = str_trim(str_slice(decl, 1, decl.len));
+    quote = decl.len > 0 ? decl.ptr[0] : '\0';
+    if (quote != '"' && quote != '\'')
+        return STR("");
+    decl = str_slice(decl, 1, decl.len);
+    for (size_t i = 0; i < decl.len; i++) {
+        if (decl.ptr[i] == quote)
+            return str_slice(decl, 0, i);
+    }
+    return STR("");
+}

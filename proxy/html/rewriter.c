@@ -157,7 +157,7 @@ static void enter_raw(struct rewriter *rw, const struct judged *j, bool foreign,
         return;
     }
     kind = rw->hold.kind == HOLD_NONE ? hold_for(rw, j, foreign) : HOLD_NONE;
-    if (foreign && j->elem != ELEM_PLAINTEXT)
+    if (foreign && j->elem != ELEM_PLAINTEXT && !rw->sim.xml)
         hide(&rw->hidden[HIDDEN_BLIND], j->elem);
     if (!foreign)
         tokenizer_set_text(&rw->tok, treesim_text_of(j->elem), str_c(element_rows[j->elem].name));
@@ -178,13 +178,15 @@ void rewriter_parse(struct rewriter *rw, struct str tag, uint32_t name_end, stru
     for (;;) {
         rw->attr_cnt = tag_parse(tag, name_end, rw->attrs, rw->attrs_cap, end_out);
         if (rw->attr_cnt <= rw->attrs_cap || rw->attrs_cap == rw->limits.attrs_max)
-            return;
+            break;
         rw->attrs_cap *= 2;
         if (rw->attrs_cap > rw->limits.attrs_max)
             rw->attrs_cap = rw->limits.attrs_max;
         rw->attrs = mem_realloc(rw->attrs, rw->attrs_cap * sizeof(*rw->attrs));
         rw->cuts = mem_realloc(rw->cuts, rw->attrs_cap * sizeof(*rw->cuts));
     }
+    if (rw->sim.xml)
+        xml_name_attrs(rw, tag);
 }
 
 /* font and annotation-xml decide by their attributes. */
@@ -469,6 +471,16 @@ static void on_long(struct rewriter *rw, size_t start, size_t end)
     oversize_begin(rw, end);
 }
 
+/* A comment, a processing instruction or a declaration of an XML page. */
+static void on_xml_markup(struct rewriter *rw, size_t start, size_t end)
+{
+    if (!xml_drops(rw, str_make(rw->win + start, end - start)))
+        return;
+    out_flush(rw, start);
+    rw->sent = end;
+    rw->counts.removed++;
+}
+
 static void on_event(struct rewriter *rw, size_t end)
 {
     size_t start = out_index(rw, rw->tok.start);
@@ -494,6 +506,8 @@ static void on_event(struct rewriter *rw, size_t end)
         } else if (rw->tok.event == TOK_CDATA_END) {
             if (rw->hold.kind == HOLD_CDATA)
                 (void)hold_finish(rw, end, end);
+        } else if (rw->hold.kind == HOLD_NONE && rw->sim.xml) {
+            on_xml_markup(rw, start, end);
         } else if (rw->hold.kind == HOLD_NONE) {
             (void)hidden_ends_in(rw, start, end);
         }
@@ -513,7 +527,8 @@ static size_t keep_from(const struct rewriter *rw, size_t len)
         return out_index(rw, rw->hold.start);
     if (rw->tail)
         return out_index(rw, rw->tail_from);
-    if (tokenizer_is_inside(&rw->tok) && (hidden_active(rw) || !tokenizer_is_streaming(&rw->tok)))
+    if (tokenizer_is_inside(&rw->tok) &&
+        (hidden_active(rw) || rw->sim.xml || !tokenizer_is_streaming(&rw->tok)))
         return out_index(rw, rw->tok.start);
     return len;
 }
@@ -556,9 +571,9 @@ static void advance(struct rewriter *rw, size_t i, size_t len)
             i = oversize_value(rw, i, len);
             continue;
         }
-        rw->tok.quiet = !rw->waits && !body_is_off(rw) && !rw->amp_gone && rw->sim.depth == 0 &&
-                        rw->hold.kind == HOLD_NONE && !rw->skip && !rw->skip_tag && !rw->tail &&
-                        !hidden_active(rw);
+        rw->tok.quiet = !rw->sim.xml && !rw->waits && !body_is_off(rw) && !rw->amp_gone &&
+                        rw->sim.depth == 0 && rw->hold.kind == HOLD_NONE && !rw->skip &&
+                        !rw->skip_tag && !rw->tail && !hidden_active(rw);
         i = tokenizer_run(&rw->tok, rw->win, i, len);
         if (rw->tok.event == TOK_NAME)
             i = take_tag(rw, i, len);
@@ -708,6 +723,7 @@ struct rewriter *rewriter_new(const struct html_limits *limits, const struct htm
     rw->attrs = mem_calloc(rw->attrs_cap, sizeof(*rw->attrs));
     rw->cuts = mem_calloc(rw->attrs_cap, sizeof(*rw->cuts));
     tokenizer_init(&rw->tok);
+    rw->tok.prefixes = rw->limits.xml;
     rw->tok.tag_max = rw->limits.tag_max;
     buf_init(&rw->carry, KEEP_SMALL(rw));
     buf_init(&rw->patch, VALUE_MAX * 2);

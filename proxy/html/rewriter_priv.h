@@ -200,6 +200,12 @@ void body_watch_tag(struct rewriter *rw, size_t start);
 enum stand body_stand_for(const struct rewriter *rw, const struct judged *j);
 void out_stand(struct rewriter *rw, enum stand stand);
 
+/* xml.c */
+struct str xml_local_name(struct str name);               /* behind the prefix; empty without one */
+void xml_name_attrs(struct rewriter *rw, struct str tag); /* any prefix may mean XLink */
+/* A processing instruction or declaration that fetches what is denied, or could hide it. */
+bool xml_drops(struct rewriter *rw, struct str text);
+
 /* oversize.c */
 void oversize_begin(struct rewriter *rw, size_t len);
 size_t oversize_value(struct rewriter *rw, size_t from, size_t len);

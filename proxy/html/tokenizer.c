@@ -195,6 +195,21 @@ static size_t st_self_closing(struct tokenizer *tok, const uint8_t *w, size_t i,
     return i;
 }
 
+/* The element named behind a prefix, or ELEM_OTHER. */
+static enum html_element prefixed_lookup(struct str name)
+{
+    uint32_t hash = 0;
+
+    for (size_t i = 0; i < name.len; i++) {
+        hash = name.ptr[i] == ':' ? 0 : element_hash(hash, (uint8_t)name.ptr[i]);
+        if (name.ptr[i] == ':') {
+            name = str_slice(name, i + 1, name.len);
+            i = (size_t)-1;
+        }
+    }
+    return element_lookup(name, hash);
+}
+
 /* The name is complete in the window or in what the caller kept: look it up late. */
 static void resolve_name(struct tokenizer *tok, const uint8_t *w)
 {
@@ -206,6 +221,8 @@ static void resolve_name(struct tokenizer *tok, const uint8_t *w)
         return;
     }
     tok->elem = (uint8_t)element_lookup(str_make(w + from, end - from), tok->hash);
+    if (tok->prefixes && tok->elem == ELEM_OTHER)
+        tok->elem = (uint8_t)prefixed_lookup(str_make(w + from, end - from));
 }
 
 static size_t st_tag_name(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)

@@ -401,6 +401,13 @@ static struct str type_essence(struct str type)
  * Content-Type fields, or a list in one, are read by browsers as the last that is a type (Fetch
  * 2.2.5): a page if any of them says so.
  */
+/* XML that a browser shows as a document of its own (MIME Sniffing 4.6): SVG, mostly. */
+static bool is_xml(struct str essence)
+{
+    return str_eq_fold_c(essence, "text/xml") || str_eq_fold_c(essence, "application/xml") ||
+           (essence.len > 4 && str_eq_fold_c(str_slice(essence, essence.len - 4, 4), "+xml"));
+}
+
 static struct str page_type(const struct exchange *x)
 {
     struct str found = {NULL, 0};
@@ -415,7 +422,8 @@ static struct str page_type(const struct exchange *x)
             struct str essence = type_essence(one);
 
             if (str_eq_fold_c(essence, "text/html") ||
-                str_eq_fold_c(essence, "application/xhtml+xml"))
+                str_eq_fold_c(essence, "application/xhtml+xml") ||
+                (enforcement_of(x)->document && is_xml(essence)))
                 found = one;
         }
     }

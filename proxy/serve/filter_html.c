@@ -46,7 +46,7 @@ struct page_filter {
     struct decoder *decoder;    /* owned; NULL for identity */
     struct encoder *encoder;    /* owned; NULL for identity */
     struct buf out;             /* what this push makes */
-    bool xml;                   /* an XHTML page */
+    bool xml;                   /* an XML page: XHTML, SVG */
     bool guard;                 /* the companion is not in yet: out is held until it is */
 };
 
@@ -94,7 +94,11 @@ static bool page_decide(struct page_filter *page, bool end)
 {
     struct str first = buf_str(&page->first);
     bool all = end || first.len >= HTML_PRESCAN_LEN;
-    enum html_charset charset = html_charset_sniff(first, all, page->label, NULL);
+    enum html_charset charset;
+
+    if (page->xml && page->label.len == 0)
+        page->label = html_charset_xml_label(first);
+    charset = html_charset_sniff(first, all, page->label, NULL);
 
     if (page->untyped && all && !looks_like_html(first)) {
         page->state = PAGE_PASS;
@@ -318,14 +322,17 @@ static struct str charset_of_type(struct str type)
 bool page_filter_add(struct exchange *x, struct str type, enum coding in, enum coding out)
 {
     static const struct html_engine_ops ops = {page_output, page_banner, page_verdict};
+    static const struct html_engine_ops plain_ops = {page_output, NULL, page_verdict};
     const struct config_limits *limits = &x->server->config->limits;
     struct page_filter *page = arena_calloc(&x->arena, 1, sizeof(*page));
     struct html_engine_setup setup = {
         .decider = enforcement_of(x)->decider,
         .limits = {.tag_max = limits->tag,
                    .inline_max = limits->inline_script,
-                   .xml = str_starts_fold(type, STR("application/xhtml+xml"))},
+                   .xml = type.len > 0 && !str_starts_fold(type, STR("text/html"))},
     };
+    bool is_xhtml = str_starts_fold(type, STR("application/xhtml+xml"));
+    bool has_body = is_xhtml || !setup.limits.xml; /* a place for the banner and the companion */
 
     if (page == NULL || !page_url(x, &setup.page))
         return false;
@@ -334,10 +341,10 @@ bool page_filter_add(struct exchange *x, struct str type, enum coding in, enum c
     page->untyped = type.len == 0;
     page->label = charset_of_type(type);
     page->xml = setup.limits.xml;
-    page->guard = guard_is_wanted(x);
+    page->guard = has_body && guard_is_wanted(x);
     page->decoder = in == CODING_IDENTITY ? NULL : decoder_new(in, PAGE_OUT_MAX, RATIO_MAX);
     page->encoder = out == CODING_IDENTITY ? NULL : encoder_new(out);
-    page->engine = html_engine_new(&setup, &ops, page);
+    page->engine = html_engine_new(&setup, has_body ? &ops : &plain_ops, page);
     buf_init(&page->first, FIRST_MAX);
     buf_init(&page->out, OUTPUT_MAX);
     exchange_add_filter(x, &page->filter); /* from here on close() frees it all */

@@ -305,6 +305,25 @@ def test_xhtml_stays_well_formed(proxy, origin):
     assert b"Your privacy choices" in xml.tostring(xml.fromstring(body))
 
 
+SVG = (b'<?xml version="1.0"?><s:svg xmlns:s="http://www.w3.org/2000/svg" xmlns:l="http://www.w3.org/1999/xlink">'
+       b'<s:script l:href="https://www.googletagmanager.com/gtag/js?id=G-1"/><s:g/></s:svg>')
+
+
+@pytest.mark.parametrize("kind", ["image/svg+xml", "text/xml", "application/xml; charset=utf-8", "application/x+xml"])
+def test_a_picture_that_is_a_document_is_filtered(proxy, origin, kind):
+    origin.routes["/p.svg"] = http_response(200, [("Content-Type", kind)], SVG)
+    shown = proxy.get("/p.svg", headers=[("Sec-Fetch-Dest", "document")]).body
+    assert b"googletagmanager" not in shown and b"data-consent-banner" not in shown
+    xml.fromstring(shown)
+    assert proxy.get("/p.svg", headers=[("Sec-Fetch-Dest", "image")]).body == SVG
+
+
+def test_an_encoding_of_an_xml_declaration_counts(proxy, origin):
+    page = SVG.replace(b'"1.0"?', b'"1.0" encoding="ISO-2022-JP"?')
+    origin.routes["/jp.svg"] = http_response(200, [("Content-Type", "image/svg+xml")], page)
+    assert proxy.get("/jp.svg", headers=[("Sec-Fetch-Dest", "iframe")]).status == 502
+
+
 @pytest.mark.parametrize("encoding, label", [("utf-16-le", "utf-16le"), ("utf-16-be", "utf-16be"),
                                              ("utf-16", ""), ("utf-16-le", "utf-16")])
 def test_utf_16_is_filtered_as_utf_8(proxy, origin, encoding, label):
