@@ -142,13 +142,13 @@ static enum enforce_step post_withdraw(struct exchange *x)
 
 static const struct {
     const char *path;
-    bool post;
+    enum { READ = 0, POST, ANY } method;
     enum enforce_step (*fn)(struct exchange *x);
 } routes[] = {
-    {"state", false, get_state},    {"preferences", false, get_preferences},
-    {"banner.css", false, get_css}, {"banner.js", false, get_js},
-    {"guard.js", false, get_guard}, {"empty.js", false, get_empty},
-    {"choice", true, post_choice},  {"withdraw", true, post_withdraw},
+    {"state", READ, get_state},    {"preferences", READ, get_preferences},
+    {"banner.css", READ, get_css}, {"banner.js", READ, get_js},
+    {"guard.js", READ, get_guard}, {"empty.js", ANY, get_empty},
+    {"choice", POST, post_choice}, {"withdraw", POST, post_withdraw},
 };
 
 enum enforce_step consent_api_request(struct exchange *x, struct str rest)
@@ -163,8 +163,10 @@ enum enforce_step consent_api_request(struct exchange *x, struct str rest)
     for (size_t i = 0; i < COUNT_OF(routes); i++) {
         if (!str_eq_c(path, routes[i].path))
             continue;
-        if (routes[i].post ? x->req.method_id != HTTP_METHOD_POST : !reads)
-            return answer_method(x, routes[i].post ? STR("POST") : STR("GET, HEAD"));
+        if (routes[i].method == POST && x->req.method_id != HTTP_METHOD_POST)
+            return answer_method(x, STR("POST"));
+        if (routes[i].method == READ && !reads)
+            return answer_method(x, STR("GET, HEAD"));
         return routes[i].fn(x);
     }
     return consent_answer_json(x, 404, STR("{\"error\":\"no such page of consentd\"}\n"));

@@ -192,6 +192,15 @@ static bool wants_document(const struct headers *h)
            headers_has_token(h, HDR_ACCEPT, "application/xhtml+xml");
 }
 
+/* The client runs the answer in a worker of its own (Fetch 2.2.7). */
+static bool wants_worker(const struct headers *h)
+{
+    struct str dest = headers_value(h, HDR_SEC_FETCH_DEST);
+
+    return str_eq_c(dest, "worker") || str_eq_c(dest, "sharedworker") ||
+           str_eq_c(dest, "serviceworker");
+}
+
 static bool enforcement_begin(struct exchange *x)
 {
     struct enforcement *e = arena_calloc(&x->arena, 1, sizeof(*e));
@@ -202,6 +211,7 @@ static bool enforcement_begin(struct exchange *x)
     x->enforce = e;
     e->gpc = str_eq_c(headers_value(h, HDR_SEC_GPC), "1");
     e->document = wants_document(h);
+    e->worker = wants_worker(h);
     if (x->site->policy != NULL) {
         token_read(x, e);
         e->language = policy_language(x->site->policy, headers_value(h, HDR_ACCEPT_LANGUAGE));
@@ -286,7 +296,7 @@ static bool accept_encoding_set(struct exchange *x, struct enforcement *e)
     e->accept_encoding = headers_value(h, HDR_ACCEPT_ENCODING);
     if (passes_whole(x))
         return true;
-    if (e->document && origin_is_near(x->site)) {
+    if ((e->document || e->worker) && origin_is_near(x->site)) {
         e->asked_identity = true;
         return headers_set(h, &x->arena, HDR_ACCEPT_ENCODING, STR("identity"));
     }
@@ -456,6 +466,12 @@ static bool is_page(const struct exchange *x)
            (x->resp.body != H1_BODY_LENGTH || x->resp.content_length > 0);
 }
 
+/* The script of a worker, which gets the companion. */
+static bool is_worker(const struct exchange *x, const struct enforcement *e)
+{
+    return e->worker && (x->resp.status == 200 || x->resp.status == 206) && guard_is_wanted(x);
+}
+
 /* The coding of the answer we send: what the client would have got without us, or better. */
 static enum coding coding_out(const struct exchange *x, const struct enforcement *e, enum coding in)
 {
@@ -531,7 +547,7 @@ static enum enforce_step enforce_page(struct exchange *x, struct enforcement *e)
         !headers_add_id(&x->resp.headers, &x->arena, HDR_CONTENT_ENCODING, str_c(coding_name(out))))
         return ENFORCE_REFUSE;
     cookies_delete_denied(x, &x->resp.headers);
-    if (!page_filter_add(x, type, in, out))
+    if (!(is_page(x) ? page_filter_add(x, type, in, out) : worker_filter_add(x, in, out)))
         return ENFORCE_REFUSE;
     return ENFORCE_FORWARD;
 }
@@ -554,7 +570,7 @@ enum enforce_step enforce_response(struct exchange *x)
         return answer_endpoint(x, x->req.path, "a redirect to a tracker");
     if (x->resp.status == 304)
         return not_modified_headers(x) ? ENFORCE_FORWARD : ENFORCE_REFUSE;
-    if (!is_page(x))
+    if (!is_page(x) && !is_worker(x, e))
         return ENFORCE_FORWARD;
     return enforce_page(x, e);
 }

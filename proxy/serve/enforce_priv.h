@@ -46,6 +46,7 @@ struct enforcement {
     bool decided;               /* a valid token was presented */
     bool gpc;                   /* Sec-GPC: 1 */
     bool document;              /* the client may show the answer as a page */
+    bool worker;                /* the client runs the answer as a worker */
     bool asked_identity;        /* the origin was asked for plain text in the client's stead */
     struct str accept_encoding; /* the client's own; empty if none */
     struct str matched_etag;    /* ours, as the client sent it, if it names the current variant */
@@ -96,6 +97,9 @@ MUST_USE bool banner_is_wanted(const struct exchange *x);
 /* Installs the filter of an HTML answer; type: page_type()'s. False: no memory. */
 MUST_USE bool page_filter_add(struct exchange *x, struct str type, enum coding in, enum coding out);
 
+/* Installs the filter that puts the companion before the script of a worker. Likewise. */
+MUST_USE bool worker_filter_add(struct exchange *x, enum coding in, enum coding out);
+
 /* --- consent_api.c, consent_choice.c --- */
 enum enforce_step consent_api_request(struct exchange *x, struct str rest);
 
@@ -129,6 +133,9 @@ void guard_key(const struct exchange *x, char out[GUARD_KEY_LEN + 1]);
 /* The script element; ' nonce="..."' if the page's own policy has one for scripts. */
 MUST_USE bool guard_element(const struct exchange *x, struct buf *out);
 MUST_USE bool nonce_attribute(const struct exchange *x, struct buf *out);
+
+/* What goes before the script of a worker, of which these are the first bytes. */
+MUST_USE bool guard_prefix(const struct exchange *x, struct str script, struct buf *out);
 
 /* Where the element goes in the page so far (all: it ends here), or GUARD_PLACE_*. Pure. */
 ptrdiff_t guard_place(struct str page, bool all, bool xml);

@@ -27,6 +27,7 @@
 #define PAGE_OUT_MAX (4ull << 30) /* bytes of one decoded page */
 #define RATIO_MAX    200          /* decoded to coded */
 #define FIRST_MAX    (1u << 20)   /* the first bytes, with what one push of the decoder adds */
+#define WORKER_LOOK  4096         /* bytes of a worker's script that are searched for directives */
 
 enum page_state {
     PAGE_FIRST = 0, /* too few bytes so far to know */
@@ -48,6 +49,7 @@ struct page_filter {
     struct buf out;             /* what this push makes */
     bool xml;                   /* an XML page: XHTML, SVG */
     bool guard;                 /* the companion is not in yet: out is held until it is */
+    bool worker;                /* no page: the script of a worker, which gets the companion only */
 };
 
 static bool page_output(void *owner, const uint8_t *data, size_t len)
@@ -216,6 +218,28 @@ static bool coded_output(void *owner, const uint8_t *data, size_t len)
     return filter_next(&page->filter, data, len, false);
 }
 
+static void out_becomes(struct page_filter *page, struct buf *with)
+{
+    buf_free(&page->out);
+    page->out = *with;
+}
+
+/* Before a worker's script, as soon as its directives can be read; false: no memory. */
+static bool guard_put_before(struct page_filter *page, bool end)
+{
+    struct str text = buf_str(&page->out);
+    struct buf with;
+    bool ok;
+
+    if (!end && text.len < WORKER_LOOK)
+        return true;
+    page->guard = false;
+    buf_init(&with, OUTPUT_MAX);
+    ok = guard_prefix(page->filter.x, text, &with) && buf_append_str(&with, text);
+    out_becomes(page, &with);
+    return ok;
+}
+
 /* Puts the companion in as soon as its place is known; false: no memory. */
 static bool guard_put_in(struct page_filter *page, bool end)
 {
@@ -234,8 +258,7 @@ static bool guard_put_in(struct page_filter *page, bool end)
     buf_init(&with, OUTPUT_MAX);
     ok = buf_append_str(&with, str_slice(text, 0, (size_t)place)) && guard_element(x, &with) &&
          buf_append_str(&with, str_slice(text, (size_t)place, text.len));
-    buf_free(&page->out);
-    page->out = with;
+    out_becomes(page, &with);
     return ok;
 }
 
@@ -244,7 +267,7 @@ static bool page_pass_on(struct page_filter *page, bool end)
     struct str text;
     bool ok;
 
-    if (page->guard && !guard_put_in(page, end))
+    if (page->guard && !(page->worker ? guard_put_before(page, end) : guard_put_in(page, end)))
         return false;
     if (page->guard)
         return true;
@@ -284,7 +307,8 @@ static void page_close(struct filter *f)
 
     metric_add(METRIC_ELEMENTS_REMOVED, removed);
     f->x->removed.elements += (uint32_t)removed;
-    metric_add(METRIC_PAGES_REWRITTEN, 1);
+    if (!page->worker)
+        metric_add(METRIC_PAGES_REWRITTEN, 1);
     html_engine_free(page->engine);
     decoder_free(page->decoder);
     encoder_free(page->encoder);
@@ -319,7 +343,8 @@ static struct str charset_of_type(struct str type)
     return STR("");
 }
 
-bool page_filter_add(struct exchange *x, struct str type, enum coding in, enum coding out)
+static struct page_filter *filter_add(struct exchange *x, struct str type, enum coding in,
+                                      enum coding out)
 {
     static const struct html_engine_ops ops = {page_output, page_banner, page_verdict};
     static const struct html_engine_ops plain_ops = {page_output, NULL, page_verdict};
@@ -335,7 +360,7 @@ bool page_filter_add(struct exchange *x, struct str type, enum coding in, enum c
     bool has_body = is_xhtml || !setup.limits.xml; /* a place for the banner and the companion */
 
     if (page == NULL || !page_url(x, &setup.page))
-        return false;
+        return NULL;
     page->filter.push = page_push;
     page->filter.close = page_close;
     page->untyped = type.len == 0;
@@ -349,5 +374,23 @@ bool page_filter_add(struct exchange *x, struct str type, enum coding in, enum c
     buf_init(&page->out, OUTPUT_MAX);
     exchange_add_filter(x, &page->filter); /* from here on close() frees it all */
     return (in == CODING_IDENTITY || page->decoder != NULL) &&
-           (out == CODING_IDENTITY || page->encoder != NULL);
+                   (out == CODING_IDENTITY || page->encoder != NULL)
+               ? page
+               : NULL;
+}
+
+bool page_filter_add(struct exchange *x, struct str type, enum coding in, enum coding out)
+{
+    return filter_add(x, type, in, out) != NULL;
+}
+
+bool worker_filter_add(struct exchange *x, enum coding in, enum coding out)
+{
+    struct page_filter *page = filter_add(x, STR("text/javascript"), in, out);
+
+    if (page == NULL)
+        return false;
+    page->state = PAGE_PASS;
+    page->guard = page->worker = true;
+    return true;
 }

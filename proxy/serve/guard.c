@@ -1,5 +1,5 @@
 /*
- * guard.c - the companion: where its script element goes in a page, and the rules it brings.
+ * guard.c - the companion: its place in a page or a worker's script, and the rules it brings.
  *
  * The element comes first in the head, so that nothing of the page runs before it. Its address
  * names the grants, the rules and the script: what it answers never changes, and is cached for
@@ -31,10 +31,9 @@ static void put(struct guard *g, const char *text)
     g->ok = g->ok && buf_append_c(g->out, text);
 }
 
-/* A JSON string that is also safe inside a script. */
-static void put_string(struct guard *g, struct str text)
+/* Inside a JSON string; safe inside a script element too. */
+static void put_bytes(struct guard *g, struct str text)
 {
-    put(g, "\"");
     for (size_t i = 0; i < text.len && g->ok; i++) {
         unsigned char c = (unsigned char)text.ptr[i];
 
@@ -43,6 +42,12 @@ static void put_string(struct guard *g, struct str text)
         else
             g->ok = buf_append_char(g->out, (char)c);
     }
+}
+
+static void put_string(struct guard *g, struct str text)
+{
+    put(g, "\"");
+    put_bytes(g, text);
     put(g, "\"");
 }
 
@@ -88,33 +93,85 @@ static bool url_matters(const struct guard *g, size_t set, const struct rule_url
     return false;
 }
 
+/* --- as patterns of JavaScript --- */
+
+/* text as it is, or with "*" for any run of `any`; quoted for a pattern. */
+static void put_literal(struct guard *g, struct str text, const char *any)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        struct str c = str_slice(text, i, 1);
+
+        if (any != NULL && c.ptr[0] == '*') {
+            put(g, any);
+            continue;
+        }
+        if (str_find_char(STR(".+*?^${}()|[]\\"), c.ptr[0]) >= 0)
+            put(g, "\\\\");
+        put_bytes(g, c);
+    }
+}
+
+static void put_glob(struct guard *g, struct str text, const char *any, const char *end)
+{
+    put(g, "\"");
+    if (text.len > 0) {
+        put(g, "^");
+        put_literal(g, text, any);
+        put(g, end);
+    }
+    put(g, "\"");
+}
+
+/* The precedence of match.c as one number: own rules, kind, conditions, length, essential. */
+static uint64_t url_rank(const struct guard *g, size_t set, const struct rule_url *rule)
+{
+    uint64_t own = rules_set_site(g->rules, set) != RULES_OWN_SITE_NONE;
+    uint64_t rank = own * 10000000000u + (uint64_t)rule->kind * 2000000000u;
+
+    rank += rule->query_cnt * 100000000u + (rule->host.len + rule->label.len) * 100000u;
+    if (rule->kind == RULE_PATH_PREFIX)
+        rank += rule->path.len * 2;
+    return rank + ((rule->categories & CATEGORY_ESSENTIAL) != 0);
+}
+
 static void put_url(struct guard *g, size_t set, const struct rule_url *rule)
 {
     put(g, "[");
+    if (rule->kind == RULE_PATH_REGEX)
+        put_string(g, rule->path);
+    else
+        put_glob(g, rule->kind == RULE_PATH_ANY ? STR("") : rule->path, "[^/]+",
+                 rule->kind == RULE_PATH_EXACT ? "$" : "");
+    g->ok = g->ok && buf_printf(g->out, ",%u,%llu,", mask_of(g, set, rule->categories),
+                                (unsigned long long)url_rank(g, set, rule));
     put_string(g, rule->host);
     put(g, ",");
-    put_string(g, rule->label);
-    g->ok = g->ok && buf_printf(g->out, ",%d,%d,", rule->exact_host, (int)rule->kind);
-    put_string(g, rule->path);
-    g->ok = g->ok && buf_printf(g->out, ",%u,%d,%d", mask_of(g, set, rule->categories),
-                                rules_set_site(g->rules, set) != RULES_OWN_SITE_NONE,
-                                (rule->categories & CATEGORY_ESSENTIAL) != 0);
+    put_glob(g, rule->label, "[^.]+", "$");
+    g->ok =
+        g->ok && buf_printf(g->out, ",%d,%d,[", rule->exact_host, rule->kind == RULE_PATH_REGEX);
     for (unsigned i = 0; i < rule->query_cnt; i++) {
-        put(g, i == 0 ? ",[[" : ",[");
+        put(g, i == 0 ? "[" : ",[");
         put_string(g, rule->query[i].name);
         put(g, ",");
-        put_string(g, rule->query[i].glob);
-        put(g, i + 1 == rule->query_cnt ? "]]" : "]");
+        put_glob(g, rule->query[i].glob, ".*", "$");
+        put(g, "]");
     }
-    put(g, "],");
+    put(g, "]],");
 }
 
 static void put_name(struct guard *g, size_t set, const struct rule_cookie *rule)
 {
-    g->ok = g->ok && buf_printf(g->out, "[%d,", (int)rule->kind);
-    put_string(g, rule->text);
-    g->ok = g->ok && buf_printf(g->out, ",%u,%d],", mask_of(g, set, rule->categories),
-                                (rule->categories & CATEGORY_ESSENTIAL) != 0);
+    bool essential = (rule->categories & CATEGORY_ESSENTIAL) != 0;
+    size_t rank = (size_t)rule->kind * 1000000u + essential * 100000u;
+
+    put(g, rule->kind == RULE_REGEX ? "[\"^(?:" : "[\"^");
+    if (rule->kind == RULE_REGEX)
+        put_bytes(g, rule->text);
+    else
+        put_literal(g, rule->text, NULL);
+    put(g, rule->kind == RULE_REGEX ? ")$" : rule->kind == RULE_EXACT ? "$" : "");
+    g->ok = g->ok && buf_printf(g->out, "\",%u,%zu],", mask_of(g, set, rule->categories),
+                                rule->kind == RULE_PREFIX ? rank + rule->text.len : rank);
 }
 
 static void put_set_urls(struct guard *g, size_t i, const struct ruleset *set)
@@ -137,14 +194,20 @@ static void put_set_storage(struct guard *g, size_t i, const struct ruleset *set
         put_name(g, i, &set->storage[k]);
 }
 
+/* "name()" is called, "name[]" is pushed to; other globals need nothing in their place. */
 static void put_set_globals(struct guard *g, size_t i, const struct ruleset *set)
 {
     unsigned mask = mask_of(g, i, set->categories);
 
     for (size_t k = 0; is_denied(g, mask) && k < set->global_cnt; k++) {
+        struct str name = str_c(set->globals[k]);
+        bool list = str_ends(name, STR("[]"));
+
+        if (!list && !str_ends(name, STR("()")))
+            continue;
         put(g, "[");
-        put_string(g, str_c(set->globals[k]));
-        g->ok = g->ok && buf_printf(g->out, ",%u],", mask);
+        put_string(g, str_slice(name, 0, name.len - 2));
+        g->ok = g->ok && buf_printf(g->out, ",%u,%d],", mask, list);
     }
 }
 
@@ -204,7 +267,7 @@ bool guard_is_wanted(const struct exchange *x)
     if (!x->site->config->guard || x->site->policy == NULL || x->snapshot == NULL)
         return false;
     all = x->site->policy->categories.defined;
-    return (x->grants & all) != all && enforcement_of(x)->document &&
+    return (x->grants & all) != all && (enforcement_of(x)->document || enforcement_of(x)->worker) &&
            !headers_has_token(&x->resp.headers, HDR_CACHE_CONTROL, "no-transform") &&
            (field == NULL || !str_eq_fold_c(field->value, "XMLHttpRequest"));
 }
@@ -269,6 +332,40 @@ bool guard_element(const struct exchange *x, struct buf *out)
            buf_append_c(out, "></script>");
 }
 
+static size_t space_end(struct str page, size_t at)
+{
+    while (at < page.len && ascii_is_space(page.ptr[at]))
+        at++;
+    return at;
+}
+
+/* --- its place in a worker's script --- */
+
+/* Directives at the head of the script must stay there: "use strict" is said before as well. */
+bool guard_prefix(const struct exchange *x, struct str script, struct buf *out)
+{
+    size_t at = str_starts(script, STR("\xef\xbb\xbf")) ? 3 : 0;
+
+    for (;;) {
+        struct str rest;
+        ptrdiff_t end = -1;
+
+        at = space_end(script, at);
+        rest = str_slice(script, at, script.len);
+        if (str_starts(rest, STR("/*")))
+            end = str_find(rest, STR("*/"));
+        else if (str_starts(rest, STR("//")))
+            end = str_find_char(rest, '\n');
+        if (end < 0) {
+            bool strict =
+                str_starts(rest, STR("'use strict'")) || str_starts(rest, STR("\"use strict\""));
+
+            return (!strict || buf_append_c(out, "'use strict';")) && guard_render(x, out);
+        }
+        at += (size_t)end + 1 + (rest.ptr[1] == '*');
+    }
+}
+
 /* --- its place in the page --- */
 
 /* Behind the tag that begins at `at`; 0: its end has not come. A quote after "=" hides ">". */
@@ -318,13 +415,6 @@ static bool is_tag(struct str rest, struct str name)
 
     return str_starts_fold(str_slice(rest, 1, rest.len), name) &&
            (ascii_is_space(next) || next == '>' || next == '/');
-}
-
-static size_t space_end(struct str page, size_t at)
-{
-    while (at < page.len && ascii_is_space(page.ptr[at]))
-        at++;
-    return at;
 }
 
 /*

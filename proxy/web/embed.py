@@ -8,6 +8,10 @@ import pathlib
 import re
 import sys
 
+from minify import minify
+
+MINIFIED = ("guard.js",)  # the others are small without
+
 
 def squeeze(text):
     """Leading white space, whole-line comments and empty lines go; nothing inside a line changes."""
@@ -30,7 +34,8 @@ def main():
     out, files = pathlib.Path(sys.argv[1]), [pathlib.Path(f) for f in sys.argv[2:]]
     text = ["/* Made by proxy/web/embed.py: do not edit. */", '#include "web_assets.h"', ""]
     for file in files:
-        data = squeeze(file.read_text()).encode()
+        text_of = minify if file.name in MINIFIED else squeeze
+        data = text_of(file.read_text()).encode()
         name = "web_" + re.sub(r"\W", "_", file.name)
         text.append(f"const struct str {name} = STR_INIT(\n{literal(data)});")
         text.append(f'const char {name}_hash[] = "{hashlib.sha256(data).hexdigest()[:12]}";')

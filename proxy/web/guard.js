@@ -1,237 +1,252 @@
 /*
  * The companion: the second wall, inside the page. The proxy decides what a page's markup may
- * fetch; this decides what its scripts fetch and store later, by the same rules. The proxy appends
- * the rules as the argument:
- *   u  [host, first label, exact host, kind, path, mask, own, essential, query]
- *   c, s  names of cookies and of storage: [kind, text, mask, essential]
- *   g  [global, mask], k  category -> bit, m  what is granted, x  unknown cookies are denied
- * A mask holds the categories of which one must be granted. Kinds are those of ruleset.h.
+ * fetch; this decides what its scripts fetch and store later, by the same rules. It goes first in
+ * pages, and in the scripts of the site's workers. The proxy appends the rules as the argument:
+ *   u  URLs: [path, mask, rank, host, first label, exact host, path with query, [[name, value]]]
+ *   c, s  names of cookies and of storage: [name, mask, rank]
+ *   g  [global, mask, list]: what stands in for a removed tag's global
+ *   k  category -> bit, m  what is granted, x  unknown cookies are denied, p  our own paths
+ * Texts are patterns. A mask holds the categories of which one must be granted; of several rules
+ * that match, the one of the highest rank says, and of equals the one that denies.
+ *
+ * proxy/web/minify.py shortens it: names of our own must not be those of globals.
  */
-(function (R) {
-  'use strict';
-  var W = window, D = document, me = D.currentScript, natives = new WeakMap(), hosts = Object.create(null);
-  var EMPTY = location.origin + R.p + 'empty.js';
-  function glob(text, any, end) {
-    return new RegExp('^' + text.replace(/[.+?^${}()|[\]\\]/g, '\\$&').replace(/\*/g, any) + end, 's');
-  }
-  function pattern(text) {
-    try { return new RegExp(text, 's'); } catch (e) { return /^/; }
-  }
-  R.u.forEach(function (r) {
-    (hosts[r[0]] = hosts[r[0]] || []).push(r);
-    r.re = r[3] === 2 ? pattern(r[4]) : r[3] ? glob(r[4], '[^/]+', r[3] === 3 ? '$' : '') : /^/;
-    r.label = r[1] && glob(r[1], '[^.]+', '$');
-    r.ask = (r[8] || []).map(function (q) { return [q[0], glob(q[1], '.*', '$')]; });
-    r.rank = r[6] * 1e10 + r[3] * 2e9 + r.ask.length * 1e8 + (r[0].length + r[1].length) * 1e5 +
-      (r[3] === 1 ? r[4].length * 2 : 0) + r[7];
-  });
-  [R.c, R.s].forEach(function (list) {
-    list.forEach(function (r) { r.re = r[0] === 1 ? pattern('^(?:' + r[1] + ')$') : null; });
-  });
-  function needs(mask) { return !(mask & R.m); }
+(R => {
+  var top = self, page = top.document, me = page && page.currentScript || {}, frames = top.length;
+  var natives = new WeakMap(), realms = new WeakSet(), hosts = {}, patterns = {}, stands = [], unfinished = '';
+  var empty = location.origin + R.p + 'empty.js';
+  var matches = (text, value) => {
+    try {
+      return (patterns[text] = patterns[text] || RegExp(text, 's')).test(value);
+    } catch {
+      return true;
+    }
+  };
+  var needs = mask => !(mask & R.m);
+  var verdict = (rules, bad) => {
+    var best = -1;
+    rules.forEach(r => {
+      if (r[2] > best || r[2] === best && needs(r[1])) {
+        best = r[2];
+        bad = needs(r[1]);
+      }
+    });
+    return bad;
+  };
+  R.u.forEach(r => (hosts[r[3]] = hosts[r[3]] || []).push(r));
 
   /* The verdict on a URL; the site's own addresses are the proxy's to judge. */
-  function denied(value) {
-    var u, best = -1, no = false;
-    try { u = new URL(value, D.baseURI); } catch (e) { return false; }
-    if (!/^(http|ws)s?:$/.test(u.protocol) || u.host === location.host) return false;
-    var host = u.hostname.replace(/\.$/, '');
-    for (var at = 0; ; at = host.indexOf('.', at) + 1) {
-      (hosts[host.slice(at)] || []).forEach(function (r) {
-        var left = host.slice(0, at ? at - 1 : 0), dot = left.lastIndexOf('.');
-        if (r.label ? !at || (r[2] && dot >= 0) || !r.label.test(left.slice(dot + 1)) : at && r[2]) return;
-        if (!r.re.test(r[3] === 2 ? u.pathname + u.search : u.pathname)) return;
-        if (!r.ask.every(function (q) { return u.searchParams.getAll(q[0]).some(function (v) { return q[1].test(v); }); })) return;
-        if (r.rank > best || (r.rank === best && needs(r[5]))) { best = r.rank; no = needs(r[5]); }
-      });
-      if (host.indexOf('.', at) < 0) break;
+  var denied = value => {
+    var u, host, found = [], at = 0;
+    try {
+      u = new URL(value, page ? page.baseURI : location);
+    } catch {
+      return;
     }
-    if (no && me) me.blocked = true;
-    return no;
-  }
-  function deniedName(list, name, unknown) {
-    var best = -1, no = unknown;
-    list.forEach(function (r) {
-      if (!(r[0] === 2 ? name === r[1] : r[0] ? r.re.test(name) : name.startsWith(r[1]))) return;
-      var rank = r[0] * 1e6 + r[3] * 1e5 + (r[0] ? 0 : r[1].length);
-      if (rank > best || (rank === best && needs(r[2]))) { best = rank; no = needs(r[2]); }
-    });
-    return no;
-  }
-  function deniedCookie(name) { return deniedName(R.c, name, R.x); }
-  function deniedKey(name) { return deniedName(R.s, String(name), false); }
+    if (u.host === location.host) return;
+    host = u.hostname.replace(/\.$/, '');
+    do {
+      (hosts[host.slice(at)] || []).forEach(r => {
+        var left = host.slice(0, at && at - 1).split('.');
+        if ((r[4] ? at && !(r[5] && left[1]) && matches(r[4], left.pop()) : !at || !r[5]) &&
+            matches(r[0], u.pathname + (r[6] ? u.search : '')) &&
+            r[7].every(q => u.searchParams.getAll(q[0]).some(value => matches(q[1], value)))) found.push(r);
+      });
+      at = host.indexOf('.', at) + 1;
+    } while (at);
+    return verdict(found) && (me.blocked = true);
+  };
+  var deniedName = (list, bad) => name => verdict(list.filter(r => matches(r[0], name)), bad);
+  var deniedCookie = deniedName(R.c, R.x), deniedKey = deniedName(R.s);
+  var instead = value => denied(value && value.url || value) ? empty : value;
 
-  /* What takes a native's place looks like it: a Proxy, and its text is the native's. */
-  function hook(native, traps) {
-    var p = new Proxy(native, traps);
+  /*
+   * What takes a native's place looks like it: a Proxy, its text the native's, absent from stacks.
+   * fn gets the native to call with arguments, the object, the arguments and the native's name.
+   */
+  var hook = (native, fn, name) => {
+    var call = (go, self, args) => {
+      try {
+        return fn(go, self, args, name);
+      } catch (e) {
+        if (e instanceof Error) e.stack = e.stack.replace(/\n.*(guard\.js|Reflect\.).*/g, '');
+        throw e;
+      } finally {
+        if (frames !== top.length) for (var i = frames = top.length; i--;) install(top[i]);
+      }
+    };
+    var p = new Proxy(native, {
+      apply: (f, self, args) => call(args => Reflect.apply(f, self, args), self = natives.get(self) || self, args),
+      construct: (f, args, self) => call(args => Reflect.construct(f, args, self), self, args)
+    });
     natives.set(p, native);
     return p;
-  }
-  function change(owner, name, part, traps) {
-    var d = owner && Object.getOwnPropertyDescriptor(owner, name);
-    if (!d || !d.configurable || !d[part]) return;
-    d[part] = hook(d[part], traps);
-    Object.defineProperty(owner, name, d);
-  }
-  function method(owner, name, fn) { change(owner, name, 'value', { apply: fn }); }
-  function setter(owner, name, fn) { change(owner, name, 'set', { apply: fn }); }
-  function proto(name) { return W[name] && W[name].prototype; }
-  var run = Reflect.apply;
-  method(Function.prototype, 'toString', function (f, self, args) { return run(f, natives.get(self) || self, args); });
-
-  function later(target, name) { setTimeout(function () { target.dispatchEvent(new Event(name)); }); }
-  function deniedSet(value) {
-    return String(value).split(/[\s,]+/).some(function (part) { return /\/\//.test(part) && denied(part); });
-  }
-  function bad(name, value) { return name === 'srcset' ? deniedSet(value) : denied(value); }
-  function css(text) {
-    return String(text).replace(/(url\(\s*["']?|@import\s+["'])([^"')]+)/gi, function (all, head, url) {
-      return denied(url.trim()) ? head + 'data:,' : all;
-    });
-  }
-  var FETCHES = 'script|iframe|frame|img|image|link|object|embed|source|video|audio|input|track';
-  var TAG = new RegExp('<(?:' + FETCHES + ')\\b[^>]*>', 'gi'), ELEMENT = new RegExp('^(?:' + FETCHES + ')$');
-  function clean(html) {
-    var before = String(html), after = before.replace(TAG, function (tag) {
-      return tag.replace(/([\s"'\/])(src|srcset|href|data|poster)(\s*=\s*)("[^"]*"|'[^']*'|[^\s>]+)/gi, function (all, gap, name, eq, value) {
-        var url = value.replace(/^["']|["']$/g, '').replace(/&amp;/g, '&');
-        return bad(name.toLowerCase(), url) ? gap + 'data-consent-removed=""' : all;
+  };
+  /* An object whose properties are set by assignment: fix makes the value that is stored, or R for none. */
+  var wrap = (object, fix) => {
+    var p = natives.get(object);
+    if (!p) {
+      p = new Proxy(object, {
+        get: (o, key) => o[key],
+        set: (o, key, value) => {
+          value = fix(value, key);
+          if (value !== R) o[key] = value;
+          return true;
+        },
+        defineProperty: (o, key, d) => fix(d.value, key) === R || Reflect.defineProperty(o, key, d)
       });
-    });
+      natives.set(object, p);
+      natives.set(p, object);
+    }
+    return p;
+  };
+  var later = (target, type) => { setTimeout(() => target.dispatchEvent(new Event(type))); };
+  var css = text => text && text.replace ?
+    text.replace(/((?:url|image|set)\(\s*["']?|@import\s*["'])([^"')]+)/gi, (all, head, url) => denied(url) ? head + 'data:,' : all) : text;
+  var names = '(\\w*src\\w*|href|data|poster)';
+  var bad = (name, value) => /srcset$/i.test(name) ? String(value).split(/[\s,]+/).some(denied) : denied(value);
+  var badAttribute = (element, name, value) => matches('^(.*:)?' + names + '$', name = name.toLowerCase()) &&
+    !(element && /^(a|area|base)$/.test(element.localName)) && bad(name, value);
+  var clean = html => {
+    var before = String(html), after = before.replace(/<(?!(a|area|base)\b)[a-z][^>]*>/gi, tag =>
+      tag.replace(RegExp('([\\s"\'/])' + names + '\\s*=\\s*("[^"]*"|\'[^\']*\'|[^\\s>]+)', 'gi'), (all, gap, name, value) =>
+        bad(name, value.replace(/["']|amp;/g, '')) ? gap : all)
+    ).replace(/<style\b[^]*?<\/style|\sstyle\s*=\s*("[^"]*"|'[^']*')/gi, css);
     return after === before ? html : after;
-  }
-  function cleaned(f, self, args) { return run(f, self, args.map(clean)); }
-  'Script.src IFrame.src Frame.src Image.src Image.srcset Link.href Object.data Embed.src Source.src Source.srcset Media.src Video.poster Input.src Track.src'
-    .split(' ').forEach(function (pair) {
-      var p = pair.split('.');
-      setter(proto('HTML' + p[0] + 'Element'), p[1], function (f, self, args) {
-        return bad(p[1], args[0]) ? later(self, 'error') : run(f, self, args);
-      });
-    });
-  function attribute(at) {
-    return function (f, self, args) {
-      var name = String(args[at]).toLowerCase().replace(/^.*:/, '');
-      if (/^(src|srcset|href|data|poster)$/.test(name) && ELEMENT.test(self.localName) && bad(name, args[at + 1]))
-        return later(self, 'error');
-      return run(f, self, args);
-    };
-  }
-  method(Element.prototype, 'setAttribute', attribute(0));
-  method(Element.prototype, 'setAttributeNS', attribute(1));
-  setter(Element.prototype, 'innerHTML', function (f, self, args) {
-    return run(f, self, [self.localName === 'style' ? css(args[0]) : clean(args[0])]);
-  });
-  setter(Element.prototype, 'outerHTML', cleaned);
-  setter(proto('HTMLIFrameElement'), 'srcdoc', cleaned);
-  setter(Node.prototype, 'textContent', function (f, self, args) {
-    return run(f, self, self.localName === 'style' ? [css(args[0])] : args);
-  });
-  method(Element.prototype, 'insertAdjacentHTML', function (f, self, args) { return run(f, self, [args[0], clean(args[1])]); });
-  method(proto('Range'), 'createContextualFragment', cleaned);
-  method(Document.prototype, 'write', cleaned);
-  method(Document.prototype, 'writeln', cleaned);
-  method(proto('CSSStyleSheet'), 'insertRule', function (f, self, args) {
-    return run(f, self, [css(args[0])].concat(args.slice(1)));
-  });
-  ['replace', 'replaceSync'].forEach(function (name) {
-    method(proto('CSSStyleSheet'), name, function (f, self, args) { return run(f, self, args.map(css)); });
-  });
+  };
 
-  method(W, 'fetch', function (f, self, args) {
-    var input = args[0];
-    return denied(input && input.url || input) ? Promise.resolve(new Response(null, { status: 204 })) : run(f, self, args);
-  });
-  method(proto('XMLHttpRequest'), 'open', function (f, self, args) {
-    return run(f, self, denied(args[1]) ? ['GET', EMPTY].concat(args.slice(2)) : args);
-  });
-  method(proto('Navigator'), 'sendBeacon', function (f, self, args) { return denied(args[0]) || run(f, self, args); });
-  function construct(name, fn) {
-    var d = Object.getOwnPropertyDescriptor(W, name);
-    if (!d || !d.value) return;
-    change(W, name, 'value', { construct: fn });
-    d.value.prototype.constructor = W[name];
-  }
-  ['Worker', 'SharedWorker'].forEach(function (name) {
-    construct(name, function (f, args, target) {
-      return Reflect.construct(f, denied(args[0]) ? [EMPTY].concat(args.slice(1)) : args, target);
+  var install = W => {
+    try {
+      if (realms.has(W.Function)) return;
+    } catch {
+      return;
+    }
+    realms.add(W.Function);
+    /* "Owner member ..." are on Owner's prototype, or on window; ".member" means its getter. */
+    var on = (list, fn) => list.split('|').forEach(line => line.split(' ').forEach((name, i, words) => {
+      var owner = words[0] === 'W' ? W : W[words[0]] && W[words[0]].prototype, key = name.replace('.', '');
+      var d = i && owner && Reflect.getOwnPropertyDescriptor(owner, key), part = key < name ? 'get' : d && d.set ? 'set' : 'value';
+      if (!d || !d[part]) return;
+      d[part] = hook(d[part], fn, key);
+      Reflect.defineProperty(owner, key, d);
+      if (/^[A-Z]/.test(key)) d.value.prototype.constructor = d.value;
+    }));
+    var each = fix => (go, self, args) => go(args.map(fix));
+    on('Function toString', go => go([]));
+    Object.getOwnPropertyNames(W).forEach(name => {
+      if (/^HTML(?!A|B).*Element$/.test(name)) on(name + ' src srcset imageSrcset href data poster', (go, self, args, name) =>
+        bad(name, args[0]) ? later(self, 'error') : go(args));
     });
-  });
-  ['WebSocket', 'EventSource'].forEach(function (name) {
-    construct(name, function (f, args, target) {
-      if (!denied(args[0])) return Reflect.construct(f, args, target);
-      function none() {}
-      var closed = new EventTarget(), own = { send: none, close: none, url: String(args[0]), readyState: f.CLOSED };
-      Object.setPrototypeOf(closed, target.prototype);
-      ['onopen', 'onmessage', 'onerror', 'onclose'].forEach(function (key) { own[key] = null; });
-      Object.keys(own).forEach(function (key) {
-        Object.defineProperty(closed, key, { value: own[key], writable: true, configurable: true });
+    on('Element setAttribute setAttributeNS', (go, self, args) => {
+      var value = args.pop(), name = String(args[args.length - 1]);
+      return badAttribute(self, name, value) ? later(self, 'error') : go(args.concat(name === 'style' ? css(value) : value));
+    });
+    on('Element setAttributeNode setAttributeNodeNS|NamedNodeMap setNamedItem setNamedItemNS', (go, self, args) =>
+      badAttribute(self.localName && self, args[0].name, args[0].value) ? null : go(args));
+    on('Attr value|Node nodeValue textContent|CharacterData data', (go, self, args) => {
+      var style = self.nodeType === 3 && self.parentNode || self;
+      if (self.nodeType !== 2 || !badAttribute(self.ownerElement, self.name, args[0])) go((style.localName || self.name) === 'style' ? args.map(css) : args);
+    });
+    on('Element innerHTML outerHTML insertAdjacentHTML setHTMLUnsafe|ShadowRoot innerHTML setHTMLUnsafe|HTMLIFrameElement srcdoc|Range createContextualFragment|DOMParser parseFromString', (go, self, args) =>
+      go(args.map(self.localName === 'style' ? css : clean)));
+    on('Document write writeln', (go, self, args) => {
+      var text = unfinished + args.join('');
+      unfinished = /<[a-z!/][^>]*$|$/i.exec(text)[0];
+      go([clean(text.slice(0, text.length - unfinished.length))]);
+    });
+    on('Node appendChild insertBefore replaceChild|Element append prepend replaceChildren', (go, self, args) => {
+      if (self.localName === 'style') args = args.map(node => {
+        if (node && node.data) node.data = css(node.data);
+        return css(node);
       });
-      ['error', 'close'].forEach(function (type) {
-        closed.addEventListener(type, function (event) { if (closed['on' + type]) closed['on' + type](event); });
+      return go(args);
+    });
+    on('HTMLIFrameElement .contentWindow .contentDocument', go => {
+      var result = go([]);
+      if (result) install(result.defaultView || result);
+      return result;
+    });
+    /* Also what must only find the object behind its wrap. */
+    on('CSSStyleSheet insertRule replace replaceSync|CSSStyleDeclaration setProperty cssText getPropertyValue getPropertyPriority removeProperty item|HTMLElement style|SVGElement style|Storage getItem removeItem key clear', each(css));
+    on('HTMLElement .style|SVGElement .style', go => wrap(go([]), css));
+
+    on('W fetch Worker SharedWorker|WorkerGlobalScope fetch importScripts|XMLHttpRequest open|Navigator sendBeacon', each(instead));
+    on('W WebSocket EventSource', (go, self, args) => {
+      if (!denied(args[0])) return go(args);
+      var closed = new EventTarget(), own = { url: args[0], readyState: self.CLOSED };
+      Reflect.setPrototypeOf(closed, self.prototype);
+      own.send = own.close = () => {};
+      ['open', 'message', 'error', 'close'].forEach((type, i) => {
+        own['on' + type] = null;
+        closed.addEventListener(type, event => { if (closed['on' + type]) closed['on' + type](event); });
+        if (i > 1) later(closed, type);
       });
-      later(closed, 'error');
-      if (name === 'WebSocket') later(closed, 'close');
+      Object.keys(own).forEach(key => Reflect.defineProperty(closed, key, { value: own[key], writable: true }));
       return closed;
     });
-  });
 
-  var jar = Object.getOwnPropertyDescriptor(Document.prototype, 'cookie');
-  setter(Document.prototype, 'cookie', function (f, self, args) {
-    var text = String(args[0]), name = text.split(/[=;]/)[0].trim();
-    if (!deniedCookie(name) || /;\s*max-age\s*=\s*(0|-)/i.test(text)) run(f, self, args);
-  });
-  method(proto('CookieStore'), 'set', function (f, self, args) {
-    return deniedCookie(String(args[0] && args[0].name || args[0])) ? Promise.resolve() : run(f, self, args);
-  });
-  method(proto('Storage'), 'setItem', function (f, self, args) { if (!deniedKey(args[0])) run(f, self, args); });
+    on('Document cookie', (go, self, args) => { if (!deniedCookie(/[^=;]*/.exec(args[0])[0].trim())) go(args); });
+    on('CookieStore set', (go, self, args) => deniedCookie(args[0] && args[0].name || args[0]) ? Promise.resolve() : go(args));
+    on('Storage setItem', (go, self, args) => { if (!deniedKey(args[0])) go(args); });
+    on('W .localStorage .sessionStorage', go => wrap(go([]), (value, key) => deniedKey(key) ? R : value));
+    on('IDBFactory open', (go, self, args) => {
+      var request = go(args);
+      if (deniedKey(args[0])) request.addEventListener('upgradeneeded', event => {
+        event.stopImmediatePropagation();
+        request.transaction.abort();
+      });
+      return request;
+    });
+  };
+
+  var jar = page && Reflect.getOwnPropertyDescriptor(Document.prototype, 'cookie');
   /* What a tag wrote when the last page was left, or before the refusal. */
-  function clear() {
+  var clear = () => {
     try {
-      jar.get.call(D).split('; ').forEach(function (pair) {
-        var name = pair.split('=')[0], host = location.hostname, end = name + '=; Max-Age=0; Path=/';
-        if (!name || !deniedCookie(name)) return;
-        jar.set.call(D, end);
-        for (; host.indexOf('.') > 0; host = host.slice(host.indexOf('.') + 1)) jar.set.call(D, end + '; Domain=' + host);
+      jar.get.call(page).split('; ').forEach(pair => {
+        var name = pair.split('=')[0], host = '.' + location.hostname, end = name + '=;Max-Age=0;Path=/';
+        if (deniedCookie(name))
+          for (jar.set.call(page, end); host; host = host.replace(/^\.[^.]*/, '')) jar.set.call(page, end + ';Domain=' + host.slice(1));
       });
-      [localStorage, sessionStorage].forEach(function (store) {
-        Object.keys(store).filter(deniedKey).forEach(function (key) { store.removeItem(key); });
-      });
-      if (R.s.length && W.indexedDB && indexedDB.databases) indexedDB.databases().then(function (all) {
-        all.forEach(function (db) { if (deniedKey(db.name)) indexedDB.deleteDatabase(db.name); });
-      }, function () {});
-    } catch (e) { /* a sandboxed document has neither */ }
-  }
+      [localStorage, sessionStorage].forEach(store =>
+        Object.keys(store).filter(deniedKey).forEach(key => store.removeItem(key)));
+      indexedDB.databases().then(all => all.forEach(db => deniedKey(db.name) && indexedDB.deleteDatabase(db.name)));
+    } catch {}
+  };
 
-  /* Stand-ins: what the page calls of a removed tag takes the call and does nothing. */
-  function answer(args) {
-    for (var i = 0; i < args.length; i++) {
-      var fn = args[i] && (args[i].hitCallback || args[i].event_callback);
-      if (typeof fn === 'function') setTimeout(fn);
-    }
-  }
-  function queue(name) {
-    var q = [], methods = 'track page identify load init group alias capture register reset trackEvent on off once ready set';
-    if (/^(_hsq|_paq|_mtm|dataLayer|uetq|_learnq|_tfa|_gaq|_qevts|_kmq|_cio)$/.test(name)) return q;
-    if (/^(ttq|analytics|mixpanel|posthog|heap|rudderanalytics)$/.test(name)) {
-      methods.split(' ').forEach(function (m) { q[m] = function () { q.push([m].concat([].slice.call(arguments))); }; });
-      return q;
-    }
-    if (!/^(gtag|ga|fbq|hj|clarity|lintrk|twq|snaptr|pintrk|rdt|obApi|ym|plausible|_vwo_track|Intercom|drift|FS|mouseflow)$/.test(name)) return null;
-    var f = function () { q.push(arguments); answer(arguments); };
-    f.q = f.queue = q;
-    return f;
-  }
-  R.g.forEach(function (g) {
-    var stand = needs(g[1]) && !(g[0] in W) && queue(g[0]);
-    if (stand) W[g[0]] = stand;
+  /* Stand-ins: what the page calls of a removed tag takes the call, and hands it on after consent. */
+  R.g.forEach(g => {
+    var queue = [], name = g[0], stand = queue;
+    if (name in top || !needs(g[1])) return;
+    var take = path => (...args) => {
+      queue.push([path, args]);
+      args.forEach(a => (a = a && (a.hitCallback || a.event_callback)) && setTimeout(a));
+    };
+    if (!g[2]) stand = new Proxy(take(), {
+      get: (f, key) => key in f || !key.big || key === 'then' ? f[key] : f[key] = take(key)
+    });
+    top[name] = stand;
+    stands.push(() => {
+      if (needs(g[1])) return true;
+      if (top[name] === stand && !g[2]) delete top[name];
+      var real = top[name];
+      if (g[2] || !real) return !g[2];
+      queue.splice(0).forEach(call => Reflect.apply(call[0] ? real[call[0]] : real, real, call[1]));
+    });
   });
+  var handOver = () => stands = stands.filter(stand => stand());
 
+  install(top);
   clear();
-  W.addEventListener('pageshow', function (event) { if (event.persisted) clear(); });
-  D.addEventListener('consent:change', function (event) {
-    var grants = event.detail && event.detail.grants || {};
-    R.m = 1;
-    Object.keys(R.k).forEach(function (id) { if (grants[id]) R.m |= R.k[id]; });
-    clear();
-  });
+  if (page) {
+    top.addEventListener('pageshow', clear);
+    page.addEventListener('consent:change', event => {
+      R.m = 1;
+      Object.keys(R.k).forEach(id => { if (event.detail.grants[id]) R.m |= R.k[id]; });
+      clear();
+      handOver();
+      setInterval(handOver, 200);
+    });
+    me.denied = denied;
+  }
 })

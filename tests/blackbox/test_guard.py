@@ -47,6 +47,39 @@ PAGE = """<!DOCTYPE html><html lang="en"><head><title>t</title><script>%s</scrip
 <body><h1>x</h1><script>%s</script><script src="/own.js"></script></body></html>"""
 
 
+SLY = """
+var T = 'https://www.facebook.com/tr?id=';
+localStorage._hjid = 1; sessionStorage['_hjid'] = 1; localStorage.mine = 'x';
+var request = indexedDB.open('_hjid'); request.onsuccess = function () { window.opened = 1; };
+var frame = document.createElement('iframe'); document.body.appendChild(frame);
+var borrowed = frame.contentWindow.fetch; borrowed(T + 1, {mode: 'no-cors'});
+new frame.contentWindow.Image().src = T + 2;
+window[window.length - 1].navigator.sendBeacon(T + 3, 'a');
+var box = document.createElement('div'); document.body.append(box);
+box.style.cssText = 'background:url(' + T + '4)'; box.style.backgroundImage = 'url("' + T + '5")';
+box.style.setProperty('list-style-image', 'url(' + T + '6)'); box.setAttribute('style', 'background:url(' + T + '7)');
+var style = document.createElement('style'); style.appendChild(document.createTextNode('h1{background:url(' + T + '8)}'));
+style.append('@import "' + T + '9";'); document.head.append(style);
+box.innerHTML = '<style>h1{background:url(' + T + '10)}</style><p style="background:url(' + T + '11)">x</p>';
+var attr = document.createAttribute('src'); attr.value = T + 12;
+var img = new Image(); img.setAttributeNode(attr);
+var other = new Image(); other.setAttribute('src', '/own.png'); other.attributes.src.value = T + 13;
+document.write('<scr'); document.write('ipt src="https://connect.facebook.net/en_US/fbevents.js"></scr'); document.write('ipt>');
+var parsed = new DOMParser().parseFromString('<img src="' + T + '14">', 'text/html'); document.body.append(parsed.body.firstChild);
+"""
+WORKER = b"""/* a */ 'use strict';
+self.onmessage = function () {
+  var strict = (function () { return !this; })();
+  fetch('https://www.facebook.com/tr?id=20', {mode: 'no-cors'}).catch(function () {});
+  importScripts('https://connect.facebook.net/en_US/fbevents.js', '/part.js');
+  postMessage([strict, self.part, String(fetch)]);
+};"""
+MODULE = b"onmessage = () => { new XMLHttpRequest().open('GET', 'https://static.hotjar.com/x'); fetch('https://www.facebook.com/tr?id=21'); postMessage('done'); };"
+SERVICE = b"""onactivate = event => event.waitUntil(clients.claim());
+onfetch = event => { if (/beat/.test(event.request.url)) event.respondWith(fetch('https://www.facebook.com/tr?id=22', {mode: 'no-cors'})
+  .then(() => new Response('done'))); };"""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("guard")
@@ -74,6 +107,15 @@ def proxy(folder):
         200, html + nonce, b"<!DOCTYPE html><title>t</title><p>x<script nonce=abc123>"
         b"window.seen = String(fetch(\"https://connect.facebook.net/x\"));"
         b"document.documentElement.dataset.own = 'ran'</script>")
+    javascript = [("Content-Type", "text/javascript")]
+    origin.routes["/sly"] = origin.routes["/"].replace(b"/track.js", b"/slyer.js").replace(b"Content-Length", b"X-Length") \
+        .replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    origin.routes["/slyer.js"] = http_response(200, javascript, SLY.encode())
+    origin.routes["/worker.js"] = http_response(200, javascript, WORKER)
+    origin.routes["/zipped.js"] = http_response(200, javascript + [("Content-Encoding", "gzip")], gzip.compress(WORKER))
+    origin.routes["/part.js"] = http_response(200, javascript, b"self.part = 'part';")
+    origin.routes["/module.js"] = http_response(200, javascript, MODULE)
+    origin.routes["/service.js"] = http_response(200, javascript, SERVICE)
     for path in ("/own.js", "/own.png"):
         origin.routes[path] = http_response(200, [("Content-Type", "text/javascript")],
                                             b"document.documentElement.dataset.own = 'ran';")
@@ -106,8 +148,8 @@ def test_its_place_and_its_address(proxy):
     answer = proxy.get(path)
     assert "immutable" in answer.header("Cache-Control")
     assert proxy.get("/.consent/guard.js?v=0").header("Cache-Control") == "no-store"
-    script, rules = answer.body.rsplit(b"\n({u:", 1)
-    assert len(gzip.compress(script, 9)) <= 4096
+    script, rules = answer.body.rsplit(b"({u:", 1)
+    assert len(gzip.compress(script, 9)) <= 3072
     assert len(gzip.compress(answer.body, 9)) <= 16384
     assert b"_fbp" in rules and b"connect.facebook.net" in rules
 
@@ -129,6 +171,76 @@ def test_benign_code_notices_nothing(browser, proxy):
         "function setAttribute() { [native code] }", "fetch", 2, True, True,
         "function toString() { [native code] }", True]
     errors(browser)  # its own socket finds no peer here
+
+
+def test_the_sly_ways_do_not_escape(browser, proxy, trackers):
+    browser.get(f"http://localhost:{proxy.port}/late")
+    browser.execute_script("localStorage.clear()")
+    trackers.asked.clear()
+    browser.get(f"http://localhost:{proxy.port}/sly")
+    settled(browser)
+    assert asked(trackers) == []
+    assert browser.execute_script(
+        "return [Object.keys(localStorage), sessionStorage.length, window.opened || 0, localStorage.mine]") == [["mine"], 0, 0, "x"]
+    assert browser.execute_async_script("indexedDB.databases().then(arguments[0])") == []
+    browser.execute_script("localStorage.clear()")
+    assert errors(browser) == []
+
+
+@pytest.mark.parametrize("path", ["/worker.js", "/zipped.js"])
+def test_a_worker_gets_the_companion(browser, proxy, trackers, path):
+    trackers.asked.clear()
+    browser.get(f"http://localhost:{proxy.port}/late")
+    got = browser.execute_async_script("""var w = new Worker(arguments[0]), done = arguments[1];
+        w.onmessage = function (e) { done(e.data); }; w.onerror = function (e) { done(e.message); }; w.postMessage(1);""", path)
+    assert got == [True, "part", "function fetch() { [native code] }"]
+    assert asked(trackers) == []
+    answer = proxy.get(path, headers=[("Sec-Fetch-Dest", "worker"), ("Accept-Encoding", "gzip")])
+    assert len(answer.body) > len(WORKER) + 1000 and answer.header("ETag") is None
+    assert proxy.get("/worker.js", headers=[("Sec-Fetch-Dest", "script")]).body == WORKER
+
+
+def test_modules_and_service_workers_too(browser, proxy, trackers):
+    trackers.asked.clear()
+    browser.get(f"http://localhost:{proxy.port}/late")
+    assert browser.execute_async_script("""var w = new Worker('/module.js', {type: 'module'}), done = arguments[0];
+        w.onmessage = function (e) { done(e.data); }; w.onerror = function () { done('error'); }; w.postMessage(1);""") == "done"
+    assert browser.execute_async_script("""var done = arguments[0];
+        navigator.serviceWorker.addEventListener('controllerchange', function () {
+            fetch('/beat').then(function (r) { return r.text(); }).then(done); });
+        navigator.serviceWorker.register('/service.js').catch(function (e) { done(String(e)); });""") == "done"
+    assert browser.execute_async_script("""var done = arguments[0];
+        navigator.serviceWorker.getRegistration().then(function (r) { return r.unregister(); }).then(done);""") is True
+    assert asked(trackers) == []
+    errors(browser)
+
+
+def test_what_was_called_is_handed_over(browser, proxy):
+    """The calls that a stand-in took reach the real one, once and in order."""
+    browser.get(f"http://localhost:{proxy.port}/benign")
+    settled(browser)
+    assert browser.execute_script("""
+        fbq('init', 1); fbq('track', 'A'); ttq.track('B'); dataLayer.push('first');
+        window.got = [];
+        document.dispatchEvent(new CustomEvent('consent:change', {detail: {decided: true, grants: {marketing: true, analytics: true}}}));
+        var gone = typeof fbq;
+        window.fbq = function () { got.push([].slice.call(arguments).join()); };
+        window.ttq = {track: function (a) { got.push('ttq ' + a); }};
+        return [gone, dataLayer.length];""") == ["undefined", 1]
+    until(lambda: browser.execute_script("return got") == ["init,1", "track,A", "ttq B"])
+
+
+def test_no_trace_in_errors(browser, proxy):
+    browser.get(f"http://localhost:{proxy.port}/benign")
+    stacks = browser.execute_script("""return [() => document.body.appendChild(1), () => fetch.call(1), () => document.createElement('p').setAttribute('<', 1),
+        () => new WebSocket('no:'), () => localStorage.setItem()].map(f => { try { f(); return ''; } catch (e) { return [e.constructor.name, String(e.stack)]; } })""")
+    assert [name for name, _ in (stack for stack in stacks if stack)][:1] == ["TypeError"]
+    errors(browser)  # those are what was asked for
+    assert not [stack for stack in stacks if "guard.js" in str(stack) or "Reflect" in str(stack)]
+    assert browser.execute_script("""return [localStorage instanceof Storage, document.body.style instanceof CSSStyleDeclaration,
+        document.body.style === document.body.style, localStorage === window.localStorage, Object.keys(fetch).length,
+        localStorage.getItem === Storage.prototype.getItem, new Image() instanceof Image, Object.prototype.toString.call(localStorage)]""") == \
+        [True, True, True, True, 0, True, True, "[object Storage]"]
 
 
 def test_the_nonce_of_a_strict_policy(browser, proxy, trackers):
