@@ -5,6 +5,7 @@
  *   GET  preferences   a complete page that works without script
  *   GET  banner.css, banner.js    the banner's files, named by their hash: cached for ever
  *   GET  guard.js, empty.js       the companion with its rules; what it gives in place of a script
+ *   GET  again.js      the reload that keeps what was typed; what a withdrawal clears
  *   POST choice        a decision (consent_choice.c)
  *   POST withdraw      takes back all grants, or those named
  *
@@ -125,6 +126,11 @@ static enum enforce_step get_guard(struct exchange *x)
     return step;
 }
 
+static enum enforce_step get_again(struct exchange *x)
+{
+    return answer(x, 200, STR("text/javascript; charset=utf-8"), STR("no-cache"), web_again_js);
+}
+
 static enum enforce_step get_empty(struct exchange *x)
 {
     return answer(x, 200, STR("text/javascript; charset=utf-8"), STR(FOR_EVER), STR(""));
@@ -145,10 +151,11 @@ static const struct {
     enum { READ = 0, POST, ANY } method;
     enum enforce_step (*fn)(struct exchange *x);
 } routes[] = {
-    {"state", READ, get_state},    {"preferences", READ, get_preferences},
-    {"banner.css", READ, get_css}, {"banner.js", READ, get_js},
-    {"guard.js", READ, get_guard}, {"empty.js", ANY, get_empty},
-    {"choice", POST, post_choice}, {"withdraw", POST, post_withdraw},
+    {"state", READ, get_state},        {"preferences", READ, get_preferences},
+    {"banner.css", READ, get_css},     {"banner.js", READ, get_js},
+    {"guard.js", READ, get_guard},     {"empty.js", ANY, get_empty},
+    {"again.js", READ, get_again},     {"choice", POST, post_choice},
+    {"withdraw", POST, post_withdraw},
 };
 
 enum enforce_step consent_api_request(struct exchange *x, struct str rest)

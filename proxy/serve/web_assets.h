@@ -7,7 +7,8 @@
 #include "consentd/str.h"
 
 /* The bytes of each file, and what its URL carries so that it can be cached for ever. */
-extern const struct str web_banner_css, web_banner_js, web_guard_js;
-extern const char web_banner_css_hash[], web_banner_js_hash[], web_guard_js_hash[];
+extern const struct str web_banner_css, web_banner_js, web_guard_js, web_again_js;
+extern const char web_banner_css_hash[], web_banner_js_hash[], web_guard_js_hash[],
+    web_again_js_hash[];
 
 #endif

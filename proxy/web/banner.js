@@ -7,6 +7,7 @@
   var root = document.querySelector('[data-consent-banner]');
   if (!root || window.consent) return;
   var form = root.querySelector('form');
+  var choice = form.getAttribute('action'); /* form.action is the buttons of that name */
   var opener = root.querySelector('.cnsnt-open');
   var state = JSON.parse(root.getAttribute('data-state'));
 
@@ -33,6 +34,17 @@
     }
     return false;
   }
+  /* again.js: the reload that keeps what was typed. */
+  function more(withdrawn) {
+    var script = document.createElement('script');
+    script.src = choice.replace(/choice$/, 'again.js');
+    if (withdrawn) script.setAttribute('data-withdrawn', '');
+    script.onerror = function () { location.reload(); };
+    document.head.appendChild(script);
+  }
+  try {
+    if (sessionStorage.getItem('consent.again')) more();
+  } catch (e) { /* a sandboxed document has none */ }
   function apply(answer) {
     var before = state.grants;
     var again = removed(answer.grants);
@@ -42,7 +54,7 @@
     show(false);
     document.dispatchEvent(new CustomEvent('consent:change', { detail: state }));
     var withdrawn = Object.keys(before).some(function (k) { return before[k] && !answer.grants[k]; });
-    if (withdrawn || again) location.reload();
+    if (again || withdrawn) more(!again);
   }
   function send(action) {
     var grant = [], deny = [];
@@ -51,7 +63,7 @@
       (yes ? grant : deny).push(box.name);
     });
     var names = { 'accept-all': 'banner.accept_all', 'reject-all': 'banner.reject_all', save: 'panel.save' };
-    return fetch(form.action, {
+    return fetch(choice, {
       method: 'POST',
       credentials: 'same-origin',
       headers: { 'Content-Type': 'application/json' },

@@ -1,0 +1,102 @@
+"""After a choice in real Chromium: a reload only where it must be, and then nothing typed is lost."""
+import pytest
+
+from harness import Origin, Proxy, http_response
+from test_browser import Trackers, errors, start_browser, until
+
+pytest.importorskip("selenium")
+
+FORM = b"""<!DOCTYPE html><html lang="en"><title>t</title><body><p style="height:3000px">x</p>
+<form><input name=a value=old><input name=b type=checkbox><input name=c type=radio value=1><input name=c type=radio value=2 checked>
+<select name=d><option>1<option>2</select><textarea name=e></textarea><input name=p type=password></form>%s
+<p style="height:3000px">y</p><script>window.mark = Math.random(); performance.setResourceTimingBufferSize(500)</script></body></html>"""
+TAG = b'<script async src="https://connect.facebook.net/en_US/fbevents.js"></script>'
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("again")
+
+
+@pytest.fixture(scope="module")
+def trackers(folder):
+    server = Trackers(folder)
+    yield server
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def proxy(folder):
+    origin = Origin()
+    html = [("Content-Type", "text/html; charset=utf-8")]
+    origin.routes["/tag"] = http_response(200, html, FORM % TAG)
+    origin.routes["/plain"] = http_response(200, html, FORM % b"")
+    daemon = Proxy(folder, origin, workers=1)
+    yield daemon
+    daemon.stop()
+    origin.stop()
+
+
+@pytest.fixture
+def browser(trackers):
+    driver, _ = start_browser(trackers)
+    trackers.asked.clear()
+    yield driver
+    driver.quit()
+
+
+TYPE = """var f = document.forms[document.forms.length - 1]; f.a.value = 'typed'; f.b.checked = true; f.c[0].checked = true;
+f.d.selectedIndex = 1; f.e.value = 'long\\ntext'; f.p.value = 'secret'; scrollTo(0, 2500); return window.mark;"""
+READ = """var f = document.forms[document.forms.length - 1];
+return [f.a.value, f.b.checked, f.c.value, f.d.value, f.e.value, f.p.value, Math.round(scrollY) > 2000, sessionStorage.length];"""
+KEPT = ["typed", True, "1", "2", "long\ntext", "", True, 0]
+
+
+def visit(browser, proxy, path):
+    browser.get(f"http://localhost:{proxy.port}{path}")
+    until(lambda: browser.execute_script("return document.readyState === 'complete' && !!window.consent"))
+
+
+def choose(browser, action):
+    browser.execute_script("document.querySelector('[data-consent-action=\"' + arguments[0] + '\"]').click()", action)
+
+
+def granted(browser, name):
+    return browser.execute_script("return window.consent && window.consent.state.grants[arguments[0]]", name)
+
+
+def test_the_reload_keeps_what_was_typed(browser, proxy, trackers):
+    visit(browser, proxy, "/tag")
+    mark = browser.execute_script(TYPE)
+    choose(browser, "accept-all")
+    until(lambda: browser.execute_script("return window.mark") != mark)
+    until(lambda: browser.execute_script(READ) == KEPT)
+    until(lambda: trackers.asked["connect.facebook.net"] == 1)
+    assert errors(browser) == []
+
+
+def test_no_reload_where_nothing_was_removed(browser, proxy, trackers):
+    visit(browser, proxy, "/plain")
+    mark = browser.execute_script(TYPE)
+    choose(browser, "accept-all")
+    until(lambda: granted(browser, "marketing"))
+    browser.execute_script("localStorage.setItem('_hjid', '1'); localStorage.setItem('mine', '1')")
+    choose(browser, "reject-all")
+    until(lambda: granted(browser, "marketing") is False)
+    until(lambda: browser.execute_script("return Object.keys(localStorage)") == ["mine"])
+    assert browser.execute_script("return window.mark") == mark
+    assert browser.execute_script(READ)[:5] == KEPT[:5]
+    assert errors(browser) == []
+
+
+def test_withdrawal_reloads_where_something_ran(browser, proxy, trackers):
+    visit(browser, proxy, "/tag")
+    choose(browser, "accept-all")
+    until(lambda: trackers.asked["connect.facebook.net"] == 1)
+    until(lambda: granted(browser, "marketing") and browser.execute_script("return document.readyState") == "complete")
+    mark = browser.execute_script(TYPE)
+    choose(browser, "reject-all")
+    until(lambda: browser.execute_script("return window.mark") != mark)
+    until(lambda: browser.execute_script(READ) == KEPT)
+    assert trackers.asked["connect.facebook.net"] == 1
+    assert errors(browser) == []
