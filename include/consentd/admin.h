@@ -6,6 +6,8 @@
  *   GET  /api/v1/rules/history     who changed what when
  *   POST /api/v1/rules             {"set": …, "mode": enforce|report|off|config, "site": …}
  *   POST /api/v1/rules/rollback    {"revision": N}
+ *   DELETE /api/v1/subjects/SUB[?now=1]    erases; the receipt
+ *   POST, DELETE /api/v1/subjects/SUB/hold legal hold, its end
  *   GET  /api/v1/ledger            the state of journal and Redis
  *   POST /api/v1/reload            what SIGHUP does
  *   GET  /metrics                  Prometheus

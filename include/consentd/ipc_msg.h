@@ -29,6 +29,9 @@ enum ipc_type {
     IPC_OPLOG,
     IPC_ACK,
     IPC_LEDGER_STATUS,
+    IPC_ERASE,
+    IPC_ERASE_ACK,
+    IPC_GONE,
     IPC_TYPE_CNT,
 };
 

@@ -42,6 +42,9 @@ enum journal_type {
     JOURNAL_OPERATOR = 6,   /* what an operator did */
 };
 
+/* A record's flags. */
+#define JOURNAL_FLAG_ERASED 0x01u /* r and sealed are gone; the commitment stays */
+
 /* Events, documents and operator records are leaves of the log. */
 bool journal_type_has_leaf(uint8_t type);
 
@@ -50,7 +53,7 @@ struct journal_record {
     uint64_t leaf;  /* set by the journal; for a type without leaf: the next one's */
     uint64_t ts_ms; /* never lower than the one before */
     uint8_t type;   /* enum journal_type */
-    uint8_t flags;  /* 0 */
+    uint8_t flags;  /* JOURNAL_FLAG_ERASED or 0 */
     uint16_t node;
     uint32_t month; /* yyyymm of the key it is sealed with */
     uint8_t sub_tag[16], r[32], cmt[32];
@@ -124,6 +127,18 @@ MUST_USE bool journal_skip_to(struct journal *j, uint64_t leaf, uint64_t now_ms)
  * Returns how many.
  */
 unsigned journal_trim(struct journal *j, uint64_t below_leaf, uint64_t before_ms);
+
+/* Begins a new segment, so that journal_shred reaches every record there is now. */
+MUST_USE bool journal_roll(struct journal *j, uint64_t now_ms);
+
+/*
+ * Writes the segments that hold any of these leaves (sorted) anew, without r and text of them:
+ * a copy, synced, takes the old one's name, so a crash leaves one or the other. Commitments,
+ * numbers and CRCs stay as they are. Not in the newest segment. Blocks while it copies (a
+ * segment at a time). False and *f: what could not be written is as it was.
+ */
+MUST_USE bool journal_shred(const struct journal *j, const uint64_t *leaves, size_t cnt,
+                            struct fault *f);
 
 /* First leaf at or behind the start of a month (yyyymm); next_leaf when there is none yet. */
 uint64_t journal_month_leaf(const struct journal *j, uint32_t month);

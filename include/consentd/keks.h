@@ -46,6 +46,10 @@ MUST_USE bool keks_ensure(struct keks *keks, uint64_t now_ms, struct fault *f);
  */
 const uint8_t *keks_get(const struct keks *keks, uint32_t month);
 
+/* The months that have a key, in their order. */
+unsigned keks_cnt(const struct keks *keks);
+uint32_t keks_month(const struct keks *keks, unsigned i);
+
 /* Reads the file again: for readers that meet a month they do not know. */
 MUST_USE bool keks_reload(struct keks *keks, struct fault *f);
 

@@ -29,6 +29,7 @@
 #define LEDGER_EIDS_MAX  262144 /* events remembered for repetitions */
 #define LEDGER_EIDS_MS   600000 /* how far back they are read from the journal on start */
 
+struct erased;
 struct ledger;
 struct loop;
 struct note_key;
@@ -42,6 +43,8 @@ struct ledger_config {
     uint64_t segment_size;           /* bytes */
     uint64_t retention_ms;           /* shipped segments older than this are removed */
     uint64_t lock_wait_ms;           /* for a predecessor's lock */
+    const char *erased_path;         /* the list of erasures; NULL: none are taken */
+    uint64_t backup_retention_ms;    /* how long backups of Redis and journal are kept */
     const uint8_t *idx_key;          /* 32 bytes: subject tags */
     const uint8_t *log_seed;         /* 32 bytes: signs the Merkle log; NULL: there is none */
     const struct note_key *log_keys; /* log_seed's public half first, then older ones */
@@ -63,6 +66,10 @@ struct ledger_ops {
      * in time): messages are being committed. Before that they queue.
      */
     void (*on_ready)(void *owner);
+    /* The answer to ledger_erase; later, or inside the call for what is refused. */
+    void (*on_erased)(void *owner, uint64_t peer, const struct ledger_erase_ack *ack);
+    /* A subject was erased: its cookie is to be refused from now on (erased.h). */
+    void (*on_gone)(void *owner, const uint8_t gone[16]);
 };
 
 /*
@@ -83,6 +90,12 @@ void ledger_event(struct ledger *l, uint64_t peer, struct str payload);
 
 /* The payload of an IPC_OPLOG: recorded as a leaf like any event. */
 void ledger_oplog(struct ledger *l, uint64_t peer, struct str payload);
+
+/* The payload of an IPC_ERASE: erasure or legal hold of a subject. */
+void ledger_erase(struct ledger *l, uint64_t peer, struct str payload);
+
+/* The subjects erased so far, for a worker that connects. NULL: no list is kept. */
+const struct erased *ledger_erased(const struct ledger *l);
 
 /* Fills *out; id is the caller's. */
 void ledger_status_get(const struct ledger *l, struct ledger_status *out);

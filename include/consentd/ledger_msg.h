@@ -9,6 +9,9 @@
  *   IPC_OPLOG          struct ledger_oplog_head, then JSON text of one object
  *   IPC_ACK            struct ledger_ack, the answer to both
  *   IPC_LEDGER_STATUS  request: u64 id; answer: struct ledger_status
+ *   IPC_ERASE          struct ledger_erase_msg; its answer IPC_ERASE_ACK, struct ledger_erase_ack
+ *   IPC_GONE           to workers: erased_gone() of subjects whose cookies are refused, 16 bytes
+ *                      each; all of them when a worker connects, then one by one
  *
  * A sender keeps what is not acknowledged and sends it again on a new socket: the
  * ledger knows the eid and answers with what it did the first time.
@@ -61,6 +64,45 @@ struct ledger_ack {
     uint8_t subject[16]; /* of the event recorded: goes into the token */
 };
 
+/* What is to happen to a subject's records. */
+enum ledger_erase_action {
+    LEDGER_ERASE_NOTHING = 0,
+    LEDGER_ERASE,   /* make them unreadable everywhere and refuse the subject's cookie */
+    LEDGER_HOLD,    /* legal hold: erasures refuse the cookie, but the records stay */
+    LEDGER_RELEASE, /* end of the hold: what was asked meanwhile is done now */
+};
+
+#define LEDGER_ERASE_NOW   0x1u /* rewrite the journal instead of waiting for its retention */
+#define LEDGER_ERASE_ACTOR 64   /* bytes of an operator's name, with the NUL */
+
+struct ledger_erase_msg {
+    uint64_t req_id;  /* the sender's own; comes back in the ack */
+    uint32_t version; /* LEDGER_MSG_VERSION */
+    uint32_t action;  /* enum ledger_erase_action */
+    uint32_t flags;
+    uint32_t by; /* enum consent_by: the subject or an operator */
+    uint8_t subject[16];
+    char actor[LEDGER_ERASE_ACTOR]; /* the operator; "" for a subject */
+};
+
+enum ledger_erase_status {
+    LEDGER_ERASE_UNAVAILABLE = 0, /* could not be made durable: ask again */
+    LEDGER_ERASE_ACCEPTED,        /* on disk: it is going to happen, whatever crashes */
+    LEDGER_ERASE_KNOWN,           /* had been asked before: the receipt of then */
+    LEDGER_ERASE_HELD,            /* a legal hold: only the cookie and the index go now */
+    LEDGER_ERASE_REFUSED,         /* the message makes no sense */
+};
+
+/* The receipt. It names no subject. */
+struct ledger_erase_ack {
+    uint64_t req_id;
+    uint64_t ts_ms;         /* when it was asked for */
+    uint64_t complete_by_s; /* Unix seconds: by then no copy can be opened; 0: held */
+    uint32_t status;        /* enum ledger_erase_status */
+    uint32_t records;       /* found so far; what only Redis has is found right after */
+    uint8_t request[16];    /* what the log calls it */
+};
+
 /* How the link to Redis is. */
 enum ledger_ship_state {
     LEDGER_SHIP_DOWN = 0, /* not connected, or connecting */
@@ -100,6 +142,9 @@ MUST_USE bool ledger_oplog_decode(struct str in, uint64_t *req_id_out, struct st
 
 /* An ack read from a message; false on a wrong length. */
 MUST_USE bool ledger_ack_decode(struct str in, struct ledger_ack *out);
+
+/* The answer to an erasure read from a message; false on a wrong length. */
+MUST_USE bool ledger_erase_ack_decode(struct str in, struct ledger_erase_ack *out);
 
 /* The status as one JSON object, for the admin API and consentctl. */
 MUST_USE bool ledger_status_json(const struct ledger_status *st, struct buf *out);

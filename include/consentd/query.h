@@ -24,6 +24,7 @@
 #define QUERY_CURSOR_LEN 56   /* characters of a cursor */
 #define QUERY_CHUNK      256  /* stream entries fetched at a time */
 
+struct erased;
 struct keks;
 struct loop;
 struct query;
@@ -83,7 +84,8 @@ struct query_log {
     const char *site;
     uint8_t node;
     const struct keks *keks;
-    const uint8_t *idx_key; /* 32 bytes; NULL: filters by subject read everything */
+    const uint8_t *idx_key;      /* 32 bytes; NULL: filters by subject read everything */
+    const struct erased *erased; /* NULL: what is erased shows by its lack of r alone */
 };
 
 typedef bool (*query_row_fn)(void *arg, const struct query_row *row); /* false: stop here */

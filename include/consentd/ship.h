@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "consentd/attr.h"
+#include "consentd/erased.h"
 #include "consentd/fault.h"
 #include "consentd/ledger_msg.h"
 #include "consentd/str.h"
@@ -41,6 +42,7 @@ struct ship_config {
     struct journal *journal; /* borrowed: where the durable end is */
     const struct keks *keks; /* borrowed: records are opened to count them */
     const struct rlink_config *redis;
+    struct erased *erased; /* borrowed; NULL: none */
 };
 
 struct ship_ops {
@@ -48,6 +50,8 @@ struct ship_ops {
     void (*on_compared)(void *owner, uint64_t leaf);
     /* Nothing is behind any more (once per catching up). */
     void (*on_caught_up)(void *owner);
+    /* Redis was asked for all records of an erasure; the callee notes them in the list. */
+    void (*on_looked)(void *owner, struct erasure *x, const struct erased_ref *refs, size_t cnt);
 };
 
 MUST_USE struct ship *ship_new(struct loop *loop, const struct ship_config *cfg,
@@ -56,6 +60,9 @@ void ship_free(struct ship *s); /* NULL is fine */
 
 /* The journal grew. Cheap; to be called after every commit. */
 void ship_kick(struct ship *s);
+
+/* The list of erasures grew or changed. */
+void ship_erase(struct ship *s);
 
 /* The leaf behind the last one that Redis confirmed. */
 uint64_t ship_leaf(const struct ship *s);

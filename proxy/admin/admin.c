@@ -148,6 +148,27 @@ static void reload(struct admin_client *c)
     a->setup.on_reload(a->setup.owner);
 }
 
+/* /api/v1/subjects/SUBJECT[/hold][?now=1] */
+static bool route_subject(struct admin_client *c, struct str method, struct str target)
+{
+    struct str prefix = STR("/api/v1/subjects/"), path, subject;
+
+    if (!str_starts(target, prefix))
+        return false;
+    target = str_slice(target, prefix.len, target.len);
+    if (!str_cut(&target, '?', &path) || !str_cut(&path, '/', &subject))
+        return false;
+    if (str_eq_c(method, "DELETE") && path.ptr == NULL)
+        subject_api(c, subject, LEDGER_ERASE, target);
+    else if (str_eq_c(method, "POST") && str_eq_c(path, "hold"))
+        subject_api(c, subject, LEDGER_HOLD, target);
+    else if (str_eq_c(method, "DELETE") && str_eq_c(path, "hold"))
+        subject_api(c, subject, LEDGER_RELEASE, target);
+    else
+        return false;
+    return true;
+}
+
 static void route(struct admin_client *c, struct str method, struct str target, struct str body)
 {
     bool get = str_eq_c(method, "GET"), post = str_eq_c(method, "POST");
@@ -168,7 +189,7 @@ static void route(struct admin_client *c, struct str method, struct str target, 
         reload(c);
     else if (get && str_eq_c(target, "/metrics"))
         answer_metrics(c);
-    else
+    else if (!route_subject(c, method, target))
         admin_answer_error(c, 404, "there is nothing like that here");
 }
 
@@ -315,8 +336,10 @@ void admin_listen(struct admin *a, int fd)
 void admin_set_ledger(struct admin *a, struct ipc *ledger)
 {
     a->ledger = ledger;
-    if (ledger == NULL)
+    if (ledger == NULL) {
         answer_statuses(a, STR("null"));
+        subject_api_lost(a);
+    }
 }
 
 static void on_status(struct admin *a, const void *data, size_t len)
@@ -341,6 +364,8 @@ void admin_ledger_message(struct admin *a, uint16_t type, const void *data, size
 
     if (type == IPC_LEDGER_STATUS)
         on_status(a, data, len);
+    else if (type == IPC_ERASE_ACK)
+        subject_api_receipt(a, data, len);
     else if (type == IPC_ACK && ledger_ack_decode(str_make(data, len), &ack))
         rules_api_acked(a, ack.req_id, ack.status == LEDGER_RECORDED);
     else

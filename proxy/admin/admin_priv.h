@@ -19,6 +19,7 @@ struct admin_client {
     bool asked;            /* it is; more bytes are dropped */
     bool asks_status;      /* waits for the ledger's */
     bool asks_whole;       /* for all, not for the ledger's alone */
+    uint64_t erase_id;     /* waits for this receipt; 0: for none */
 };
 
 /* A change of the rules on its way. */
@@ -49,6 +50,11 @@ struct admin {
 void admin_answer(struct admin_client *c, unsigned status, const char *type, struct str body);
 void admin_answer_error(struct admin_client *c, unsigned status, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
+
+/* subject_api.c; action: enum ledger_erase_action */
+void subject_api(struct admin_client *c, struct str subject, unsigned action, struct str query);
+void subject_api_receipt(struct admin *a, const void *data, size_t len);
+void subject_api_lost(struct admin *a);
 
 /* rules_api.c */
 void rules_api_list(struct admin_client *c);

@@ -111,6 +111,9 @@ TABLE(LOGS, config);
 
 #define LEDGER(...) ROW(config_ledger, __VA_ARGS__)
 static const struct config_key LEDGERS[] = {
+    LEDGER("backup_retention", backup_retention_ms,
+           RANGE(KEY_DURATION, 0, 3650 * DAY, "30d",
+                 "How long backups are kept: no erasure is complete before.")),
     LEDGER("journal", journal,
            PLAIN(KEY_PATH, "", "Folder of the consent journal; unset: journal in state_dir.")),
     LEDGER("journal_retention", journal_retention_ms,

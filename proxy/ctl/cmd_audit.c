@@ -18,6 +18,7 @@
 #include "consentd/clock.h"
 #include "consentd/config.h"
 #include "consentd/crypto.h"
+#include "consentd/erased.h"
 #include "consentd/file.h"
 #include "consentd/journal_read.h"
 #include "consentd/keks.h"
@@ -37,6 +38,7 @@ struct audit {
     struct keks *keks;
     struct keyring *keys;
     struct query_log log;
+    struct erased *erased; /* owned */
     struct query_spec spec;
     enum audit_format format;
     bool journal;     /* --journal, or no Redis configured */
@@ -268,13 +270,16 @@ static int audit_open(struct audit *a, const struct ctl_args *args)
     path = file_resolve(a->config->state_dir, "keks.json");
     a->keks = keks_open(path, false, &f);
     free(path);
-    if (a->keks == NULL || !read_keyring(a, &f))
+    if (a->keks != NULL)
+        a->erased = ctl_erased(a->config, &f);
+    if (a->keks == NULL || a->erased == NULL || !read_keyring(a, &f))
         return ctl_fail("%s", f.text);
     idx = keyring_active(a->keys, KEY_IDX);
     a->log = (struct query_log){.site = a->config->ledger.name,
                                 .node = (uint8_t)a->config->ledger.node,
                                 .keks = a->keks,
-                                .idx_key = idx != NULL ? idx->bytes : NULL};
+                                .idx_key = idx != NULL ? idx->bytes : NULL,
+                                .erased = a->erased};
     if (a->config->ledger.redis == NULL)
         a->journal = true;
     return CTL_OK;
@@ -289,6 +294,7 @@ static void audit_close(struct audit *a)
     loop_free(a->loop);
     keyring_free(a->keys);
     keks_free(a->keks);
+    erased_free(a->erased);
     config_free(a->config);
 }
 

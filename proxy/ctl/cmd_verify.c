@@ -14,6 +14,7 @@
 #include "consentd/b64.h"
 #include "consentd/config.h"
 #include "consentd/crypto.h"
+#include "consentd/erased.h"
 #include "consentd/file.h"
 #include "consentd/journal_read.h"
 #include "consentd/keks.h"
@@ -40,6 +41,8 @@ struct verify {
     struct buf bundle; /* of entries, the last one that was read */
     uint64_t bundle_number;
     uint64_t records, opened, erased;
+    uint64_t shredded;   /* erased on request */
+    struct erased *list; /* owned; of the requests */
 };
 
 static int say(enum verify_exit status, const char *what, const char *why)
@@ -107,6 +110,7 @@ static void verify_close(struct verify *v)
     buf_free(&v->bundle);
     free(v->path);
     config_free(v->config);
+    erased_free(v->list);
 }
 
 static bool read_checkpoint(struct verify *v, struct fault *f)
@@ -245,6 +249,10 @@ static bool text_fits(struct verify *v, const struct keks *keks, const struct jo
     struct record_place at = {.node = (uint8_t)rec->node, .leaf = rec->leaf, .month = rec->month};
     uint8_t json[RECORD_OPLOG_MAX], cmt[32];
 
+    if (erased_has(v->list, rec->leaf)) {
+        v->shredded++;
+        return true;
+    }
     if (kek == NULL) {
         v->erased++;
         return true;
@@ -315,7 +323,8 @@ static int check_journal(struct verify *v)
             : journal_reader_open(v->config->ledger.journal, (uint8_t)v->config->ledger.node, &f);
     int status = VERIFY_INCOMPLETE;
 
-    if (rd == NULL || !journal_reader_seek(rd, 0, &f))
+    v->list = ctl_erased(v->config, &f);
+    if (v->list == NULL || rd == NULL || !journal_reader_seek(rd, 0, &f))
         status = say(VERIFY_INCOMPLETE, "the journal", f.text);
     else
         status = walk_journal(v, keks, rd);
@@ -344,8 +353,9 @@ static int verify_all(struct verify *v)
     status = check_journal(v);
     if (status == VERIFY_OK)
         printf("journal     %" PRIu64 " records fit the log; %" PRIu64
-               " were opened, the keys of %" PRIu64 " are gone\n",
-               v->records, v->opened, v->erased);
+               " were opened, the keys of %" PRIu64 " are gone, %" PRIu64
+               " were erased on request\n",
+               v->records, v->opened, v->erased, v->shredded);
     return status;
 }
 
@@ -376,15 +386,18 @@ static bool disclose(const struct verify *v, uint64_t leaf, struct buf *out, str
     struct keks *keks = keks_open(path, false, f);
     struct journal_reader *rd =
         journal_reader_open(v->config->ledger.journal, (uint8_t)v->config->ledger.node, f);
+    struct erased *list = ctl_erased(v->config, f);
     struct journal_record rec = {0};
     uint8_t json[RECORD_OPLOG_MAX];
-    bool ok = keks != NULL && rd != NULL && journal_reader_seek(rd, leaf, f) &&
+    bool ok = keks != NULL && list != NULL && rd != NULL && journal_reader_seek(rd, leaf, f) &&
               journal_reader_next(rd, leaf + 1, &rec) == JOURNAL_STEP_RECORD && rec.leaf == leaf;
     const uint8_t *kek = ok ? keks_get(keks, rec.month) : NULL;
     struct record_place at = {.node = (uint8_t)rec.node, .leaf = leaf, .month = rec.month};
 
-    if (keks != NULL && rd != NULL && !ok)
+    if (keks != NULL && list != NULL && rd != NULL && !ok)
         fault_set(f, "leaf %" PRIu64 " is not in the journal any more", leaf);
+    else if (ok && erased_has(list, leaf))
+        fault_set(f, "leaf %" PRIu64 " was erased on request", leaf);
     else if (ok && (kek == NULL || rec.sealed.len > sizeof(json) ||
                     !record_open(&at, kek, rec.r, rec.sealed, json)))
         fault_set(f, "leaf %" PRIu64 " can't be opened: its key is gone", leaf);
@@ -393,6 +406,7 @@ static bool disclose(const struct verify *v, uint64_t leaf, struct buf *out, str
              buf_append(out, json, rec.sealed.len - CRYPTO_GCM_TAG_LEN);
     ok = ok && out->len > 0;
     journal_reader_close(rd);
+    erased_free(list);
     keks_free(keks);
     free(path);
     return ok;

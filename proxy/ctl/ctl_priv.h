@@ -72,6 +72,11 @@ MUST_USE char *ctl_rules_folder(const struct ctl_args *args, const char *dir);
 MUST_USE bool ctl_ask(const struct ctl_args *args, const char *method, const char *target,
                       struct str body, struct buf *out, struct fault *f);
 
+/* The list of erasures of this configuration; NULL with the reason. */
+struct config;
+struct erased;
+MUST_USE struct erased *ctl_erased(const struct config *config, struct fault *f);
+
 /* The commands; a file per group. */
 int cmd_status(struct ctl_args *args);
 int cmd_metrics(struct ctl_args *args);
@@ -87,6 +92,10 @@ int cmd_config_reference(struct ctl_args *args);
 int cmd_keys_init(struct ctl_args *args);
 int cmd_keys_list(struct ctl_args *args);
 int cmd_filter(struct ctl_args *args);
+int cmd_subject_erase(struct ctl_args *args);
+int cmd_subject_hold(struct ctl_args *args);
+int cmd_subject_release(struct ctl_args *args);
+int cmd_subject_erasures(struct ctl_args *args);
 int cmd_audit_query(struct ctl_args *args);
 int cmd_audit_get(struct ctl_args *args);
 int cmd_audit_stats(struct ctl_args *args);

@@ -161,6 +161,7 @@ static bool recover(struct journal *j, struct journal_report *report, struct fau
     struct tail t = {.kind = JOURNAL_TAIL_CLEAN};
     bool corrupt = false;
 
+    segments_shred_undone(j->dir);
     if (!segment_list_read(&j->list, j->dir, j->node, f) || !set_broken_aside(j, &corrupt, f))
         return false;
     if (j->list.cnt > 0) {
@@ -382,6 +383,19 @@ bool journal_skip_to(struct journal *j, uint64_t leaf, uint64_t now_ms)
     j->next_leaf = before;
     j->failed = true;
     return false;
+}
+
+bool journal_roll(struct journal *j, uint64_t now_ms)
+{
+    if (j->list.cnt == 0 || newest(j)->first_leaf == j->next_leaf || begin_segment(j, now_ms))
+        return true;
+    j->failed = true;
+    return false;
+}
+
+bool journal_shred(const struct journal *j, const uint64_t *leaves, size_t cnt, struct fault *f)
+{
+    return segments_shred(&j->list, j->dir, leaves, cnt, f);
 }
 
 /* --- what it holds ----------------------------------------------------------------- */

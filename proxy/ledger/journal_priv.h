@@ -94,6 +94,11 @@ size_t record_put(uint8_t *out, const struct journal_record *rec);
 /* The leaf behind the batch's last record. */
 uint64_t batch_end_leaf(const struct batch *b);
 
+/* journal_shred of all segments of the list but the last. */
+bool segments_shred(const struct segment_list *list, const char *dir, const uint64_t *leaves,
+                    size_t cnt, struct fault *f);
+void segments_shred_undone(const char *dir); /* removes the copy that a crash left */
+
 /* What recovery learned about the newest segment. */
 struct tail {
     enum journal_tail kind;

@@ -190,3 +190,13 @@ const uint8_t *keks_get(const struct keks *keks, uint32_t month)
 
     return found != NULL ? found->key : NULL;
 }
+
+unsigned keks_cnt(const struct keks *keks)
+{
+    return keks->cnt;
+}
+
+uint32_t keks_month(const struct keks *keks, unsigned i)
+{
+    return i < keks->cnt ? keks->keks[i].month : 0;
+}

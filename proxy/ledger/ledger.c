@@ -119,6 +119,7 @@ static void on_tick(void *arg)
     check_space(l);
     ledger_log_publish(l);
     trim_old(l, clock_mono_ms());
+    ledger_erase_work(l);
     if (l->held.cnt > 0)
         loop_defer(l->loop, &l->commit);
     timer_set(&l->tick, TICK_MS);
@@ -126,7 +127,12 @@ static void on_tick(void *arg)
 
 /* --- life -------------------------------------------------------------------------- */
 
-static const struct ship_ops ship_ops = {.on_compared = on_compared};
+static void on_looked(void *owner, struct erasure *x, const struct erased_ref *refs, size_t cnt)
+{
+    ledger_erase_looked(owner, x, refs, cnt);
+}
+
+static const struct ship_ops ship_ops = {.on_compared = on_compared, .on_looked = on_looked};
 
 static bool open_journal(struct ledger *l, const struct ledger_config *cfg, struct fault *f)
 {
@@ -165,6 +171,7 @@ static bool open_ship(struct ledger *l, const struct ledger_config *cfg, struct 
                                    .journal_dir = cfg->journal_dir,
                                    .journal = l->journal,
                                    .keks = l->keks,
+                                   .erased = ledger_erasures(l),
                                    .redis = &redis};
 
     l->ship = ship_new(l->loop, &sc, &ship_ops, l, f);
@@ -186,6 +193,7 @@ struct ledger *ledger_new(struct loop *loop, const struct ledger_config *cfg,
     l->ops = *ops;
     l->owner = owner;
     l->site = mem_strdup(cfg->site);
+    l->dir = mem_strdup(cfg->journal_dir);
     l->node = cfg->node;
     l->segment_size = cfg->segment_size;
     l->retention_ms = cfg->retention_ms;
@@ -201,7 +209,8 @@ struct ledger *ledger_new(struct loop *loop, const struct ledger_config *cfg,
     timer_init(&l->tick, loop, on_tick, l);
     timer_init(&l->gate, loop, on_gate, l);
     l->keks = keks_open(cfg->keks_path, true, f);
-    if (l->keks == NULL || !keks_ensure(l->keks, clock_wall_ms(), f) || !open_journal(l, cfg, f) ||
+    if (l->keks == NULL || !keks_ensure(l->keks, clock_wall_ms(), f) ||
+        !ledger_erase_open(l, cfg, f) || !open_journal(l, cfg, f) ||
         (cfg->redis_url.len > 0 && !open_ship(l, cfg, f))) {
         ledger_free(l);
         return NULL;
@@ -229,6 +238,7 @@ void ledger_free(struct ledger *l)
     ledger_log_publish(l);
     tlog_free(l->log);
     ship_free(l->ship);
+    ledger_erase_close(l);
     journal_close(l->journal);
     keks_free(l->keks);
     eids_free(l->eids);
@@ -238,6 +248,7 @@ void ledger_free(struct ledger *l)
     buf_free(&l->text);
     crypto_wipe(l->idx_key, sizeof(l->idx_key));
     free(l->site);
+    free(l->dir);
     free(l);
 }
 
@@ -253,7 +264,10 @@ static void answer_full(struct ledger *l, struct item *item)
     free(item->payload);
     l->unavailable++;
     log_warn("ledger.full", "queue=%u", l->queue.cnt);
-    l->ops.on_ack(l->owner, item->peer, &ack);
+    if (item->peer == LEDGER_SELF)
+        ledger_erase_named(l, false);
+    else
+        l->ops.on_ack(l->owner, item->peer, &ack);
 }
 
 static void enqueue(struct ledger *l, uint64_t peer, struct str payload, bool operator_record)

@@ -151,6 +151,10 @@ static void take_event(struct ledger *l, struct answer *a, uint64_t ts_ms)
     msg.event.ts_ms = ts_ms;
     a->narrows = (msg.flags & LEDGER_EVENT_NARROWS) != 0;
     buf_clear(&l->text);
+    if (ledger_is_gone(l, msg.event.subject)) {
+        refuse(l, a, "erased");
+        return;
+    }
     if (!record_canonical(&msg.event, msg.names, &l->text) ||
         record_parse(buf_str(&l->text), &view) != RECORD_EVENT) {
         refuse(l, a, "event");
@@ -301,7 +305,9 @@ static void answer_all(struct ledger *l)
         struct answer *a = &l->answers[i];
 
         free(a->item.payload);
-        if (a->peer != 0)
+        if (a->peer == LEDGER_SELF)
+            ledger_erase_named(l, a->ack.status == LEDGER_RECORDED);
+        else if (a->peer != 0)
             l->ops.on_ack(l->owner, a->peer, &a->ack);
     }
     l->answer_cnt = 0;

@@ -187,6 +187,14 @@ bool ledger_ack_decode(struct str in, struct ledger_ack *out)
     return true;
 }
 
+bool ledger_erase_ack_decode(struct str in, struct ledger_erase_ack *out)
+{
+    if (in.len != sizeof(*out))
+        return false;
+    memcpy(out, in.ptr, sizeof(*out));
+    return true;
+}
+
 static const char *const ship_names[] = {
     [LEDGER_SHIP_DOWN] = "down", [LEDGER_SHIP_OFF] = "off",         [LEDGER_SHIP_REPLAY] = "replay",
     [LEDGER_SHIP_LIVE] = "live", [LEDGER_SHIP_BLOCKED] = "blocked",

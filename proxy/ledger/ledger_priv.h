@@ -6,6 +6,7 @@
 #define LEDGER_LEDGER_PRIV_H
 
 #include "consentd/buf.h"
+#include "consentd/erased.h"
 #include "consentd/journal.h"
 #include "consentd/ledger.h"
 #include "consentd/loop.h"
@@ -13,7 +14,8 @@
 #include "consentd/tlog.h"
 #include "eids_priv.h"
 
-#define TURN_ITEMS 1024 /* messages looked at per commit: records and repetitions */
+#define LEDGER_SELF UINT64_MAX /* as a peer: the ledger's own records */
+#define TURN_ITEMS  1024       /* messages looked at per commit: records and repetitions */
 
 /* A message waiting for its commit. */
 struct item {
@@ -45,7 +47,9 @@ struct ledger {
     struct loop *loop;
     struct ledger_ops ops;
     void *owner;
-    char *site; /* owned */
+    char *site;              /* owned */
+    char *dir;               /* owned; of the journal */
+    struct erasing *erasing; /* owned; NULL: no erasures */
     uint8_t node;
     uint8_t idx_key[32];
     uint64_t segment_size, retention_ms;
@@ -81,6 +85,16 @@ bool ledger_commit_batch(struct ledger *l, uint64_t wall_ms);
 
 /* Remembers the eids of the last minutes of the journal. */
 void ledger_remember(struct ledger *l, const char *dir, uint64_t wall_ms);
+
+/* ledger_erase.c */
+bool ledger_erase_open(struct ledger *l, const struct ledger_config *cfg, struct fault *f);
+void ledger_erase_close(struct ledger *l);
+void ledger_erase_named(struct ledger *l, bool recorded); /* the answer to LEDGER_SELF */
+void ledger_erase_work(struct ledger *l);                 /* what is not done yet; every second */
+void ledger_erase_looked(struct ledger *l, struct erasure *x, const struct erased_ref *refs,
+                         size_t cnt);
+struct erased *ledger_erasures(struct ledger *l); /* the list, for the shipper */
+bool ledger_is_gone(const struct ledger *l, const uint8_t subject[16]);
 
 /* ledger_log.c: the Merkle log; what goes wrong with it is logged and ends its signing. */
 void ledger_log_open(struct ledger *l, const struct ledger_config *cfg);

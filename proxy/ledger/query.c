@@ -12,6 +12,7 @@
 #include "consentd/b64.h"
 #include "consentd/buf.h"
 #include "consentd/crypto.h"
+#include "consentd/erased.h"
 #include "consentd/mem.h"
 #include "query_priv.h"
 
@@ -128,7 +129,7 @@ void query_open(const struct query_log *log, const struct query_sealed *in, uint
     row_out->node = log->node;
     row_out->leaf = in->leaf;
     row_out->ts_ms = in->ts_ms;
-    if (in->r == NULL) {
+    if (in->r == NULL || erased_has(log->erased, in->leaf)) {
         row_out->status = QUERY_ROW_ERASED;
         return;
     }

@@ -61,7 +61,7 @@ static bool take_record(struct walk *w, const struct journal_record *rec, query_
     const struct query_sealed in = {.leaf = rec->leaf,
                                     .ts_ms = rec->ts_ms,
                                     .month = rec->month,
-                                    .r = rec->r,
+                                    .r = (rec->flags & JOURNAL_FLAG_ERASED) != 0 ? NULL : rec->r,
                                     .cmt = rec->cmt,
                                     .sealed = rec->sealed};
     const struct query_place at = {true, rec->month, rec->ts_ms, rec->leaf};

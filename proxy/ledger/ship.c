@@ -60,13 +60,14 @@ struct ship {
     struct ship_ops ops;
     void *owner;
     struct rlink *link;        /* owned */
+    struct eraser *eraser;     /* owned; NULL: nothing is ever erased */
     struct journal_reader *rd; /* owned; NULL until the first read */
     struct timer beat;
     enum ship_step step;
     bool in_flight; /* an EVALSHA waits for its answer */
     bool claimed;   /* this process took the log before */
     bool blocked;   /* since the last success something stood in the way */
-    bool caught_up, persistent;
+    bool caught_up, persistent, aof;
     bool seek;            /* the reader is not at `leaf` */
     bool rewrite;         /* Redis was restarted: rewrite its AOF once caught up */
     unsigned beats, gaps; /* gaps: GAP answers in a row */
@@ -157,6 +158,7 @@ static void take_persistence(struct ship *s, struct str info)
 {
     bool aof = str_eq_c(info_get(info, "aof_enabled"), "1");
 
+    s->aof = aof;
     s->persistent = aof ? str_eq_c(info_get(info, "aof_last_write_status"), "ok") : false;
 }
 
@@ -192,6 +194,8 @@ static void ask_info(struct ship *s)
     const struct str argv[] = {STR("INFO")};
 
     s->step = STEP_INFO;
+    if (s->eraser != NULL)
+        eraser_down(s->eraser);
     s->caught_up = false;
     (void)send(s, argv, COUNT_OF(argv), on_info);
 }
@@ -321,6 +325,8 @@ static void on_loaded(void *arg, const struct resp *reply)
         return;
     (void)snprintf(s->sha, sizeof(s->sha), "%.*s", STR_ARGS(resp_str(reply)));
     s->step = STEP_RUN;
+    if (s->eraser != NULL)
+        eraser_up(s->eraser, s->aof);
     pump(s);
 }
 
@@ -577,7 +583,15 @@ static void on_beat(void *arg)
         ask_owner(s, on_beat_owner);
     if (s->step == STEP_RUN && ++s->beats % INFO_BEATS == 0)
         (void)send(s, argv, COUNT_OF(argv), on_beat_info);
+    if (s->eraser != NULL)
+        eraser_run(s->eraser);
     pump(s);
+}
+
+void ship_erase(struct ship *s)
+{
+    if (s->eraser != NULL)
+        eraser_kick(s->eraser);
 }
 
 /* --- life -------------------------------------------------------------------------- */
@@ -592,6 +606,8 @@ static void on_down(void *owner, const char *why)
     struct ship *s = owner;
 
     s->step = STEP_DOWN;
+    if (s->eraser != NULL)
+        eraser_down(s->eraser);
     s->in_flight = s->caught_up = false;
     if (!s->blocked)
         (void)snprintf(s->error, sizeof(s->error), "%s", why);
@@ -609,8 +625,11 @@ struct ship *ship_new(struct loop *loop, const struct ship_config *cfg, const st
     s->dir = mem_strdup(cfg->journal_dir);
     crypto_random(id, sizeof(id));
     hex_encode(s->own, id, sizeof(id));
-    s->log =
-        (struct apply_log){.site = s->site, .node = cfg->node, .keks = cfg->keks, .own = s->own};
+    s->log = (struct apply_log){.site = s->site,
+                                .node = cfg->node,
+                                .keks = cfg->keks,
+                                .own = s->own,
+                                .erased = cfg->erased};
     s->journal = cfg->journal;
     s->ops = *ops;
     s->owner = owner;
@@ -622,6 +641,8 @@ struct ship *ship_new(struct loop *loop, const struct ship_config *cfg, const st
         ship_free(s);
         return NULL;
     }
+    if (cfg->erased != NULL)
+        s->eraser = eraser_new(s->link, &s->log, cfg->erased, ops->on_looked, owner);
     timer_set(&s->beat, BEAT_MS);
     return s;
 }
@@ -632,6 +653,7 @@ void ship_free(struct ship *s)
         return;
     timer_clear(&s->beat);
     rlink_free(s->link);
+    eraser_free(s->eraser);
     journal_reader_close(s->rd);
     buf_free(&s->apply.text);
     free(s->site);

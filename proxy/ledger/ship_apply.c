@@ -56,8 +56,10 @@ const char ship_script[] =
     "  local a, k = 5 + i * 7, 5 + i * 3\n"
     "  local leaf = tonumber(ARGV[a])\n"
     "  if leaf > hw then\n"
-    "    redis.call('XADD', KEYS[3], ARGV[a + 1], 'e', ARGV[a + 2])\n"
-    "    redis.call('HSET', KEYS[k], string.format('%d', leaf % 100), ARGV[a + 3])\n"
+    "    if ARGV[a + 2] ~= '' then -- not erased\n"
+    "      redis.call('XADD', KEYS[3], ARGV[a + 1], 'e', ARGV[a + 2])\n"
+    "      redis.call('HSET', KEYS[k], string.format('%d', leaf % 100), ARGV[a + 3])\n"
+    "    end\n"
     "    if ARGV[a + 5] ~= '' then\n"
     "      local old = redis.call('HGET', KEYS[k + 1], ARGV[a + 4]) or ''\n"
     "      if string.sub(old, -16) ~= ARGV[a + 5] then\n"
@@ -196,6 +198,8 @@ static void add_args(struct apply *a, const struct apply_log *log, const struct 
 {
     char text[48];
     uint8_t ref[16];
+    bool listed = erased_of(log->erased, rec->leaf) != NULL; /* under a hold: without its index */
+    bool erased = erased_has(log->erased, rec->leaf) || (rec->flags & JOURNAL_FLAG_ERASED) != 0;
     uint8_t envelope[4 + RECORD_OPLOG_MAX + CRYPTO_GCM_TAG_LEN];
 
     add_number(a, rec->leaf);
@@ -204,12 +208,12 @@ static void add_args(struct apply *a, const struct apply_log *log, const struct 
     be32_put(envelope, rec->month);
     ASSERT(rec->sealed.len <= sizeof(envelope) - 4);
     memcpy(envelope + 4, rec->sealed.ptr, rec->sealed.len);
-    add_bytes(a, envelope, 4 + rec->sealed.len);
+    add_bytes(a, envelope, erased ? 0 : 4 + rec->sealed.len);
     add_bytes(a, rec->r, 32);
     add_bytes(a, rec->sub_tag, 16);
     be64_put(ref, rec->ts_ms);
     be64_put(ref + 8, rec->leaf);
-    add_bytes(a, ref, is_zero(rec->sub_tag, 16) ? 0 : 16);
+    add_bytes(a, ref, listed || erased || is_zero(rec->sub_tag, 16) ? 0 : 16);
     add_counters(a, log, rec);
 }
 

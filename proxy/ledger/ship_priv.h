@@ -39,12 +39,25 @@ struct apply_log {
     const char *site;
     uint8_t node;
     const struct keks *keks;
-    const char *own; /* value of the owner key */
+    const char *own;             /* value of the owner key */
+    const struct erased *erased; /* NULL: none */
 };
 
 /* The key T:suffix of a month. */
 void ship_key(char out[SHIP_KEY_MAX], const struct apply_log *log, uint32_t month,
               const char *suffix);
+
+/* --- ship_erase.c --- */
+typedef void (*eraser_looked_fn)(void *owner, struct erasure *x, const struct erased_ref *refs,
+                                 size_t cnt);
+struct eraser;
+struct eraser *eraser_new(struct rlink *link, const struct apply_log *log, struct erased *list,
+                          eraser_looked_fn on_looked, void *owner);
+void eraser_free(struct eraser *e);         /* NULL is fine */
+void eraser_up(struct eraser *e, bool aof); /* Redis can be written: everything again */
+void eraser_down(struct eraser *e);         /* the link is gone */
+void eraser_kick(struct eraser *e);         /* the list changed */
+void eraser_run(struct eraser *e);          /* goes on where it stopped; every second */
 
 /* Starts over. */
 void apply_begin(struct apply *a);

@@ -10,6 +10,7 @@
 
 #include "consentd/bundle.h"
 #include "consentd/config.h"
+#include "consentd/erased.h"
 #include "consentd/file.h"
 #include "consentd/ipc.h"
 #include "consentd/keyring.h"
@@ -20,6 +21,7 @@
 #include "consentd/note.h"
 #include "proc_priv.h"
 
+#define GONE_AT_ONCE 2048  /* erased subjects in one message */
 #define LOG_KEYS_MAX 16    /* active and older ones */
 #define LOCK_WAIT_MS 60000 /* for the ledger before us to let go of the journal */
 
@@ -29,6 +31,7 @@ struct peer {
     struct ledger_role *role;
     struct ipc *ipc; /* NULL: this place is free */
     uint64_t number;
+    bool worker; /* gets IPC_GONE */
 };
 
 struct ledger_role {
@@ -49,6 +52,8 @@ static void on_peer_msg(void *owner, uint16_t type, const void *data, size_t len
         close(fd);
     if (type == IPC_EVENT) {
         ledger_event(ledger, peer->number, str_make(data, len));
+    } else if (type == IPC_ERASE) {
+        ledger_erase(ledger, peer->number, str_make(data, len));
     } else if (type == IPC_OPLOG) {
         ledger_oplog(ledger, peer->number, str_make(data, len));
     } else if (type == IPC_LEDGER_STATUS && len == sizeof(status.id)) {
@@ -70,7 +75,39 @@ static void on_peer_closed(void *owner)
     peer->ipc = NULL;
 }
 
-static void add_peer(struct ledger_role *r, int fd)
+static void send_gone(const struct peer *peer, const void *gone, size_t len)
+{
+    if (len > 0 && !ipc_send(peer->ipc, IPC_GONE, gone, len, -1))
+        log_error("ledger.gone.lost", "");
+}
+
+/* A worker that is new learns all that were erased. */
+static void tell_gone(struct ledger_role *r, const struct peer *peer)
+{
+    const struct erased *list = ledger_erased(r->ledger);
+    uint8_t gone[GONE_AT_ONCE * 16];
+    size_t len = 0;
+
+    for (size_t i = 0; list != NULL && i < erased_cnt(list); i++) {
+        memcpy(gone + len, erased_at(list, i)->gone, 16);
+        len += 16;
+        if (len == sizeof(gone) || i + 1 == erased_cnt(list)) {
+            send_gone(peer, gone, len);
+            len = 0;
+        }
+    }
+}
+
+static void on_gone(void *owner, const uint8_t gone[16])
+{
+    struct ledger_role *r = owner;
+
+    for (size_t i = 0; i < PROC_SLOTS; i++)
+        if (r->peers[i].ipc != NULL && r->peers[i].worker)
+            send_gone(&r->peers[i], gone, 16);
+}
+
+static void add_peer(struct ledger_role *r, int fd, enum ipc_role role)
 {
     static const struct ipc_ops ops = {.on_msg = on_peer_msg, .on_closed = on_peer_closed};
 
@@ -80,6 +117,9 @@ static void add_peer(struct ledger_role *r, int fd)
             continue;
         *peer = (struct peer){.role = r, .number = ++r->next_number * PROC_SLOTS + i};
         peer->ipc = ipc_new(r->env.loop, fd, &ops, peer);
+        peer->worker = role == IPC_ROLE_WORKER;
+        if (peer->worker)
+            tell_gone(r, peer);
         return;
     }
     log_error("ledger.peers.full", "");
@@ -97,6 +137,16 @@ static void on_ack(void *owner, uint64_t number, const struct ledger_ack *ack)
         log_warn("ledger.ack.lost", "");
 }
 
+static void on_erased(void *owner, uint64_t number, const struct ledger_erase_ack *ack)
+{
+    struct ledger_role *r = owner;
+    struct peer *peer = &r->peers[number % PROC_SLOTS];
+
+    if (peer->ipc != NULL && peer->number == number &&
+        !ipc_send(peer->ipc, IPC_ERASE_ACK, ack, sizeof(*ack), -1))
+        log_warn("ledger.ack.lost", "");
+}
+
 static void on_ready(void *owner)
 {
     struct ledger_role *r = owner;
@@ -110,7 +160,10 @@ static void on_master_msg(void *owner, uint16_t type, const void *data, size_t l
     struct ledger_role *r = owner;
 
     if (type == IPC_PEER && fd >= 0) {
-        add_peer(r, fd);
+        struct ipc_peer head = {0};
+
+        memcpy(&head, data, len < sizeof(head) ? len : sizeof(head));
+        add_peer(r, fd, (enum ipc_role)head.role);
         return;
     }
     bool known = type == IPC_LOG_OPEN && child_log_open(data, len, fd);
@@ -156,7 +209,8 @@ static const uint8_t *log_keys(const struct keyring *ring, const struct config *
 
 static struct ledger *open_ledger(struct ledger_role *r, struct fault *f)
 {
-    static const struct ledger_ops ops = {.on_ack = on_ack, .on_ready = on_ready};
+    static const struct ledger_ops ops = {
+        .on_ack = on_ack, .on_ready = on_ready, .on_erased = on_erased, .on_gone = on_gone};
     const struct config *c = r->env.config;
     struct str keys = {0}, password = {0}, ca = {0};
     struct keyring *ring = NULL;
@@ -164,7 +218,7 @@ static struct ledger *open_ledger(struct ledger_role *r, struct fault *f)
     struct note_key log[LOG_KEYS_MAX];
     const struct key *idx;
     struct ledger_config config;
-    char *keks;
+    char *keks, *erased;
 
     if (bundle_get(r->env.bundle, STR(":keys"), &keys))
         ring = keyring_parse(c->keys, keys, f);
@@ -179,9 +233,12 @@ static struct ledger *open_ledger(struct ledger_role *r, struct fault *f)
     if (c->ledger.redis_ca != NULL && !bundle_get(r->env.bundle, str_c(c->ledger.redis_ca), &ca))
         goto out;
     keks = file_resolve(c->state_dir, "keks.json");
+    erased = file_resolve(c->state_dir, ERASED_NAME);
     config = (struct ledger_config){
         .journal_dir = c->ledger.journal,
         .keks_path = keks,
+        .erased_path = erased,
+        .backup_retention_ms = c->ledger.backup_retention_ms,
         .site = c->ledger.name,
         .node = (uint8_t)c->ledger.node,
         .segment_size = c->ledger.segment_size,
@@ -197,6 +254,7 @@ static struct ledger *open_ledger(struct ledger_role *r, struct fault *f)
     config.log_keys = log;
     made = ledger_new(r->env.loop, &config, &ops, r, f);
     free(keks);
+    free(erased);
 out:
     keyring_free(ring);
     return made;

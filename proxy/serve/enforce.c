@@ -36,6 +36,7 @@ bool enforce_worker_start(struct server *s, struct fault *fault_out)
 
     UNUSED(fault_out);
     worker->link = ledger_link_new(s);
+    worker->gone = gone_new();
     s->enforce = worker;
     return true;
 }
@@ -47,6 +48,7 @@ void enforce_worker_stop(struct server *s)
     if (worker == NULL)
         return;
     ledger_link_free(worker->link);
+    gone_free(worker->gone);
     free(worker);
     s->enforce = NULL;
 }
@@ -83,8 +85,14 @@ void enforce_ledger_message(struct server *s, uint16_t type, const void *data, s
 {
     struct enforce_worker *worker = s->enforce;
 
-    if (type == IPC_ACK && worker != NULL)
+    if (worker == NULL)
+        return;
+    if (type == IPC_ACK)
         ledger_link_ack(worker->link, str_make(data, len));
+    else if (type == IPC_ERASE_ACK)
+        ledger_link_erased(worker->link, str_make(data, len));
+    else if (type == IPC_GONE)
+        gone_add(worker->gone, str_make(data, len));
 }
 
 struct str consent_cookie_name(const struct exchange *x)
@@ -149,9 +157,13 @@ static void token_read(struct exchange *x, struct enforcement *e)
         .cap_s = 0,
     };
 
+    const struct enforce_worker *worker = x->server->enforce;
+
     if (value.ptr == NULL)
         return;
-    if (token_verify(x->server->keyring, value, &check, &e->claims) != TOKEN_OK) {
+    if (token_verify(x->server->keyring, value, &check, &e->claims) != TOKEN_OK ||
+        gone_has(worker->gone, e->claims.subject)) {
+        memset(&e->claims, 0, sizeof(e->claims));
         metric_add(METRIC_TOKEN_BAD, 1);
         return;
     }

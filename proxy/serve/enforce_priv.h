@@ -7,7 +7,8 @@
  *   filter_html.c     decode, rewrite (html_engine.h), encode
  *   consent_api.c     what is under the prefix: choice, state, assets
  *   consent_choice.c  reading a choice and answering it
- *   ledger_link.c     events that wait for the ledger's ack
+ *   ledger_link.c     events and erasures that wait for the ledger's ack
+ *   gone.c            the subjects whose cookies are refused
  *   banner.c          the banner and the preferences page
  *   guard.c           the companion: its rules, and its place in a page
  */
@@ -159,12 +160,33 @@ MUST_USE bool ledger_link_send(struct ledger_link *link, struct exchange *x,
                                const struct consent_event *event, unsigned flags,
                                ledger_answer_fn fn);
 void ledger_link_forget(struct ledger_link *link, const struct exchange *x);
+
+/* The receipt of an erasure, or a time-out (ack NULL). */
+typedef void (*ledger_erase_fn)(struct exchange *x, const struct ledger_erase_ack *ack);
+
+/*
+ * Asks for the erasure of the subject of a verified token; flags: LEDGER_ERASE_NOW or 0. fn is
+ * called once, later, unless ledger_link_forget(x) comes first. Asking again for the same subject
+ * gives the receipt of the first time. From the ledger's answer on every worker refuses the
+ * subject's cookie. False: too much is waiting.
+ */
+MUST_USE bool ledger_link_erase(struct ledger_link *link, struct exchange *x,
+                                const uint8_t subject[16], unsigned flags, ledger_erase_fn fn);
+void ledger_link_erased(struct ledger_link *link, struct str message);
 void ledger_link_up(struct ledger_link *link);
 void ledger_link_ack(struct ledger_link *link, struct str message);
+
+/* --- gone.c: erased subjects; the ledger tells them --- */
+struct gone_set;
+struct gone_set *gone_new(void);
+void gone_free(struct gone_set *g);               /* NULL is fine */
+void gone_add(struct gone_set *g, struct str in); /* the payload of an IPC_GONE */
+bool gone_has(const struct gone_set *g, const uint8_t subject[16]);
 
 /* The worker's slot (server->enforce). */
 struct enforce_worker {
     struct ledger_link *link; /* owned */
+    struct gone_set *gone;    /* owned */
 };
 
 #endif

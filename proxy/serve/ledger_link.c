@@ -31,6 +31,7 @@ struct waiting {
     uint64_t req_id;    /* 0: the slot is free */
     struct exchange *x; /* NULL: nobody waits any more */
     ledger_answer_fn fn;
+    ledger_erase_fn erase_fn; /* not NULL: an erasure, whose answer is another */
     uint64_t deadline_ms, resend_ms;
     unsigned flags;
     uint8_t *message; /* owned */
@@ -56,7 +57,8 @@ static void slot_send(struct ledger_link *link, struct waiting *w)
 {
     w->resend_ms = loop_now_ms(link->server->loop) + RESEND_MS;
     if (link->server->ledger != NULL &&
-        !ipc_send(link->server->ledger, IPC_EVENT, w->message, w->len, -1))
+        !ipc_send(link->server->ledger, w->erase_fn != NULL ? IPC_ERASE : IPC_EVENT, w->message,
+                  w->len, -1))
         log_warn("ledger.link_full", "waiting=%u", link->used);
 }
 
@@ -65,11 +67,14 @@ static void slot_expire(struct ledger_link *link, struct waiting *w)
 {
     struct exchange *x = w->x;
     ledger_answer_fn fn = w->fn;
+    ledger_erase_fn erase_fn = w->erase_fn;
 
     w->x = NULL;
     if (!(w->flags & LEDGER_EVENT_NARROWS))
         slot_free(link, w);
-    if (x != NULL)
+    if (x != NULL && erase_fn != NULL)
+        erase_fn(x, NULL);
+    else if (x != NULL)
         fn(x, NULL);
 }
 
@@ -126,6 +131,15 @@ static struct waiting *slot_take(struct ledger_link *link)
     return w;
 }
 
+static void slot_start(struct ledger_link *link, struct waiting *w, struct exchange *x)
+{
+    w->x = x;
+    w->deadline_ms = loop_now_ms(link->server->loop) + ANSWER_MS;
+    slot_send(link, w);
+    if (!timer_is_set(&link->sweep))
+        timer_set(&link->sweep, SWEEP_MS);
+}
+
 bool ledger_link_send(struct ledger_link *link, struct exchange *x,
                       const struct consent_event *event, unsigned flags, ledger_answer_fn fn)
 {
@@ -147,13 +161,29 @@ bool ledger_link_send(struct ledger_link *link, struct exchange *x,
         return false;
     }
     w->message = mem_dup(message, w->len);
-    w->x = x;
     w->fn = fn;
     w->flags = flags;
-    w->deadline_ms = loop_now_ms(link->server->loop) + ANSWER_MS;
-    slot_send(link, w);
-    if (!timer_is_set(&link->sweep))
-        timer_set(&link->sweep, SWEEP_MS);
+    slot_start(link, w, x);
+    return true;
+}
+
+bool ledger_link_erase(struct ledger_link *link, struct exchange *x, const uint8_t subject[16],
+                       unsigned flags, ledger_erase_fn fn)
+{
+    struct ledger_erase_msg msg = {.version = LEDGER_MSG_VERSION,
+                                   .action = LEDGER_ERASE,
+                                   .flags = flags & LEDGER_ERASE_NOW,
+                                   .by = CONSENT_BY_SUBJECT};
+    struct waiting *w = slot_take(link);
+
+    if (w == NULL)
+        return false;
+    msg.req_id = w->req_id;
+    memcpy(msg.subject, subject, sizeof(msg.subject));
+    w->len = sizeof(msg);
+    w->message = mem_dup(&msg, sizeof(msg));
+    w->erase_fn = fn;
+    slot_start(link, w, x);
     return true;
 }
 
@@ -173,6 +203,30 @@ void ledger_link_up(struct ledger_link *link)
     }
 }
 
+/* The slot of an answer; NULL: answered before, this one was sent twice. */
+static struct waiting *slot_of(struct ledger_link *link, uint64_t req_id, bool erasure)
+{
+    struct waiting *w = &link->slots[(req_id & ((1u << INDEX_BITS) - 1)) % SLOTS];
+
+    return w->req_id == req_id && req_id != 0 && (w->erase_fn != NULL) == erasure ? w : NULL;
+}
+
+void ledger_link_erased(struct ledger_link *link, struct str message)
+{
+    struct ledger_erase_ack ack;
+    struct waiting *w;
+    struct exchange *x;
+    ledger_erase_fn fn;
+
+    if (!ledger_erase_ack_decode(message, &ack) || (w = slot_of(link, ack.req_id, true)) == NULL)
+        return;
+    x = w->x;
+    fn = w->erase_fn;
+    slot_free(link, w);
+    if (x != NULL)
+        fn(x, &ack);
+}
+
 void ledger_link_ack(struct ledger_link *link, struct str message)
 {
     struct ledger_ack ack;
@@ -180,11 +234,8 @@ void ledger_link_ack(struct ledger_link *link, struct str message)
     struct exchange *x;
     ledger_answer_fn fn;
 
-    if (!ledger_ack_decode(message, &ack))
+    if (!ledger_ack_decode(message, &ack) || (w = slot_of(link, ack.req_id, false)) == NULL)
         return;
-    w = &link->slots[(ack.req_id & ((1u << INDEX_BITS) - 1)) % SLOTS];
-    if (w->req_id != ack.req_id)
-        return; /* answered before: this one was sent twice */
     x = w->x;
     fn = w->fn;
     if (ack.status == LEDGER_UNAVAILABLE && (w->flags & LEDGER_EVENT_NARROWS))

@@ -1,0 +1,374 @@
+/*
+ * ledger_erase.c - erasures and legal holds (LEDGER 1.7), one request after the other.
+ *
+ *   asked ─▶ journal searched ─▶ list synced ─▶ cookie refused, receipt ─▶ Redis, journal
+ *                                                        └─▶ erase record in the log
+ *
+ * The list (erased.h) is the promise: from its sync on everything else is done, and done again
+ * after a crash, until it is done. The erase record names the request and the leaves, never the
+ * subject. The search reads a piece of the journal per turn of the loop.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "consentd/b64.h"
+#include "consentd/clock.h"
+#include "consentd/crypto.h"
+#include "consentd/journal_read.h"
+#include "consentd/json.h"
+#include "consentd/log.h"
+#include "consentd/mem.h"
+#include "consentd/ship.h"
+#include "ledger_priv.h"
+
+#define JOBS_MAX     64   /* requests that wait */
+#define SCAN_RECORDS 4096 /* of the journal, per turn */
+#define NAMED_LEAVES 300  /* of one erase record: it stays below RECORD_OPLOG_MAX */
+
+struct job {
+    uint64_t peer;
+    struct ledger_erase_msg msg;
+    uint8_t tag[16], gone[16];
+};
+
+struct erasing {
+    struct ledger *ledger;
+    struct erased *list; /* owned */
+    uint64_t backup_ms;
+    struct job jobs[JOBS_MAX]; /* a ring; the one at head is being worked on */
+    unsigned head, cnt;
+    struct journal_reader *rd; /* owned; of the search */
+    uint64_t until;
+    struct erased_ref *refs; /* owned; found so far; ERASED_REFS_MAX */
+    unsigned ref_cnt;
+    struct deferred step;
+    struct erasure *naming; /* its erase record is on its way */
+    unsigned naming_cnt;
+};
+
+/* --- answers ------------------------------------------------------------------------------- */
+
+static void answer(struct erasing *e, const struct job *job, enum ledger_erase_status status,
+                   const struct erasure *x)
+{
+    struct ledger_erase_ack ack = {.req_id = job->msg.req_id, .status = status};
+    struct ledger *l = e->ledger;
+
+    if (x != NULL) {
+        uint64_t journal_ms = x->now ? 0 : l->retention_ms;
+        uint64_t wait_ms = journal_ms > e->backup_ms ? journal_ms : e->backup_ms;
+
+        ack.ts_ms = x->ts_ms;
+        ack.complete_by_s = x->held ? 0 : (x->ts_ms + wait_ms + 999) / 1000;
+        ack.records = x->ref_cnt;
+        memcpy(ack.request, x->request, sizeof(ack.request));
+    }
+    if (l->ops.on_erased != NULL)
+        l->ops.on_erased(l->owner, job->peer, &ack);
+}
+
+/* --- erase records ------------------------------------------------------------------------- */
+
+static json_t *leaf_numbers(const struct erasure *x, unsigned from, unsigned to)
+{
+    json_t *leaves = json_array();
+
+    for (unsigned i = from; i < to; i++)
+        json_array_append_new(leaves, json_integer((json_int_t)x->refs[i].leaf));
+    return leaves;
+}
+
+static void send_record(struct ledger *l, json_t *record)
+{
+    uint8_t message[LEDGER_OPLOG_MSG_MAX];
+    char *text = json_dumps(record, JSON_COMPACT);
+    size_t len = ledger_oplog_encode(0, str_c(text), message, sizeof(message));
+
+    ASSERT(len > 0);
+    ledger_oplog(l, LEDGER_SELF, str_make(message, len));
+    free(text);
+    json_decref(record);
+}
+
+/* Names the next leaves of an erasure in the log. */
+static void name_leaves(struct erasing *e, struct erasure *x)
+{
+    char request[B64_LEN(16) + 1];
+    json_t *record;
+
+    b64url_encode(request, x->request, 16);
+    e->naming = x;
+    e->naming_cnt = x->ref_cnt - x->logged > NAMED_LEAVES ? x->logged + NAMED_LEAVES : x->ref_cnt;
+    record = json_pack("{s:s, s:s, s:i, s:s, s:o}", "act", "erase", "by",
+                       x->by_operator ? "operator" : "subject", "node", (int)e->ledger->node,
+                       "request", request, "leaves", leaf_numbers(x, x->logged, e->naming_cnt));
+    if (x->actor[0] != '\0')
+        json_object_set_new(record, "actor", json_string(x->actor));
+    send_record(e->ledger, record);
+}
+
+void ledger_erase_named(struct ledger *l, bool recorded)
+{
+    struct erasing *e = l->erasing;
+    struct erasure *x = e != NULL ? e->naming : NULL;
+    struct fault f = {{0}};
+
+    if (x == NULL)
+        return; /* the record of a hold */
+    e->naming = NULL;
+    if (recorded && !erased_note_logged(e->list, x, e->naming_cnt, &f))
+        log_error("erase.list", "reason=\"%s\"", f.text);
+    if (recorded)
+        ledger_erase_work(l);
+}
+
+/* --- what is still to do ------------------------------------------------------------------- */
+
+static int cmp_leaf(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void shred(struct erasing *e, struct erasure *x)
+{
+    struct ledger *l = e->ledger;
+    uint64_t *leaves = mem_calloc(x->ref_cnt + 1, sizeof(*leaves));
+    struct fault f = {{0}};
+
+    for (unsigned i = 0; i < x->ref_cnt; i++)
+        leaves[i] = x->refs[i].leaf;
+    qsort(leaves, x->ref_cnt, sizeof(*leaves), cmp_leaf);
+    if (!journal_roll(l->journal, clock_wall_ms()) ||
+        !journal_shred(l->journal, leaves, x->ref_cnt, &f) || !erased_note_shredded(e->list, x, &f))
+        log_error("erase.journal", "reason=\"%s\"", f.text); /* the tick tries again */
+    else
+        log_info("erase.journal", "records=%u", x->ref_cnt);
+    free(leaves);
+}
+
+void ledger_erase_work(struct ledger *l)
+{
+    struct erasing *e = l->erasing;
+
+    if (e == NULL || !l->ready)
+        return;
+    for (size_t i = 0; i < erased_cnt(e->list); i++) {
+        struct erasure *x = erased_at(e->list, i);
+        bool asked = x->looked || l->ship == NULL || ship_state(l->ship) == LEDGER_SHIP_DOWN;
+
+        if (e->naming == NULL && asked && (!x->named || x->logged < x->ref_cnt))
+            name_leaves(e, x);
+        if (x->now && !x->held && !x->shredded)
+            shred(e, x);
+    }
+}
+
+void ledger_erase_looked(struct ledger *l, struct erasure *x, const struct erased_ref *refs,
+                         size_t cnt)
+{
+    struct fault f = {{0}};
+
+    if (!erased_more(l->erasing->list, x, refs, cnt, &f) ||
+        !erased_note_looked(l->erasing->list, x, &f))
+        log_error("erase.list", "reason=\"%s\"", f.text);
+    ledger_erase_work(l);
+}
+
+/* --- one request --------------------------------------------------------------------------- */
+
+static void next_job(struct erasing *e)
+{
+    journal_reader_close(e->rd);
+    e->rd = NULL;
+    e->ref_cnt = 0;
+    e->head = (e->head + 1) % JOBS_MAX;
+    e->cnt--;
+    if (e->cnt > 0)
+        loop_defer(e->ledger->loop, &e->step);
+}
+
+/* The search is over: the promise, the cookie, the receipt. */
+static void promise(struct erasing *e, const struct job *job)
+{
+    struct ledger *l = e->ledger;
+    struct erasure x = {.ts_ms = clock_wall_ms(),
+                        .now = (job->msg.flags & LEDGER_ERASE_NOW) != 0 || l->ship == NULL,
+                        .by_operator = job->msg.by == CONSENT_BY_OPERATOR,
+                        .refs = e->refs,
+                        .ref_cnt = e->ref_cnt};
+    struct erasure *made = NULL;
+    struct fault f = {{0}};
+
+    crypto_random(x.request, sizeof(x.request));
+    memcpy(x.tag, job->tag, 16);
+    memcpy(x.gone, job->gone, 16);
+    memcpy(x.actor, job->msg.actor, sizeof(x.actor));
+    if (!erased_add(e->list, &x, &made, &f)) {
+        log_error("erase.list", "reason=\"%s\"", f.text);
+        answer(e, job, LEDGER_ERASE_UNAVAILABLE, NULL);
+        return;
+    }
+    if (l->ops.on_gone != NULL)
+        l->ops.on_gone(l->owner, made->gone);
+    answer(e, job, made->held ? LEDGER_ERASE_HELD : LEDGER_ERASE_ACCEPTED, made);
+    log_info("erase.accepted", "records=%u held=%d", made->ref_cnt, made->held);
+    if (l->ship != NULL)
+        ship_erase(l->ship);
+    ledger_erase_work(l);
+}
+
+static void hold(struct erasing *e, const struct job *job)
+{
+    bool on = job->msg.action == LEDGER_HOLD;
+    struct ledger *l = e->ledger;
+    struct fault f = {{0}};
+
+    if (!erased_hold(e->list, job->tag, on, clock_wall_ms(), &f)) {
+        log_error("erase.list", "reason=\"%s\"", f.text);
+        answer(e, job, LEDGER_ERASE_UNAVAILABLE, NULL);
+        return;
+    }
+    send_record(l, json_pack("{s:s, s:s}", "act", on ? "legal_hold" : "legal_hold_end", "actor",
+                             job->msg.actor));
+    answer(e, job, LEDGER_ERASE_ACCEPTED, erased_by_tag(e->list, job->tag));
+    if (l->ship != NULL)
+        ship_erase(l->ship);
+    ledger_erase_work(l);
+}
+
+/* Reads on; true when the whole journal was searched. */
+static bool search(struct erasing *e, const struct job *job)
+{
+    struct journal_record rec;
+    enum journal_step step = JOURNAL_STEP_RECORD;
+
+    for (unsigned i = 0; i < SCAN_RECORDS; i++) {
+        step = journal_reader_next(e->rd, e->until, &rec);
+        if (step == JOURNAL_STEP_END || step == JOURNAL_STEP_ERROR)
+            return true;
+        if (step == JOURNAL_STEP_RECORD && rec.type == JOURNAL_EVENT &&
+            memcmp(rec.sub_tag, job->tag, 16) == 0 && e->ref_cnt < ERASED_REFS_MAX)
+            e->refs[e->ref_cnt++] = (struct erased_ref){rec.ts_ms, rec.leaf};
+    }
+    return false;
+}
+
+static bool begin_search(struct erasing *e)
+{
+    struct fault f = {{0}};
+
+    e->until = journal_next_leaf(e->ledger->journal);
+    e->rd = journal_reader_open(e->ledger->dir, e->ledger->node, &f);
+    if (e->rd == NULL)
+        log_error("erase.journal", "reason=\"%s\"", f.text);
+    return e->rd != NULL;
+}
+
+static void on_step(void *arg)
+{
+    struct erasing *e = arg;
+    struct job *job = &e->jobs[e->head];
+    struct erasure *known = erased_by_tag(e->list, job->tag);
+
+    if (job->msg.action != LEDGER_ERASE) {
+        hold(e, job);
+    } else if (known != NULL) {
+        known->now = known->now || (job->msg.flags & LEDGER_ERASE_NOW) != 0;
+        answer(e, job, known->held ? LEDGER_ERASE_HELD : LEDGER_ERASE_KNOWN, known);
+        ledger_erase_work(e->ledger);
+    } else if (e->rd == NULL && !begin_search(e)) {
+        answer(e, job, LEDGER_ERASE_UNAVAILABLE, NULL);
+    } else if (!search(e, job)) {
+        loop_defer(e->ledger->loop, &e->step);
+        return;
+    } else {
+        promise(e, job);
+    }
+    next_job(e);
+}
+
+void ledger_erase(struct ledger *l, uint64_t peer, struct str payload)
+{
+    struct erasing *e = l->erasing;
+    struct job job = {.peer = peer};
+
+    if (payload.len == sizeof(job.msg))
+        memcpy(&job.msg, payload.ptr, sizeof(job.msg));
+    job.msg.actor[sizeof(job.msg.actor) - 1] = '\0';
+    if (e == NULL || e->cnt == JOBS_MAX || job.msg.version != LEDGER_MSG_VERSION ||
+        job.msg.action < LEDGER_ERASE || job.msg.action > LEDGER_RELEASE) {
+        struct ledger_erase_ack ack = {.req_id = job.msg.req_id,
+                                       .status = e != NULL && e->cnt == JOBS_MAX
+                                                     ? LEDGER_ERASE_UNAVAILABLE
+                                                     : LEDGER_ERASE_REFUSED};
+        if (l->ops.on_erased != NULL)
+            l->ops.on_erased(l->owner, peer, &ack);
+        return;
+    }
+    record_sub_tag(l->idx_key, job.msg.subject, job.tag);
+    erased_gone(job.msg.subject, job.gone);
+    e->jobs[(e->head + e->cnt++) % JOBS_MAX] = job;
+    loop_defer(l->loop, &e->step);
+}
+
+/* From the moment of the request nothing more is recorded under the subject. */
+bool ledger_is_gone(const struct ledger *l, const uint8_t subject[16])
+{
+    const struct erasing *e = l->erasing;
+    uint8_t gone[16];
+
+    if (e == NULL || (e->cnt == 0 && erased_cnt(e->list) == 0))
+        return false;
+    erased_gone(subject, gone);
+    for (unsigned i = 0; i < e->cnt; i++) {
+        const struct job *job = &e->jobs[(e->head + i) % JOBS_MAX];
+
+        if (job->msg.action == LEDGER_ERASE && memcmp(job->gone, gone, 16) == 0)
+            return true;
+    }
+    return erased_is_gone(e->list, gone);
+}
+
+const struct erased *ledger_erased(const struct ledger *l)
+{
+    return l->erasing != NULL ? l->erasing->list : NULL;
+}
+
+struct erased *ledger_erasures(struct ledger *l)
+{
+    return l->erasing != NULL ? l->erasing->list : NULL;
+}
+
+bool ledger_erase_open(struct ledger *l, const struct ledger_config *cfg, struct fault *f)
+{
+    struct erasing *e;
+
+    if (cfg->erased_path == NULL)
+        return true;
+    e = mem_new(struct erasing);
+    e->ledger = l;
+    e->backup_ms = cfg->backup_retention_ms;
+    e->step = (struct deferred){.fn = on_step, .arg = e};
+    e->refs = mem_calloc(ERASED_REFS_MAX, sizeof(*e->refs));
+    e->list = erased_open(cfg->erased_path, f);
+    l->erasing = e;
+    return e->list != NULL;
+}
+
+void ledger_erase_close(struct ledger *l)
+{
+    struct erasing *e = l->erasing;
+
+    if (e == NULL)
+        return;
+    loop_undefer(l->loop, &e->step);
+    journal_reader_close(e->rd);
+    erased_free(e->list);
+    free(e->refs);
+    free(e);
+    l->erasing = NULL;
+}

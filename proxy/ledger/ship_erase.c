@@ -1,0 +1,262 @@
+/*
+ * ship_erase.c - takes erased records out of Redis, one command in flight at a time.
+ *
+ * For each erasure of the list: ask the index of every month for more records of the subject
+ * (once in its life), then remove entries, secrets and the index's field, month by month. All of
+ * it is absolute, so it is done again on every connect: a Redis that came back from a backup is
+ * erased again. Afterwards the append-only file is rewritten, since it still has what was removed.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bytes_priv.h"
+#include "consentd/keks.h"
+#include "consentd/log.h"
+#include "consentd/mem.h"
+#include "consentd/record.h"
+#include "ship_priv.h"
+
+#define CHUNK 100 /* records of one script call */
+
+static const char erase_script[] = "-- KEYS ev sx rk...\n"
+                                   "-- ARGV tag {id field}...\n"
+                                   "for i = 1, #KEYS - 2 do\n"
+                                   "  redis.call('XDEL', KEYS[1], ARGV[i * 2])\n"
+                                   "  redis.call('HDEL', KEYS[i + 2], ARGV[i * 2 + 1])\n"
+                                   "end\n"
+                                   "redis.call('HDEL', KEYS[2], ARGV[1])\n"
+                                   "return #KEYS - 2\n";
+
+struct eraser {
+    struct rlink *link;
+    const struct apply_log *log;
+    struct erased *list;
+    eraser_looked_fn on_looked;
+    void *owner;
+    bool up, busy, rewrite, aof;
+    size_t at;               /* erasures before it are applied */
+    unsigned month_at;       /* of the look-up: index in the month keys */
+    unsigned ref_at, ref_to; /* of the removal: the chunk in flight */
+    struct erased_ref *refs; /* owned; found by the look-up */
+    size_t ref_cnt;
+};
+
+struct eraser *eraser_new(struct rlink *link, const struct apply_log *log, struct erased *list,
+                          eraser_looked_fn on_looked, void *owner)
+{
+    struct eraser *e = mem_new(struct eraser);
+
+    e->link = link;
+    e->log = log;
+    e->list = list;
+    e->on_looked = on_looked;
+    e->owner = owner;
+    e->refs = mem_calloc(ERASED_REFS_MAX, sizeof(*e->refs));
+    return e;
+}
+
+void eraser_free(struct eraser *e)
+{
+    if (e == NULL)
+        return;
+    free(e->refs);
+    free(e);
+}
+
+static void start_over(struct eraser *e)
+{
+    e->month_at = e->ref_at = 0;
+    e->ref_cnt = 0;
+}
+
+/* A reply that is no error; else the beat tries again. */
+static bool usable(struct eraser *e, const struct resp *reply, const char *what)
+{
+    e->busy = false;
+    if (reply == NULL)
+        return false;
+    if (resp_type(reply) != RESP_ERROR)
+        return true;
+    log_error("erase.redis", "command=%s error=\"%.*s\"", what, STR_ARGS(resp_str(reply)));
+    start_over(e);
+    return false;
+}
+
+static void sx_key(const struct eraser *e, uint32_t month, const uint8_t tag[16],
+                   char out[SHIP_KEY_MAX])
+{
+    char suffix[16];
+
+    (void)snprintf(suffix, sizeof(suffix), "sx:%02x%x", tag[0], tag[1] >> 4);
+    ship_key(out, e->log, month, suffix);
+}
+
+/* --- looking up ---------------------------------------------------------------------------- */
+
+static void on_refs(void *arg, const struct resp *reply)
+{
+    struct eraser *e = arg;
+    struct str packed = resp_str(reply);
+
+    if (!usable(e, reply, "HGET"))
+        return;
+    for (size_t i = 0; i + 16 <= packed.len && e->ref_cnt < ERASED_REFS_MAX; i += 16) {
+        const uint8_t *p = (const uint8_t *)packed.ptr + i;
+
+        e->refs[e->ref_cnt++] = (struct erased_ref){be64_get(p), be64_get(p + 8)};
+    }
+    e->month_at++;
+    eraser_run(e);
+}
+
+static void look_up(struct eraser *e, struct erasure *x)
+{
+    struct str argv[] = {STR("HGET"), {NULL, 0}, str_make(x->tag, 16)};
+    char key[SHIP_KEY_MAX];
+
+    if (e->month_at >= keks_cnt(e->log->keks)) {
+        size_t cnt = e->ref_cnt;
+
+        start_over(e);
+        e->on_looked(e->owner, x, e->refs, cnt);
+        if (x->looked)
+            eraser_run(e);
+        return;
+    }
+    sx_key(e, keks_month(e->log->keks, e->month_at), x->tag, key);
+    argv[1] = str_c(key);
+    e->busy = rlink_command(e->link, argv, COUNT_OF(argv), on_refs, e);
+}
+
+/* --- removing ------------------------------------------------------------------------------ */
+
+static void on_removed(void *arg, const struct resp *reply)
+{
+    struct eraser *e = arg;
+
+    if (!usable(e, reply, "EVAL"))
+        return;
+    e->ref_at = e->ref_to;
+    e->rewrite = e->aof;
+    eraser_run(e);
+}
+
+/* EVAL for refs [ref_at, ref_to), all of one month; a hold leaves all but the index. */
+static bool send_removal(struct eraser *e, const struct erasure *x, uint32_t month)
+{
+    unsigned cnt = x->held ? 0 : e->ref_to - e->ref_at;
+    struct str argv[3 + 2 + 1 + CHUNK * 3];
+    size_t at[COUNT_OF(argv)], argc = 0;
+    char key[SHIP_KEY_MAX];
+    struct buf text;
+    bool ok;
+
+    buf_init(&text, sizeof(argv) * SHIP_KEY_MAX);
+#define NEXT() (at[argc++] = text.len)
+    NEXT(), ok = buf_append_c(&text, "EVAL");
+    NEXT(), ok = ok && buf_append_c(&text, erase_script);
+    NEXT(), ok = ok && buf_printf(&text, "%u", cnt + 2);
+    ship_key(key, e->log, month, "ev");
+    NEXT(), ok = ok && buf_append_c(&text, key);
+    sx_key(e, month, x->tag, key);
+    NEXT(), ok = ok && buf_append_c(&text, key);
+    for (unsigned i = 0; i < cnt; i++) {
+        char suffix[40];
+
+        (void)snprintf(suffix, sizeof(suffix), "rk:%" PRIu64, x->refs[e->ref_at + i].leaf / 100);
+        ship_key(key, e->log, month, suffix);
+        NEXT(), ok = ok && buf_append_c(&text, key);
+    }
+    NEXT(), ok = ok && buf_append(&text, x->tag, 16);
+    for (unsigned i = 0; i < cnt; i++) {
+        const struct erased_ref *ref = &x->refs[e->ref_at + i];
+
+        NEXT(), ok = ok && buf_printf(&text, "%" PRIu64 "-%" PRIu64, ref->ts_ms, ref->leaf);
+        NEXT(), ok = ok && buf_printf(&text, "%u", (unsigned)(ref->leaf % 100));
+    }
+#undef NEXT
+    for (size_t i = 0; i < argc; i++)
+        argv[i] = str_make(text.data + at[i], (i + 1 < argc ? at[i + 1] : text.len) - at[i]);
+    ok = ok && rlink_command(e->link, argv, argc, on_removed, e);
+    buf_free(&text);
+    return ok;
+}
+
+static void remove_next(struct eraser *e, struct erasure *x)
+{
+    uint32_t month;
+
+    if (e->ref_at >= x->ref_cnt) {
+        x->applied = true;
+        start_over(e);
+        eraser_run(e);
+        return;
+    }
+    month = record_month(x->refs[e->ref_at].ts_ms);
+    e->ref_to = e->ref_at + 1;
+    while (e->ref_to < x->ref_cnt && e->ref_to - e->ref_at < CHUNK &&
+           record_month(x->refs[e->ref_to].ts_ms) == month)
+        e->ref_to++;
+    e->busy = send_removal(e, x, month);
+}
+
+/* --- the append-only file ------------------------------------------------------------------ */
+
+static void on_rewritten(void *arg, const struct resp *reply)
+{
+    struct eraser *e = arg;
+
+    e->busy = false;
+    if (reply == NULL)
+        return;
+    if (resp_type(reply) ==
+        RESP_ERROR) /* one that began before is under way: the beat asks again */
+        return;
+    e->rewrite = false;
+    log_info("erase.redis", "aof=rewritten");
+}
+
+void eraser_run(struct eraser *e)
+{
+    const struct str argv[] = {STR("BGREWRITEAOF")};
+
+    if (!e->up || e->busy)
+        return;
+    while (e->at < erased_cnt(e->list) && erased_at(e->list, e->at)->applied)
+        e->at++;
+    if (e->at < erased_cnt(e->list)) {
+        struct erasure *x = erased_at(e->list, e->at);
+
+        if (x->looked)
+            remove_next(e, x);
+        else
+            look_up(e, x);
+    } else if (e->rewrite) {
+        e->busy = rlink_command(e->link, argv, COUNT_OF(argv), on_rewritten, e);
+    }
+}
+
+void eraser_kick(struct eraser *e)
+{
+    if (!e->busy)
+        start_over(e);
+    e->at = 0;
+    eraser_run(e);
+}
+
+void eraser_up(struct eraser *e, bool aof)
+{
+    for (size_t i = 0; i < erased_cnt(e->list); i++)
+        erased_at(e->list, i)->applied = false;
+    e->up = true;
+    e->aof = aof;
+    e->busy = false;
+    eraser_kick(e);
+}
+
+void eraser_down(struct eraser *e)
+{
+    e->up = e->busy = false;
+}
