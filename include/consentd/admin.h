@@ -8,6 +8,7 @@
  *   POST /api/v1/rules/rollback    {"revision": N}
  *   DELETE /api/v1/subjects/SUB[?now=1]    erases; the receipt
  *   POST, DELETE /api/v1/subjects/SUB/hold legal hold, its end
+ *   DELETE /api/v1/ledger/months/YYYYMM    drops a month whose retention is over
  *   GET  /api/v1/ledger            the state of journal and Redis
  *   POST /api/v1/reload            what SIGHUP does
  *   GET  /metrics                  Prometheus

@@ -77,6 +77,7 @@ struct config_listen {   /* "listen[]" */
 struct config_ledger {             /* "ledger" */
     const char *journal;           /* folder of the segments */
     uint64_t journal_retention_ms; /* kept at least so long after Redis has them */
+    uint64_t record_retention_ms;  /* a month may be dropped so long after its end; 0: never */
     uint64_t backup_retention_ms;  /* how long backups are kept: what a receipt promises */
     uint64_t segment_size;         /* bytes of one segment */
     const char *name;              /* "<site>" in Redis keys and the log's origin line */

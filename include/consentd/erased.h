@@ -6,6 +6,7 @@
  *   looked REQUEST                     Redis was asked for more of them
  *   logged REQUEST COUNT               an erase record in the log names the first COUNT of them
  *   shredded REQUEST                   the journal was rewritten without them
+ *   drop MONTH TS                      a month's key is destroyed and its keys go from Redis
  *   hold TAG TS / release TAG TS       legal hold: what is erased meanwhile stays readable
  *
  * Lines are only added, each synced before it counts; a torn last line is none. The list names
@@ -26,6 +27,7 @@
 
 #define ERASED_MAX      65536       /* erasures in the list; more are refused */
 #define ERASED_REFS_MAX 65536       /* records of one subject */
+#define ERASED_MONTHS   1200        /* months dropped */
 #define ERASED_HOLDS    4096        /* legal holds at a time */
 #define ERASED_FILE_MAX (64u << 20) /* bytes of the file */
 #define ERASED_NAME     "erased.lst"
@@ -87,7 +89,13 @@ MUST_USE bool erased_note_logged(struct erased *e, struct erasure *x, unsigned c
                                  struct fault *f);
 MUST_USE bool erased_note_shredded(struct erased *e, struct erasure *x, struct fault *f);
 
+/* Months dropped, in the order of the file. */
+size_t erased_month_cnt(const struct erased *e);
+uint32_t erased_month(const struct erased *e, size_t i);
+MUST_USE bool erased_drop(struct erased *e, uint32_t month, uint64_t ts_ms, struct fault *f);
+
 /* Legal hold of a subject, by its tag. */
+bool erased_any_hold(const struct erased *e);
 bool erased_is_held(const struct erased *e, const uint8_t tag[16]);
 MUST_USE bool erased_hold(struct erased *e, const uint8_t tag[16], bool on, uint64_t ts_ms,
                           struct fault *f);

@@ -46,6 +46,12 @@ MUST_USE bool keks_ensure(struct keks *keks, uint64_t now_ms, struct fault *f);
  */
 const uint8_t *keks_get(const struct keks *keks, uint32_t month);
 
+/*
+ * Destroys a month's key: its records can't be opened any more, wherever a copy of them is. True
+ * when the file is durably without it; a month that has none is fine.
+ */
+MUST_USE bool keks_drop(struct keks *keks, uint32_t month, struct fault *f);
+
 /* The months that have a key, in their order. */
 unsigned keks_cnt(const struct keks *keks);
 uint32_t keks_month(const struct keks *keks, unsigned i);

@@ -44,6 +44,7 @@ struct ledger_config {
     uint64_t retention_ms;           /* shipped segments older than this are removed */
     uint64_t lock_wait_ms;           /* for a predecessor's lock */
     const char *erased_path;         /* the list of erasures; NULL: none are taken */
+    uint64_t record_retention_ms;    /* of a month after its end; 0: months are never dropped */
     uint64_t backup_retention_ms;    /* how long backups of Redis and journal are kept */
     const uint8_t *idx_key;          /* 32 bytes: subject tags */
     const uint8_t *log_seed;         /* 32 bytes: signs the Merkle log; NULL: there is none */

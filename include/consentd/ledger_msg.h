@@ -70,6 +70,7 @@ enum ledger_erase_action {
     LEDGER_ERASE,   /* make them unreadable everywhere and refuse the subject's cookie */
     LEDGER_HOLD,    /* legal hold: erasures refuse the cookie, but the records stay */
     LEDGER_RELEASE, /* end of the hold: what was asked meanwhile is done now */
+    LEDGER_DROP,    /* a whole month, when its retention is over: its key is destroyed */
 };
 
 #define LEDGER_ERASE_NOW   0x1u /* rewrite the journal instead of waiting for its retention */
@@ -83,6 +84,8 @@ struct ledger_erase_msg {
     uint32_t by; /* enum consent_by: the subject or an operator */
     uint8_t subject[16];
     char actor[LEDGER_ERASE_ACTOR]; /* the operator; "" for a subject */
+    uint32_t month;                 /* yyyymm; with LEDGER_DROP instead of the subject */
+    uint32_t pad;
 };
 
 enum ledger_erase_status {
@@ -91,6 +94,7 @@ enum ledger_erase_status {
     LEDGER_ERASE_KNOWN,           /* had been asked before: the receipt of then */
     LEDGER_ERASE_HELD,            /* a legal hold: only the cookie and the index go now */
     LEDGER_ERASE_REFUSED,         /* the message makes no sense */
+    LEDGER_ERASE_NOT_DUE,         /* a month that has to be kept, or was never here */
 };
 
 /* The receipt. It names no subject. */

@@ -169,6 +169,17 @@ static bool route_subject(struct admin_client *c, struct str method, struct str 
     return true;
 }
 
+/* /api/v1/ledger/months/YYYYMM */
+static bool route_month(struct admin_client *c, struct str method, struct str target)
+{
+    struct str prefix = STR("/api/v1/ledger/months/");
+
+    if (!str_starts(target, prefix) || !str_eq_c(method, "DELETE"))
+        return false;
+    month_api_drop(c, str_slice(target, prefix.len, target.len));
+    return true;
+}
+
 static void route(struct admin_client *c, struct str method, struct str target, struct str body)
 {
     bool get = str_eq_c(method, "GET"), post = str_eq_c(method, "POST");
@@ -189,7 +200,7 @@ static void route(struct admin_client *c, struct str method, struct str target, 
         reload(c);
     else if (get && str_eq_c(target, "/metrics"))
         answer_metrics(c);
-    else if (!route_subject(c, method, target))
+    else if (!route_subject(c, method, target) && !route_month(c, method, target))
         admin_answer_error(c, 404, "there is nothing like that here");
 }
 

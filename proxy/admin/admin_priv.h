@@ -19,6 +19,7 @@ struct admin_client {
     bool asked;            /* it is; more bytes are dropped */
     bool asks_status;      /* waits for the ledger's */
     bool asks_whole;       /* for all, not for the ledger's alone */
+    bool asks_drop;        /* of a month, with erase_id */
     uint64_t erase_id;     /* waits for this receipt; 0: for none */
 };
 
@@ -53,6 +54,7 @@ void admin_answer_error(struct admin_client *c, unsigned status, const char *fmt
 
 /* subject_api.c; action: enum ledger_erase_action */
 void subject_api(struct admin_client *c, struct str subject, unsigned action, struct str query);
+void month_api_drop(struct admin_client *c, struct str month);
 void subject_api_receipt(struct admin *a, const void *data, size_t len);
 void subject_api_lost(struct admin *a);
 

@@ -45,6 +45,27 @@ void subject_api(struct admin_client *c, struct str subject, unsigned action, st
         admin_answer_error(c, 503, "the ledger is away");
 }
 
+void month_api_drop(struct admin_client *c, struct str month)
+{
+    struct admin *a = c->admin;
+    struct ledger_erase_msg msg = {.req_id = ++a->next_request,
+                                   .version = LEDGER_MSG_VERSION,
+                                   .action = LEDGER_DROP,
+                                   .by = CONSENT_BY_OPERATOR};
+    uint64_t number;
+
+    if (!str_to_u64(month, 999912, &number)) {
+        admin_answer_error(c, 400, "a month is yyyymm");
+        return;
+    }
+    msg.month = (uint32_t)number;
+    find_actor(c, msg.actor);
+    c->erase_id = msg.req_id;
+    c->asks_drop = true;
+    if (a->ledger == NULL || !ipc_send(a->ledger, IPC_ERASE, &msg, sizeof(msg), -1))
+        admin_answer_error(c, 503, "the ledger is away");
+}
+
 static struct admin_client *client_of(struct admin *a, uint64_t id)
 {
     for (size_t i = 0; i < ADMIN_CLIENTS_MAX; i++)
@@ -65,6 +86,14 @@ void subject_api_receipt(struct admin *a, const void *data, size_t len)
     if (!ledger_erase_ack_decode(str_make(data, len), &ack) || ack.req_id == 0 ||
         (c = client_of(a, ack.req_id)) == NULL)
         return;
+    if (ack.status == LEDGER_ERASE_NOT_DUE) {
+        admin_answer_error(c, 409, "that month's retention is not over, or it is not here");
+        return;
+    }
+    if (c->asks_drop && ack.status == LEDGER_ERASE_HELD) {
+        admin_answer_error(c, 409, "a legal hold is in force: nothing is dropped meanwhile");
+        return;
+    }
     if (ack.status == LEDGER_ERASE_UNAVAILABLE || ack.status >= COUNT_OF(words)) {
         admin_answer_error(c, 503, "the ledger could not note it: see its log");
         return;

@@ -102,6 +102,7 @@ int cmd_audit_stats(struct ctl_args *args);
 int cmd_audit_verify(struct ctl_args *args);
 int cmd_audit_prove(struct ctl_args *args);
 int cmd_audit_verify_proof(struct ctl_args *args);
+int cmd_ledger_retention(struct ctl_args *args);
 int cmd_ledger_vkey(struct ctl_args *args);
 int cmd_ledger_status(struct ctl_args *args);
 

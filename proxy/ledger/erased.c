@@ -39,6 +39,8 @@ struct erased {
     bool unsorted;        /* leaves has to be made again */
     uint8_t (*holds)[16]; /* owned */
     size_t hold_cnt;
+    uint32_t months[ERASED_MONTHS];
+    size_t month_cnt;
 };
 
 void erased_gone(const uint8_t subject[16], uint8_t out[16])
@@ -170,6 +172,21 @@ static void put_ref(struct erased *e, struct erasure *x, struct erased_ref ref)
     e->unsorted = true;
 }
 
+bool erased_any_hold(const struct erased *e)
+{
+    return e->hold_cnt > 0;
+}
+
+size_t erased_month_cnt(const struct erased *e)
+{
+    return e->month_cnt;
+}
+
+uint32_t erased_month(const struct erased *e, size_t i)
+{
+    return e->months[i];
+}
+
 bool erased_is_held(const struct erased *e, const uint8_t tag[16])
 {
     for (size_t i = 0; i < e->hold_cnt; i++)
@@ -269,6 +286,17 @@ static bool read_progress(struct erased *e, struct str what, struct str rest)
     return true;
 }
 
+static bool read_drop(struct erased *e, struct str rest)
+{
+    uint64_t month;
+
+    if (!cut_number(&rest, &month) || month > UINT32_MAX || !record_month_ok((uint32_t)month) ||
+        e->month_cnt == ERASED_MONTHS)
+        return false;
+    e->months[e->month_cnt++] = (uint32_t)month;
+    return true;
+}
+
 static bool read_line(struct erased *e, struct str line)
 {
     struct str what;
@@ -278,6 +306,8 @@ static bool read_line(struct erased *e, struct str line)
         return false;
     if (str_eq_c(what, "erase"))
         return read_erase(e, line);
+    if (str_eq_c(what, "drop"))
+        return read_drop(e, line);
     if (str_eq_c(what, "hold") || str_eq_c(what, "release")) {
         if (!cut_id(&line, tag))
             return false;
@@ -512,5 +542,26 @@ bool erased_hold(struct erased *e, const uint8_t tag[16], bool on, uint64_t ts_m
     buf_free(&text);
     if (ok)
         put_hold(e, tag, on);
+    return ok;
+}
+
+bool erased_drop(struct erased *e, uint32_t month, uint64_t ts_ms, struct fault *f)
+{
+    struct buf text;
+    bool ok;
+
+    for (size_t i = 0; i < e->month_cnt; i++)
+        if (e->months[i] == month)
+            return true;
+    if (e->month_cnt == ERASED_MONTHS) {
+        fault_set(f, "%d months are the most that can be dropped", ERASED_MONTHS);
+        return false;
+    }
+    buf_init(&text, 256);
+    ok = buf_printf(&text, "drop %" PRIu32 " %" PRIu64 "\n", month, ts_ms) &&
+         append(e, buf_str(&text), f);
+    buf_free(&text);
+    if (ok)
+        e->months[e->month_cnt++] = month;
     return ok;
 }

@@ -200,3 +200,27 @@ uint32_t keks_month(const struct keks *keks, unsigned i)
 {
     return i < keks->cnt ? keks->keks[i].month : 0;
 }
+
+bool keks_drop(struct keks *keks, uint32_t month, struct fault *f)
+{
+    struct kek gone;
+    unsigned at = 0;
+
+    while (at < keks->cnt && keks->keks[at].month != month)
+        at++;
+    if (at == keks->cnt)
+        return true;
+    gone = keks->keks[at];
+    keks->cnt--;
+    memmove(&keks->keks[at], &keks->keks[at + 1], (keks->cnt - at) * sizeof(gone));
+    if (!write_all(keks, f)) { /* the file still has it, so it still counts */
+        memmove(&keks->keks[at + 1], &keks->keks[at], (keks->cnt - at) * sizeof(gone));
+        keks->keks[at] = gone;
+        keks->cnt++;
+        crypto_wipe(&gone, sizeof(gone));
+        return false;
+    }
+    crypto_wipe(&gone, sizeof(gone));
+    crypto_wipe(&keks->keks[keks->cnt], sizeof(gone));
+    return true;
+}

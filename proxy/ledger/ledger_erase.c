@@ -17,6 +17,7 @@
 #include "consentd/crypto.h"
 #include "consentd/journal_read.h"
 #include "consentd/json.h"
+#include "consentd/keks.h"
 #include "consentd/log.h"
 #include "consentd/mem.h"
 #include "consentd/ship.h"
@@ -35,7 +36,7 @@ struct job {
 struct erasing {
     struct ledger *ledger;
     struct erased *list; /* owned */
-    uint64_t backup_ms;
+    uint64_t backup_ms, record_ms;
     struct job jobs[JOBS_MAX]; /* a ring; the one at head is being worked on */
     unsigned head, cnt;
     struct journal_reader *rd; /* owned; of the search */
@@ -150,12 +151,29 @@ static void shred(struct erasing *e, struct erasure *x)
     free(leaves);
 }
 
+/* The keys of months that are to be gone, also when a crash came between. */
+static void drop_keys(struct erasing *e)
+{
+    for (size_t i = 0; i < erased_month_cnt(e->list); i++) {
+        uint32_t month = erased_month(e->list, i);
+        struct fault f = {{0}};
+
+        if (keks_get(e->ledger->keks, month) == NULL)
+            continue;
+        if (keks_drop(e->ledger->keks, month, &f))
+            log_info("retention.dropped", "month=%u", month);
+        else
+            log_error("retention.keks", "reason=\"%s\"", f.text); /* the tick tries again */
+    }
+}
+
 void ledger_erase_work(struct ledger *l)
 {
     struct erasing *e = l->erasing;
 
     if (e == NULL || !l->ready)
         return;
+    drop_keys(e);
     for (size_t i = 0; i < erased_cnt(e->list); i++) {
         struct erasure *x = erased_at(e->list, i);
         bool asked = x->looked || l->ship == NULL || ship_state(l->ship) == LEDGER_SHIP_DOWN;
@@ -240,6 +258,37 @@ static void hold(struct erasing *e, const struct job *job)
     ledger_erase_work(l);
 }
 
+static bool month_is_due(const struct erasing *e, uint32_t month, uint64_t now_ms)
+{
+    return e->record_ms > 0 && record_month_ok(month) && month < record_month(now_ms) &&
+           keks_get(e->ledger->keks, month) != NULL &&
+           record_month_start(record_month_next(month)) + e->record_ms <= now_ms;
+}
+
+/* The list first, then the key, then Redis. One key seals a month: a hold keeps all of it. */
+static void drop(struct erasing *e, const struct job *job)
+{
+    uint64_t now_ms = clock_wall_ms();
+    struct ledger *l = e->ledger;
+    struct fault f = {{0}};
+
+    if (!month_is_due(e, job->msg.month, now_ms)) {
+        answer(e, job, LEDGER_ERASE_NOT_DUE, NULL);
+    } else if (erased_any_hold(e->list)) {
+        answer(e, job, LEDGER_ERASE_HELD, NULL);
+    } else if (!erased_drop(e->list, job->msg.month, now_ms, &f)) {
+        log_error("erase.list", "reason=\"%s\"", f.text);
+        answer(e, job, LEDGER_ERASE_UNAVAILABLE, NULL);
+    } else {
+        send_record(l, json_pack("{s:s, s:s, s:i}", "act", "drop_month", "actor", job->msg.actor,
+                                 "month", (int)job->msg.month));
+        answer(e, job, LEDGER_ERASE_ACCEPTED, NULL);
+        ledger_erase_work(l);
+        if (l->ship != NULL)
+            ship_erase(l->ship);
+    }
+}
+
 /* Reads on; true when the whole journal was searched. */
 static bool search(struct erasing *e, const struct job *job)
 {
@@ -274,7 +323,9 @@ static void on_step(void *arg)
     struct job *job = &e->jobs[e->head];
     struct erasure *known = erased_by_tag(e->list, job->tag);
 
-    if (job->msg.action != LEDGER_ERASE) {
+    if (job->msg.action == LEDGER_DROP) {
+        drop(e, job);
+    } else if (job->msg.action != LEDGER_ERASE) {
         hold(e, job);
     } else if (known != NULL) {
         known->now = known->now || (job->msg.flags & LEDGER_ERASE_NOW) != 0;
@@ -300,7 +351,7 @@ void ledger_erase(struct ledger *l, uint64_t peer, struct str payload)
         memcpy(&job.msg, payload.ptr, sizeof(job.msg));
     job.msg.actor[sizeof(job.msg.actor) - 1] = '\0';
     if (e == NULL || e->cnt == JOBS_MAX || job.msg.version != LEDGER_MSG_VERSION ||
-        job.msg.action < LEDGER_ERASE || job.msg.action > LEDGER_RELEASE) {
+        job.msg.action < LEDGER_ERASE || job.msg.action > LEDGER_DROP) {
         struct ledger_erase_ack ack = {.req_id = job.msg.req_id,
                                        .status = e != NULL && e->cnt == JOBS_MAX
                                                      ? LEDGER_ERASE_UNAVAILABLE
@@ -352,6 +403,7 @@ bool ledger_erase_open(struct ledger *l, const struct ledger_config *cfg, struct
     e = mem_new(struct erasing);
     e->ledger = l;
     e->backup_ms = cfg->backup_retention_ms;
+    e->record_ms = cfg->record_retention_ms;
     e->step = (struct deferred){.fn = on_step, .arg = e};
     e->refs = mem_calloc(ERASED_REFS_MAX, sizeof(*e->refs));
     e->list = erased_open(cfg->erased_path, f);

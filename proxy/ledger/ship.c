@@ -23,6 +23,7 @@
 #include "consentd/crypto.h"
 #include "consentd/file.h"
 #include "consentd/journal_read.h"
+#include "consentd/keks.h"
 #include "consentd/log.h"
 #include "consentd/loop.h"
 #include "consentd/mem.h"
@@ -216,8 +217,8 @@ static uint64_t first_lacking(const struct ship *s, uint64_t *behind_out)
 
         if (m->there && m->hw + 1 > *behind_out)
             *behind_out = m->hw + 1;
-        if (lacking != UINT64_MAX || from >= to)
-            continue;
+        if (lacking != UINT64_MAX || from >= to || keks_get(s->log.keks, m->month) == NULL)
+            continue; /* a month that was dropped is not shipped again */
         if (!m->there)
             lacking = from;
         else if (m->hw + 1 < to)

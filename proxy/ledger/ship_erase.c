@@ -4,7 +4,8 @@
  * For each erasure of the list: ask the index of every month for more records of the subject
  * (once in its life), then remove entries, secrets and the index's field, month by month. All of
  * it is absolute, so it is done again on every connect: a Redis that came back from a backup is
- * erased again. Afterwards the append-only file is rewritten, since it still has what was removed.
+ * erased again. Months whose retention is over go the same way, all of their keys. Afterwards the
+ * append-only file is rewritten, since it still has what was removed.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,7 +19,8 @@
 #include "consentd/record.h"
 #include "ship_priv.h"
 
-#define CHUNK 100 /* records of one script call */
+#define CHUNK     100  /* records of one script call */
+#define DROP_KEYS 1000 /* keys of one UNLINK */
 
 static const char erase_script[] = "-- KEYS ev sx rk...\n"
                                    "-- ARGV tag {id field}...\n"
@@ -37,6 +39,8 @@ struct eraser {
     void *owner;
     bool up, busy, rewrite, aof;
     size_t at;               /* erasures before it are applied */
+    size_t drop_at;          /* months before it are dropped */
+    char cursor[24];         /* of the SCAN of that month; "": not begun */
     unsigned month_at;       /* of the look-up: index in the month keys */
     unsigned ref_at, ref_to; /* of the removal: the chunk in flight */
     struct erased_ref *refs; /* owned; found by the look-up */
@@ -218,6 +222,100 @@ static void on_rewritten(void *arg, const struct resp *reply)
     log_info("erase.redis", "aof=rewritten");
 }
 
+/* --- months that are dropped --------------------------------------------------------------- */
+
+static void next_month(struct eraser *e)
+{
+    e->cursor[0] = '\0';
+    e->drop_at++;
+    eraser_run(e);
+}
+
+static void on_marked(void *arg, const struct resp *reply)
+{
+    struct eraser *e = arg;
+
+    if (!usable(e, reply, "UNLINK hw"))
+        return;
+    e->rewrite = e->aof;
+    log_info("retention.redis", "month=%u", erased_month(e->list, e->drop_at));
+    next_month(e);
+}
+
+static void on_unlinked(void *arg, const struct resp *reply)
+{
+    if (usable(arg, reply, "UNLINK"))
+        eraser_run(arg);
+}
+
+/* A piece of the SCAN, but for the mark: it goes last, since it says that some are left. */
+static void on_scanned(void *arg, const struct resp *reply)
+{
+    struct eraser *e = arg;
+    struct str argv[1 + DROP_KEYS] = {STR("UNLINK")};
+    const struct resp *keys = resp_at(reply, 1);
+    size_t argc = 1;
+
+    if (!usable(e, reply, "SCAN"))
+        return;
+    (void)snprintf(e->cursor, sizeof(e->cursor), "%.*s", STR_ARGS(resp_str(resp_at(reply, 0))));
+    for (size_t i = 0; i < resp_cnt(keys) && argc < COUNT_OF(argv); i++) {
+        struct str key = resp_str(resp_at(keys, i));
+
+        if (!str_ends(key, STR(":hw")))
+            argv[argc++] = key;
+    }
+    if (argc > 1)
+        e->busy = rlink_command(e->link, argv, argc, on_unlinked, e);
+    else
+        eraser_run(e);
+}
+
+static void scan_month(struct eraser *e, const char *cursor)
+{
+    struct str argv[] = {STR("SCAN"), str_c(cursor), STR("MATCH"),
+                         {NULL, 0},   STR("COUNT"),  STR("256")};
+    char key[SHIP_KEY_MAX], pattern[2 * SHIP_KEY_MAX];
+    size_t len = 0;
+
+    ship_key(key, e->log, erased_month(e->list, e->drop_at), "");
+    for (const char *p = key; *p != '\0'; p++) {
+        if (strchr("*?[]\\", *p) != NULL)
+            pattern[len++] = '\\';
+        pattern[len++] = *p;
+    }
+    pattern[len++] = '*';
+    argv[3] = str_make(pattern, len);
+    e->busy = rlink_command(e->link, argv, COUNT_OF(argv), on_scanned, e);
+}
+
+static void on_hw(void *arg, const struct resp *reply)
+{
+    struct eraser *e = arg;
+
+    if (!usable(e, reply, "GET hw"))
+        return;
+    if (resp_type(reply) == RESP_NIL)
+        next_month(e);
+    else
+        scan_month(e, "0");
+}
+
+static void drop_month(struct eraser *e)
+{
+    bool ends = strcmp(e->cursor, "0") == 0;
+    struct str argv[] = {ends ? STR("UNLINK") : STR("GET"), {NULL, 0}};
+    char key[SHIP_KEY_MAX];
+
+    if (e->cursor[0] != '\0' && !ends) {
+        scan_month(e, e->cursor);
+        return;
+    }
+    ship_key(key, e->log, erased_month(e->list, e->drop_at), "hw");
+    argv[1] = str_c(key);
+    e->busy = rlink_command(e->link, argv, COUNT_OF(argv), ends ? on_marked : on_hw, e);
+}
+
 void eraser_run(struct eraser *e)
 {
     const struct str argv[] = {STR("BGREWRITEAOF")};
@@ -233,6 +331,8 @@ void eraser_run(struct eraser *e)
             remove_next(e, x);
         else
             look_up(e, x);
+    } else if (e->drop_at < erased_month_cnt(e->list)) {
+        drop_month(e);
     } else if (e->rewrite) {
         e->busy = rlink_command(e->link, argv, COUNT_OF(argv), on_rewritten, e);
     }
@@ -253,6 +353,8 @@ void eraser_up(struct eraser *e, bool aof)
     e->up = true;
     e->aof = aof;
     e->busy = false;
+    e->drop_at = 0;
+    e->cursor[0] = '\0';
     eraser_kick(e);
 }
 

@@ -238,6 +238,7 @@ static struct ledger *open_ledger(struct ledger_role *r, struct fault *f)
         .journal_dir = c->ledger.journal,
         .keks_path = keks,
         .erased_path = erased,
+        .record_retention_ms = c->ledger.record_retention_ms,
         .backup_retention_ms = c->ledger.backup_retention_ms,
         .site = c->ledger.name,
         .node = (uint8_t)c->ledger.node,

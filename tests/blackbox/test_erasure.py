@@ -42,7 +42,7 @@ def resp(path, *words):
 class World:
     def __init__(self, folder, **ledger):
         (folder / "redis").mkdir()
-        (folder / "proxy").mkdir()
+        (folder / "proxy").mkdir(exist_ok=True)
         self.folder = folder
         self.killed = False
         self.redis = Redis(folder / "redis")
@@ -244,6 +244,59 @@ def test_legal_hold(world):
     wait_for(lambda: not set(mine) & set(world.secrets()), 30)
     assert world.rows("--journal")[0]["status"] == "erased"
     world.verify()
+
+
+def months(world):
+    return {key["month"] for key in json.loads((world.folder / "proxy/state/keks.json").read_text())["keks"]}
+
+
+def plant(world, month):
+    """A month of long ago in Redis, as a backup may bring it back; returns who lists its keys."""
+    prefix = resp(world.redis.socket, "KEYS", "*:hw")[0].decode().rsplit(":", 2)[0]
+    old = f"{prefix}:{month}}}"
+    resp(world.redis.socket, "XADD", old + ":ev", "1767225600000-0", "e", "x")
+    for n in range(700):
+        resp(world.redis.socket, "HSET", f"{old}:rk:{n}", "0", "r")
+    resp(world.redis.socket, "SET", old + ":hw", "0")
+    return lambda: resp(world.redis.socket, "KEYS", f"*:{month}}}:*")
+
+
+def test_a_month_is_dropped_whole_when_it_is_due(tmp_path):
+    state = tmp_path / "proxy/state"
+    (tmp_path / "proxy").mkdir()
+    state.mkdir()
+    (state / "keks.json").write_text('{"keks":[{"key":"%s","month":202601}]}' % ("A" * 43))
+    world = World(tmp_path, record_retention="30d")
+    try:
+        one = world.subject()
+        world.shipped()
+        current = resp(world.redis.socket, "KEYS", "*:hw")[0].split(b":")[-2][:6].decode()
+        planted = plant(world, 202601)
+        shown = world.proxy.ctl("ledger", "retention").stdout
+        assert "202601  ended 2026-02-01  may go 2026-03-03  due" in shown
+        assert f"{current}  ends" in shown and shown.count("due") == 1
+        assert world.proxy.ctl("ledger", "retention", "--drop").returncode == 1, "nobody said yes"
+        token = one.split("=", 1)[1]
+        assert world.proxy.ctl("subject", "hold", token).returncode == 0
+        held = world.proxy.ctl("ledger", "retention", "--drop", "--yes")
+        assert held.returncode == 1 and "legal hold" in held.stderr
+        assert 202601 in months(world) and len(planted()) == 702
+        assert world.proxy.ctl("subject", "release", token).returncode == 0
+        dropped = world.proxy.ctl("ledger", "retention", "--drop", "--yes")
+        assert dropped.returncode == 0, dropped.stderr
+        wait_for(lambda: not planted() and 202601 not in months(world), 60)
+        assert int(current) in months(world) and len(world.secrets()) >= 3, "the month in use stays"
+        wait_for(lambda: "drop_month" in json.dumps(world.rows("--kind", "operator", "--journal")), 30)
+        assert "nothing is due" in world.proxy.ctl("ledger", "retention", "--drop", "--yes").stdout
+        planted = plant(world, 202601)
+        world.redis.kill()
+        world.redis.start()
+        wait_for(lambda: not planted(), 60)
+        world.choose([], one)
+        world.shipped()
+        world.verify()
+    finally:
+        world.stop()
 
 
 def test_what_is_asked_wrongly_erases_nothing(world):

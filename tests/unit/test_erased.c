@@ -12,6 +12,7 @@
 #include "consentd/erased.h"
 #include "consentd/journal.h"
 #include "consentd/journal_read.h"
+#include "consentd/keks.h"
 #include "consentd/mem.h"
 #include "ledger_fixture.h"
 
@@ -140,6 +141,40 @@ static void test_a_torn_line_is_none_and_nonsense_is_refused(void **state)
     fixture_remove(dir);
 }
 
+static void test_a_dropped_month_is_remembered_and_its_key_gone(void **state)
+{
+    struct fault f = {{0}};
+    struct erased *e;
+    struct keks *keks;
+    char dir[64], path[128];
+
+    (void)state;
+    fixture_dir(dir);
+    (void)snprintf(path, sizeof(path), "%s/keks.json", dir);
+    keks = keks_open(path, true, &f);
+    assert_true(keks_ensure(keks, 1795470842549, &f)); /* 202611 and 202612 */
+    assert_int_equal(keks_cnt(keks), 2);
+    assert_true(keks_drop(keks, 202611, &f));
+    assert_true(keks_drop(keks, 202611, &f));
+    assert_null(keks_get(keks, 202611));
+    assert_non_null(keks_get(keks, 202612));
+    keks_free(keks);
+    keks = keks_open(path, false, &f);
+    assert_int_equal(keks_cnt(keks), 1);
+    assert_int_equal(keks_month(keks, 0), 202612);
+    keks_free(keks);
+    e = open_list(dir);
+    assert_true(erased_drop(e, 202611, 1, &f));
+    assert_true(erased_drop(e, 202611, 2, &f));
+    erased_free(e);
+    e = open_list(dir);
+    assert_int_equal(erased_month_cnt(e), 1);
+    assert_int_equal(erased_month(e, 0), 202611);
+    assert_false(erased_any_hold(e));
+    erased_free(e);
+    fixture_remove(dir);
+}
+
 /* --- the journal --------------------------------------------------------------------------- */
 
 static struct journal *fill(const char *dir, unsigned cnt)
@@ -234,6 +269,7 @@ int main(void)
         cmocka_unit_test(test_a_list_is_the_same_after_a_restart),
         cmocka_unit_test(test_a_hold_keeps_the_records_and_not_the_cookie),
         cmocka_unit_test(test_a_torn_line_is_none_and_nonsense_is_refused),
+        cmocka_unit_test(test_a_dropped_month_is_remembered_and_its_key_gone),
         cmocka_unit_test(test_records_are_shredded_and_the_rest_stays),
     };
 
