@@ -38,10 +38,11 @@ struct eraser {
     eraser_looked_fn on_looked;
     void *owner;
     bool up, busy, rewrite, aof;
-    size_t at;               /* erasures before it are applied */
-    size_t drop_at;          /* months before it are dropped */
-    char cursor[24];         /* of the SCAN of that month; "": not begun */
-    unsigned month_at;       /* of the look-up: index in the month keys */
+    bool again;        /* the list changed while a command was in flight: begin anew behind it */
+    size_t at;         /* erasures before it are applied */
+    size_t drop_at;    /* months before it are dropped */
+    char cursor[24];   /* of the SCAN of that month; "": not begun */
+    unsigned month_at; /* of the look-up: index in the month keys */
     unsigned ref_at, ref_to; /* of the removal: the chunk in flight */
     struct erased_ref *refs; /* owned; found by the look-up */
     size_t ref_cnt;
@@ -81,6 +82,13 @@ static bool usable(struct eraser *e, const struct resp *reply, const char *what)
     e->busy = false;
     if (reply == NULL)
         return false;
+    if (resp_type(reply) != RESP_ERROR && e->again) { /* what it was about may not be next now */
+        start_over(e);
+        e->again = false;
+        e->at = 0;
+        eraser_run(e);
+        return false;
+    }
     if (resp_type(reply) != RESP_ERROR)
         return true;
     log_error("erase.redis", "command=%s error=\"%.*s\"", what, STR_ARGS(resp_str(reply)));
@@ -143,7 +151,6 @@ static void on_removed(void *arg, const struct resp *reply)
     if (!usable(e, reply, "EVAL"))
         return;
     e->ref_at = e->ref_to;
-    e->rewrite = e->aof;
     eraser_run(e);
 }
 
@@ -203,6 +210,7 @@ static void remove_next(struct eraser *e, struct erasure *x)
     while (e->ref_to < x->ref_cnt && e->ref_to - e->ref_at < CHUNK &&
            record_month(x->refs[e->ref_to].ts_ms) == month)
         e->ref_to++;
+    e->rewrite = e->aof; /* before the reply: the command may be done and the reply not used */
     e->busy = send_removal(e, x, month);
 }
 
@@ -220,6 +228,10 @@ static void on_rewritten(void *arg, const struct resp *reply)
         return;
     e->rewrite = false;
     log_info("erase.redis", "aof=rewritten");
+    if (e->again) {
+        e->again = false;
+        eraser_kick(e);
+    }
 }
 
 /* --- months that are dropped --------------------------------------------------------------- */
@@ -340,8 +352,11 @@ void eraser_run(struct eraser *e)
 
 void eraser_kick(struct eraser *e)
 {
-    if (!e->busy)
-        start_over(e);
+    if (e->busy) {
+        e->again = true;
+        return;
+    }
+    start_over(e);
     e->at = 0;
     eraser_run(e);
 }
@@ -351,6 +366,7 @@ void eraser_up(struct eraser *e, bool aof)
     for (size_t i = 0; i < erased_cnt(e->list); i++)
         erased_at(e->list, i)->applied = false;
     e->up = true;
+    e->again = false;
     e->aof = aof;
     e->busy = false;
     e->drop_at = 0;
