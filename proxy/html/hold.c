@@ -185,6 +185,37 @@ static bool foreign_text(const struct rewriter *rw, struct str raw, struct buf *
     return ok;
 }
 
+/* The next piece of markup in text, from *i on; *i moves behind it. */
+static struct tokenizer *next_markup(struct tokenizer *tok, struct str text, size_t *i)
+{
+    if (tok->event == TOK_CDATA_OPEN)
+        tokenizer_cdata(tok, true);
+    tok->event = TOK_MORE;
+    if (*i < text.len)
+        *i = tokenizer_run(tok, (const uint8_t *)text.ptr, *i, text.len);
+    return tok;
+}
+
+/* What was changed in the text of a style is in no tag or comment: the markup is the same. */
+static bool same_markup(struct str before, struct str after)
+{
+    struct tokenizer a, b;
+    size_t i = 0, k = 0;
+
+    tokenizer_init(&a);
+    tokenizer_init(&b);
+    do {
+        const struct tokenizer *x = next_markup(&a, before, &i);
+        const struct tokenizer *y = next_markup(&b, after, &k);
+
+        if (x->event != y->event || x->state != y->state ||
+            (x->event != TOK_CDATA_END && x->pos - x->start != y->pos - y->start))
+            return x->event == TOK_MORE && y->event == TOK_MORE && x->state == y->state &&
+                   !tokenizer_is_inside(x);
+    } while (a.event != TOK_MORE);
+    return true;
+}
+
 static bool drops_script(struct rewriter *rw, struct str text)
 {
     return judge_inline(rw, text, rw->hold.type, "script", "") == HTML_DROP;
@@ -220,7 +251,7 @@ static bool drops_style(struct rewriter *rw, size_t from, size_t to, bool whole)
     buf_init(&out, rw->limits.inline_max * 2);
     buf_init(&text, rw->limits.inline_max * 2);
     if (value_css(rw, ELEM_STYLE, ATTR_OTHER, raw, &out)) {
-        drop = whole;
+        drop = whole || (rw->hold.kind == HOLD_SVG_STYLE && !same_markup(raw, buf_str(&out)));
         if (!drop) {
             send_start(rw);
             out_flush(rw, from);

@@ -536,6 +536,7 @@ enum verdict_kind judge_tag(struct rewriter *rw, struct judged *j)
             if (j->elem == ELEM_SCRIPT)
                 return TAG_DROP_RAW; /* without its src its text would run */
             cut_attr(rw, j, a);
+            gone |= a->id != ATTR_OTHER ? UINT64_C(1) << a->id : 0;
             continue;
         }
         if (a->id == ATTR_OTHER)

@@ -325,9 +325,11 @@ static void reveal(struct rewriter *rw, struct str name)
     }
 }
 
-static bool is_foreign_hold(const struct rewriter *rw)
+/* A foreign script or style is held, in which this tag may be, and it is not too long yet. */
+static bool may_hold_on(const struct rewriter *rw)
 {
-    return (rw->hold.kind == HOLD_SVG_SCRIPT || rw->hold.kind == HOLD_SVG_STYLE) && !rw->sim.xml;
+    return (rw->hold.kind == HOLD_SVG_SCRIPT || rw->hold.kind == HOLD_SVG_STYLE) && !rw->sim.xml &&
+           rw->tok.pos - rw->hold.start <= rw->limits.inline_max;
 }
 
 /* The end tag of another element ends the held foreign element too. */
@@ -336,7 +338,8 @@ static bool closes_held(const struct rewriter *rw, const struct sim_tag *st)
     struct treesim after = rw->sim;
 
     treesim_end(&after, st);
-    return after.depth <= rw->hold.depth;
+    return after.depth <= rw->hold.depth || after.in_select != rw->sim.in_select ||
+           after.templates != rw->sim.templates;
 }
 
 static void on_end(struct rewriter *rw, size_t start, size_t end)
@@ -348,7 +351,7 @@ static void on_end(struct rewriter *rw, size_t start, size_t end)
     if (rw->hold.kind != HOLD_NONE) {
         bool own = rw->tok.elem == rw->hold.elem;
 
-        if (!own && is_foreign_hold(rw) && !closes_held(rw, &st)) {
+        if (!own && may_hold_on(rw) && !closes_held(rw, &st)) {
             treesim_end(&rw->sim, &st);
             return;
         }
@@ -412,7 +415,8 @@ static bool joins_held(struct rewriter *rw, struct sim_tag *st, size_t start, si
                        .name_end = (uint32_t)(rw->tok.name_end - rw->tok.start),
                        .elem = st->elem};
 
-    if (!is_foreign_hold(rw) || st->elem == ELEM_SCRIPT || st->elem == ELEM_STYLE)
+    if (!may_hold_on(rw) || st->elem == ELEM_SCRIPT || st->elem == ELEM_STYLE ||
+        hidden_in(rw, j.tag))
         return false;
     read_deciding(rw, &j, st);
     j.space = treesim_space(&rw->sim, st);
@@ -666,6 +670,8 @@ static void end_unfinished(struct rewriter *rw, size_t len)
         (void)hold_finish(rw, len, len);
     else if (tokenizer_is_inside(&rw->tok))
         (void)hidden_ends_in(rw, start, len);
+    if (rw->skip || rw->skip_tag)
+        rw->sent = len;
     if (rw->skip && !rw->skip_cdata)
         out_comment(rw);
 }
@@ -680,7 +686,9 @@ bool rewriter_end(struct rewriter *rw)
     rw->ended = true;
     end_unfinished(rw, len);
     while (!rw->failed && rw->tok.pos < rw->origin + len) { /* back inside it */
+        rw->ended = false;
         advance(rw, out_index(rw, rw->tok.pos), len);
+        rw->ended = true;
         end_unfinished(rw, len);
     }
     if (rw->waits && !rw->sim.in_select && body_in_plain_html(rw) && rw->tok.text == TOK_DATA &&
