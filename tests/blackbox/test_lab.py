@@ -1,0 +1,207 @@
+"""The laboratory: page types with stub trackers that behave like real ones, in every state of consent.
+
+A stub tracker writes its cookie and storage, notes in window.ran that it ran, sends a hit and takes
+the calls that its snippet queued. What is fetched is counted by the server behind every host; what
+is set is read from the browser. Before consent nothing; after consent each exactly once, in order.
+"""
+import collections
+import http.server
+import json
+import ssl
+import threading
+import time
+
+import pytest
+
+from harness import Origin, Proxy, certificate, http_response
+from test_browser import errors, start_browser, until
+
+pytest.importorskip("selenium")
+
+GA, HJ, FB, YT = "www.googletagmanager.com", "static.hotjar.com", "connect.facebook.net", "www.youtube.com"
+ANALYTICS, MARKETING = {GA, HJ}, {FB, YT, "www.facebook.com"}
+STUBS = {
+    GA: """ran.push('ga'); document.cookie = '_ga=GA1.1.1.1; path=/'; addEventListener('pagehide', function () {
+        document.cookie = '_ga=GA1.1.1.1; path=/'; });""",
+    HJ: "ran.push('hj'); localStorage.setItem('_hjid', '1'); sessionStorage._hjid = 1;",
+    FB: """ran.push('fb'); document.cookie = '_fbp=fb.1.1.1; path=/'; new Image().src = 'https://www.facebook.com/tr?id=1&ev=PageView';""",
+}
+HOTJAR = """<script>(function(h,o,t,j,a,r){h.hj=h.hj||function(){(h.hj.q=h.hj.q||[]).push(arguments)};h._hjSettings={hjid:1,hjsv:6};
+a=o.getElementsByTagName('head')[0];r=o.createElement('script');r.async=1;r.src=t+h._hjSettings.hjid+j+h._hjSettings.hjsv;a.appendChild(r);
+})(window,document,'https://static.hotjar.com/c/hotjar-','.js?sv=');</script>"""
+META = """<script>!function(f,b,e,v,n,t,s){if(f.fbq)return;n=f.fbq=function(){n.callMethod?n.callMethod.apply(n,arguments):n.queue.push(arguments)};
+if(!f._fbq)f._fbq=n;n.push=n;n.loaded=!0;n.version='2.0';n.queue=[];t=b.createElement(e);t.async=!0;t.src=v;s=b.getElementsByTagName(e)[0];
+s.parentNode.insertBefore(t,s)}(window,document,'script','https://connect.facebook.net/en_US/fbevents.js');fbq('init','1');fbq('track','PageView');</script>
+<noscript><img height="1" width="1" src="https://www.facebook.com/tr?id=1&ev=PageView&noscript=1"/></noscript>"""
+TAG = '<script src="https://www.googletagmanager.com/gtag/js?id=G-TEST12345"%s></script>'
+INJECT = """<script src="/inject.js"></script>"""
+
+# name -> (what stands in the page, what runs with analytics alone, what runs with everything)
+PAGES = {
+    "bare": ("", [], []),
+    "sync": (TAG % "", ["ga"], ["ga"]),
+    "async": (TAG % " async", ["ga"], ["ga"]),
+    "defer": (TAG % " defer" + '<script defer src="https://connect.facebook.net/en_US/fbevents.js"></script>', ["ga"], ["ga", "fb"]),
+    "order": (TAG % "" + "<script>ran.push('own')</script>" + '<script src="https://connect.facebook.net/en_US/fbevents.js"></script>',
+              ["ga", "own"], ["ga", "own", "fb"]),
+    "hotjar": (HOTJAR, ["hj"], ["hj"]),
+    "meta": (META, [], ["fb"]),
+    "gtag": ("<script>window.dataLayer=window.dataLayer||[];function gtag(){dataLayer.push(arguments)}gtag('js',new Date());gtag('config','G-TEST12345');</script>"
+             + TAG % " async", ["ga"], ["ga"]),
+    "injected": (INJECT, ["ga"], ["ga", "fb"]),
+    "written": ("""<script src="/write.js"></script>""", ["ga"], ["ga"]),
+    "frame": ('<iframe src="https://www.youtube.com/embed/x" width=300 height=200></iframe>', [], []),
+    "pixel": ('<img src="https://www.facebook.com/tr?id=1&amp;ev=PageView" alt="">', [], []),
+    "calls": ("""<script>addEventListener('load', function () { fbq('track', 'Late'); hj('event', 'late'); ttq.track('x'); });</script>"""
+              + META + HOTJAR + "<script>window.ttq = window.ttq || {track: function () {}};</script>", ["hj"], ["fb", "hj"]),
+    "strict": (TAG % " nonce=abc123" + "<script nonce=abc123>ran.push('own')</script>", ["ga", "own"], ["ga", "own"]),
+    "module": ('<script type=module src="/module.js"></script>' + TAG % " defer", ["ga"], ["ga"]),
+}
+ANY_ORDER = {"calls", "injected"}
+HEAD = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>%s</title><link rel="icon" href="data:,"><script nonce=abc123>window.ran = [];</script>
+</head><body><h1>x</h1>%s<img src="/own.png" alt=""><script src="/own.js" nonce=abc123></script></body></html>"""
+
+
+class Stubs(http.server.ThreadingHTTPServer):
+    def __init__(self, folder):
+        asked = self.asked = collections.Counter()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                host = self.headers["Host"].split(":")[0]
+                asked[host] += 1
+                script = host in STUBS
+                body = STUBS[host].encode() if script else b"<p>frame</p>"
+                kind = "text/javascript" if script else "text/html" if "embed" in self.path else "image/gif"
+                self.send_response(200 if kind != "image/gif" else 204)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body) if kind != "image/gif" else 0))
+                self.end_headers()
+                if kind != "image/gif":
+                    self.wfile.write(body)
+
+            def log_message(self, *args):
+                pass
+        super().__init__(("127.0.0.1", 0), Handler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate(folder, "stubs"))
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, request, client_address):
+        pass
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lab")
+    origin, stubs = Origin(), Stubs(folder)
+    html = [("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-store")]
+    for name, (markup, _, _) in PAGES.items():
+        policy = [("Content-Security-Policy", "script-src 'nonce-abc123' 'strict-dynamic'")] if name == "strict" else []
+        origin.routes["/" + name] = http_response(200, html + policy, (HEAD % (name, markup)).encode())
+    javascript = [("Content-Type", "text/javascript")]
+    scripts = {"/own.js": "document.documentElement.dataset.own = 'ran';", "/module.js": "export default 1;",
+               "/inject.js": """['https://www.googletagmanager.com/gtag/js?id=G-TEST12345', 'https://connect.facebook.net/en_US/fbevents.js']
+                   .forEach(function (url) { var s = document.createElement('script'); s.async = false; s.src = url; document.head.appendChild(s); });""",
+               "/write.js": """document.write('<scr' + 'ipt src="https://www.googletagmanager.com/gtag/js?id=G-TEST12345"></scr' + 'ipt>');"""}
+    for path, text in scripts.items():
+        origin.routes[path] = http_response(200, javascript, text.encode())
+    origin.routes["/own.png"] = http_response(200, [("Content-Type", "image/gif")],
+        bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"))
+    daemon = Proxy(folder, origin, workers=1)
+    browser, _ = start_browser(stubs)
+    browser.daemon, browser.stubs, browser.origin = daemon, stubs, origin
+    yield browser
+    browser.quit()
+    daemon.stop()
+    origin.stop()
+    stubs.shutdown()
+
+
+STATE = """return {ran: window.ran, cookies: document.cookie.split('; ').map(function (c) { return c.split('=')[0]; })
+    .filter(function (c) { return c && c !== 'consent'; }).sort(), local: Object.keys(localStorage), session: Object.keys(sessionStorage),
+    own: document.documentElement.dataset.own, pictures: [].every.call(document.querySelectorAll('img[src="/own.png"]'),
+    function (i) { return i.naturalWidth === 1; })};"""
+
+
+def load(lab, name):
+    lab.stubs.asked.clear()
+    lab.get(f"http://localhost:{lab.daemon.port}/{name}")
+    settle(lab)
+
+
+def settle(lab):
+    until(lambda: lab.execute_script("return document.readyState === 'complete' && document.documentElement.dataset.own === 'ran' && !!window.consent"))
+    time.sleep(0.15)
+
+
+def choose(lab, action, analytics=False):
+    """Through the banner's own controls, and until the page is settled again."""
+    before = lab.get_cookie("consent")
+    lab.execute_script("""var root = document.querySelector('[data-consent-banner]');
+        root.querySelectorAll('input[type=checkbox]').forEach(function (box) { box.checked = false; });
+        var box = root.querySelector('input[name=analytics]'); if (box) box.checked = arguments[1];
+        root.querySelector('[data-consent-action="' + arguments[0] + '"]').click();""", action, analytics)
+    until(lambda: (lab.get_cookie("consent") or {}).get("value") != (before or {}).get("value"))
+    time.sleep(0.2)
+    settle(lab)
+
+
+def hits(lab, hosts):
+    return sorted(host for host in hosts if lab.stubs.asked[host])
+
+
+def nothing(lab, name):
+    state = lab.execute_script(STATE)
+    assert hits(lab, ANALYTICS | MARKETING) == [], name
+    assert [run for run in state["ran"] if run != "own"] == [], name
+    assert (state["cookies"], state["local"], state["session"]) == ([], [], []), name
+    assert state["own"] == "ran" and state["pictures"], name
+    assert errors(lab) == [], name
+
+
+def exactly(lab, name, want):
+    def done():
+        """everything that is allowed ran"""
+        ran = lab.execute_script("return window.ran")
+        return sorted(ran) == sorted(want) if name in ANY_ORDER else ran == want
+    until(done)
+    time.sleep(0.1)
+    assert done(), name
+    assert errors(lab) == [], name
+
+
+@pytest.mark.parametrize("name", list(PAGES))
+def test_page(lab, name):
+    _, analytics, everything = PAGES[name]
+    lab.get(f"http://localhost:{lab.daemon.port}/own.png")
+    lab.delete_all_cookies()
+    lab.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": f"http://localhost:{lab.daemon.port}", "storageTypes": "all"})
+    load(lab, name)
+    nothing(lab, name + " before a decision")
+    choose(lab, "reject-all")
+    load(lab, name)
+    nothing(lab, name + " refused")
+    choose(lab, "save", analytics=True)
+    exactly(lab, name, analytics)
+    assert hits(lab, MARKETING) == []
+    choose(lab, "accept-all")
+    load(lab, name)
+    exactly(lab, name, everything)
+    for host in ("www.youtube.com", "www.facebook.com"):
+        if name in ("frame", "pixel") and host == {"frame": YT, "pixel": "www.facebook.com"}[name]:
+            until(lambda: lab.stubs.asked[host] == 1)
+    choose(lab, "reject-all")
+    load(lab, name)
+    nothing(lab, name + " withdrawn")
+
+
+def test_without_script_and_with_gpc(lab):
+    """What the bytes say, in both cases."""
+    for name in PAGES:
+        page = lab.daemon.get("/" + name, headers=[("Sec-Fetch-Dest", "document"), ("Sec-GPC", "1")]).body.decode()
+        markup = page.split("<body", 1)[1]
+        for host in ANALYTICS | MARKETING:
+            assert f'src="https://{host}' not in markup and f"src='https://{host}" not in markup, (name, host)
+    assert json.loads(lab.daemon.get("/.consent/state", headers=[("Sec-GPC", "1")]).body)["grants"]["marketing"] is False
