@@ -43,6 +43,13 @@ struct html_engine_ops {
      * may read in two ways can show the same thing twice.
      */
     void (*on_verdict)(void *owner, const struct verdict *verdict, struct str thing);
+
+    /*
+     * A frame goes whose address some set denied: appends the attributes that stand in its src's
+     * place (html_note.instead). NULL, or false: the frame goes.
+     */
+    bool (*on_frame)(void *owner, const struct ruleset *set, const struct html_ref *ref,
+                     struct buf *out);
 };
 
 /* Never NULL. owner is handed to the callbacks. */

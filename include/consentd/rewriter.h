@@ -41,6 +41,12 @@ enum html_action {
 struct html_note {
     const char *set;      /* rule set id, static or owned by the owner */
     const char *category; /* category id, likewise */
+
+    /*
+     * Attributes that stand in for the src of an iframe, as markup: the element stays and keeps
+     * its place and size. Taken only where the tag is read in one way; valid until the next call.
+     */
+    struct str instead;
 };
 
 /* What a reference is for. A list grows at its end; zero is the strict answer's. */
@@ -71,6 +77,7 @@ struct html_ref {
     enum html_use use;   /* what it is fetched for */
     struct str base;     /* href of the first base element, decoded; empty: none so far */
     struct str base_alt; /* another base that some reading sees; empty: none. Try both. */
+    struct str tag;      /* the start tag as written (tag.h reads it); empty: not at hand */
     bool scripting_off;  /* seen only when scripting is off (inside noscript) */
 };
 

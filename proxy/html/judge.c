@@ -459,6 +459,26 @@ static void judge_srcdoc(struct rewriter *rw, struct judged *j, const struct tag
     buf_free(&out);
 }
 
+/* A frame that stays, with what the owner gives in place of its src. */
+static bool stands_in(struct rewriter *rw, struct judged *j, const struct tag_attr *a)
+{
+    struct cut cut = {.start = a->start, .end = a->end, .with = (uint32_t)rw->patch.len};
+    struct str text = rw->note.instead;
+    struct str srcdoc;
+
+    if (j->elem != ELEM_IFRAME || a->id != ATTR_SRC || text.len == 0 || j->space != SIM_HTML ||
+        j->partial || hidden_active(rw) || rw->nest > 0 ||
+        judge_find(rw, j, ATTR_SRCDOC, &srcdoc) || !buf_append_str(&rw->patch, text) ||
+        !buf_append_char(&rw->patch, ' '))
+        return false;
+    cut.with_len = (uint32_t)text.len + 1; /* what follows without a space is apart, too */
+    rw->cuts[rw->cut_cnt++] = cut;
+    rw->counts.attrs_removed++;
+    if (j->verdict == TAG_KEEP)
+        j->verdict = TAG_EDIT;
+    return true;
+}
+
 static void judge_by_rule(struct rewriter *rw, struct judged *j, const struct tag_attr *a,
                           const struct rule *rule)
 {
@@ -474,6 +494,8 @@ static void judge_by_rule(struct rewriter *rw, struct judged *j, const struct ta
         return;
     }
     if (decoded(j, a, &rw->value, &text) && judge_value(rw, j, rule, text) == HTML_KEEP)
+        return;
+    if (stands_in(rw, j, a))
         return;
     if (rule->goes == G_ATTR || (j->space != SIM_HTML && j->elem != ELEM_SCRIPT))
         cut_attr(rw, j, a); /* foreign: nothing that the tree knows goes */

@@ -194,6 +194,7 @@ enum html_action value_url(struct rewriter *rw, const struct judged *j, struct s
                            .use = use,
                            .base = buf_str(&rw->base),
                            .base_alt = buf_str(&rw->base_alt),
+                           .tag = j->partial ? STR("") : j->tag,
                            .scripting_off = rw->hidden[HIDDEN_SCRIPTING].len > 0};
 
     switch (first_of(text)) {

@@ -346,8 +346,8 @@ static struct str charset_of_type(struct str type)
 static struct page_filter *filter_add(struct exchange *x, struct str type, enum coding in,
                                       enum coding out)
 {
-    static const struct html_engine_ops ops = {page_output, page_banner, page_verdict};
-    static const struct html_engine_ops plain_ops = {page_output, NULL, page_verdict};
+    static const struct html_engine_ops ops = {page_output, page_banner, page_verdict, NULL};
+    static const struct html_engine_ops plain_ops = {page_output, NULL, page_verdict, NULL};
     const struct config_limits *limits = &x->server->config->limits;
     struct page_filter *page = arena_calloc(&x->arena, 1, sizeof(*page));
     struct html_engine_setup setup = {

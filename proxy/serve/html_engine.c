@@ -10,6 +10,7 @@
 
 #include "consent_cookie.h"
 #include "consentd/arena.h"
+#include "consentd/buf.h"
 #include "consentd/category.h"
 #include "consentd/cookie.h"
 #include "consentd/mem.h"
@@ -18,12 +19,14 @@
 #include "consentd/snapshot.h"
 
 #define URL_ARENA_MAX (1u << 20) /* memory to resolve one URL */
+#define INSTEAD_MAX   (1u << 16) /* bytes that stand in for one frame */
 
 struct html_engine {
     struct decider decider;
     struct url page;      /* the document's own address */
     struct rewriter *rw;  /* owned */
     struct arena scratch; /* emptied after each URL */
+    struct buf instead;   /* what stands in the place of the frame at hand */
     struct html_engine_ops ops;
     void *owner;
 };
@@ -86,6 +89,17 @@ static struct verdict judge_bases(struct html_engine *engine, const struct html_
     return verdict;
 }
 
+/* What the owner puts in the place of a frame that goes; empty: nothing. */
+static struct str frame_instead(struct html_engine *engine, const struct verdict *verdict,
+                                const struct html_ref *ref)
+{
+    buf_clear(&engine->instead);
+    if (engine->ops.on_frame == NULL || verdict->set == NULL || ref->tag.len == 0 ||
+        !engine->ops.on_frame(engine->owner, verdict->set, ref, &engine->instead))
+        return STR("");
+    return buf_str(&engine->instead);
+}
+
 /* What fetches nothing until the visitor acts, or is no URL at all. */
 static bool is_inert(const struct html_ref *ref)
 {
@@ -121,7 +135,11 @@ static enum html_action on_ref(void *owner, const struct html_ref *ref, struct h
     verdict = judge_bases(engine, ref);
     arena_fini(&engine->scratch);
     arena_init(&engine->scratch, NULL, URL_ARENA_MAX);
-    return apply(engine, &verdict, ref->value, note_out);
+    if (apply(engine, &verdict, ref->value, note_out) == HTML_KEEP)
+        return HTML_KEEP;
+    if (ref->use == HTML_USE_FRAME)
+        note_out->instead = frame_instead(engine, &verdict, ref);
+    return HTML_DROP;
 }
 
 static enum html_action on_inline(void *owner, const struct html_inline *code,
@@ -158,6 +176,7 @@ struct html_engine *html_engine_new(const struct html_engine_setup *setup,
     engine->ops = *ops;
     engine->owner = owner;
     arena_init(&engine->scratch, NULL, URL_ARENA_MAX);
+    buf_init(&engine->instead, INSTEAD_MAX);
     engine->rw = rewriter_new(&setup->limits, &rewriter_ops, engine);
     return engine;
 }
@@ -183,5 +202,6 @@ void html_engine_free(struct html_engine *engine)
         return;
     rewriter_free(engine->rw);
     arena_fini(&engine->scratch);
+    buf_free(&engine->instead);
     free(engine);
 }

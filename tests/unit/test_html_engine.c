@@ -101,20 +101,36 @@ static bool on_output(void *owner, const uint8_t *data, size_t len)
     return buf_append(owner, data, len);
 }
 
-/* The page after filtering, fed in slices of `step` bytes. */
-static void filter(struct str page, uint16_t grants, size_t step, struct buf *out)
+static bool on_frame(void *owner, const struct ruleset *set, const struct html_ref *ref,
+                     struct buf *out)
 {
-    static const struct html_engine_ops ops = {.on_output = on_output};
+    UNUSED(owner);
+    assert_true(str_starts(ref->tag, STR("<iframe")));
+    return buf_printf(out, "data-set=\"%s\" srcdoc=\"x\"", set->id);
+}
+
+static const struct html_engine_ops plain = {.on_output = on_output};
+static const struct html_engine_ops framed = {.on_output = on_output, .on_frame = on_frame};
+
+static void filter_with(const struct html_engine_ops *ops, struct str page, uint16_t grants,
+                        size_t step, struct buf *out)
+{
     struct html_engine_setup setup = {.decider = {.snapshot = snapshot, .grants = grants}};
     struct html_engine *engine;
 
     assert_true(url_parse(STR("https://www.example.test/a/b.html"), NULL, &arena, &setup.page));
     buf_init(out, PAGE_MAX);
-    engine = html_engine_new(&setup, &ops, out);
+    engine = html_engine_new(&setup, ops, out);
     for (size_t at = 0; at < page.len; at += step)
         assert_true(html_engine_push(engine, str_slice(page, at, step)));
     assert_true(html_engine_end(engine));
     html_engine_free(engine);
+}
+
+/* The page after filtering, fed in slices of `step` bytes. */
+static void filter(struct str page, uint16_t grants, size_t step, struct buf *out)
+{
+    filter_with(&plain, page, grants, step, out);
 }
 
 static const char page[] =
@@ -202,6 +218,38 @@ static void test_idempotent(void **state)
     buf_free(&twice);
 }
 
+/* A frame keeps its element only where one reading is sure of it, and only if the owner wants. */
+static void test_what_stands_in_for_a_frame(void **state)
+{
+    static const struct {
+        const char *in, *out;
+    } cases[] = {
+        {"<p>a<iframe width=1 src=\"https://www.youtube.com/embed/x\" title=t>b</iframe>c",
+         "<p>a<iframe width=1 data-set=\"youtube\" srcdoc=\"x\"  title=t>b</iframe>c"},
+        {"<p><iframe src=https://www.youtube.com/embed/x></iframe>c",
+         "<p><iframe data-set=\"youtube\" srcdoc=\"x\" ></iframe>c"},
+        {"<p><iframe src='https://www.youtube.com/embed/x'srcdoc=y></iframe>c",
+         "<p><!--consentd: removed youtube (marketing)-->c"},
+        {"<p><iframe src=/own></iframe>", "<p><iframe src=/own></iframe>"},
+        {"<p><iframe src=\"https://www.youtube.com/embed/x\"src=\"//youtu.be/y\"></iframe>",
+         "<p><iframe data-set=\"youtube\" srcdoc=\"x\" ></iframe>"},
+        {"<p><noscript><iframe src=https://www.youtube.com/embed/x></iframe></noscript>",
+         "<p><noscript><!--consentd: removed youtube (marketing)--></noscript>"},
+        {"<p><object data=https://www.youtube.com/embed/x></object>", "<p><object ></object>"},
+    };
+    struct buf out;
+
+    UNUSED(state);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        for (size_t step = 1; step < 100; step += 33) {
+            filter_with(&framed, str_c(cases[i].in), CATEGORY_ESSENTIAL, step, &out);
+            assert_true(buf_append_char(&out, '\0'));
+            assert_string_equal((const char *)out.data, cases[i].out);
+            buf_free(&out);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -210,6 +258,7 @@ int main(void)
         cmocka_unit_test(test_all_granted_is_the_origins_page_byte_for_byte),
         cmocka_unit_test(test_chunking_does_not_matter),
         cmocka_unit_test(test_idempotent),
+        cmocka_unit_test(test_what_stands_in_for_a_frame),
     };
 
     return cmocka_run_group_tests(tests, load, unload);
