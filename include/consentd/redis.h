@@ -24,7 +24,7 @@
 #define RLINK_WINDOW         512         /* commands in flight */
 #define RLINK_WATCHDOG_MS    2000        /* oldest command without a reply: the link is dead */
 #define RLINK_QUEUE_MAX      (16u << 20) /* bytes waiting to be sent */
-#define RLINK_ARGS_MAX       1024        /* arguments of one command */
+#define RLINK_ARGS_MAX       5120        /* arguments of one command */
 #define RLINK_BACKOFF_MS     100         /* first delay; doubles up to RLINK_BACKOFF_MAX_MS */
 #define RLINK_BACKOFF_MAX_MS 5000
 

@@ -2,13 +2,13 @@
  * ship.h - carries the journal to Redis, exactly once, whatever Redis does meanwhile.
  *
  *   T = {c:<site>:<node>:<yyyymm>}
- *   T:hw  last leaf applied        T:ev  stream, id <ts>-<leaf>, field e = month || sealed
+ *   T:hw  last leaf applied        T:ev  stream, id <ts>-<leaf>, field e: envelope.h
  *   T:rk:<leaf/100>  leaf -> r     T:sx:<3 hex>  subject tag -> (ts, leaf)*
  *   T:st:<yyyymmdd>  counters      T:gap  leaves that were lost: first -> last
  *   c:own:<site>:<node>  the writer that may write
  *
  * The journal is the queue: a Redis that is away costs disk, not memory. One script
- * applies 16 to 64 records atomically behind the high-water mark hw; every write in it
+ * applies up to 256 records of a day atomically behind the high-water mark hw; every write in it
  * is absolute, since a cut AOF may run a transaction twice. hw is compared on every
  * connect, and an owner key that is gone tells that Redis was emptied: then the journal
  * is replayed from the first leaf Redis lacks.
@@ -25,7 +25,7 @@
 #include "consentd/ledger_msg.h"
 #include "consentd/str.h"
 
-#define SHIP_BATCH_RECORDS 64         /* records of one script call */
+#define SHIP_BATCH_RECORDS 256        /* records of one script call */
 #define SHIP_BATCH_BYTES   (1u << 20) /* sealed bytes of one script call */
 #define SHIP_MONTHS_MAX    120        /* months compared on connect */
 

@@ -12,6 +12,7 @@
 #include "consentd/b64.h"
 #include "consentd/buf.h"
 #include "consentd/crypto.h"
+#include "consentd/envelope.h"
 #include "consentd/erased.h"
 #include "consentd/mem.h"
 #include "query_priv.h"
@@ -124,6 +125,7 @@ void query_open(const struct query_log *log, const struct query_sealed *in, uint
 {
     const struct record_place at = {.node = log->node, .leaf = in->leaf, .month = in->month};
     const uint8_t *kek = keks_get(log->keks, in->month);
+    size_t len = 0;
 
     memset(row_out, 0, sizeof(*row_out));
     row_out->node = log->node;
@@ -137,9 +139,10 @@ void query_open(const struct query_log *log, const struct query_sealed *in, uint
         row_out->status = QUERY_ROW_NO_KEY;
         return;
     }
-    if (!record_open(&at, kek, in->r, in->sealed, json))
+    if (in->is_envelope ? !envelope_open(&at, kek, in->r, in->sealed, json, &len)
+                        : !record_open(&at, kek, in->r, in->sealed, json))
         return;
-    row_out->json = str_make(json, in->sealed.len - CRYPTO_GCM_TAG_LEN);
+    row_out->json = str_make(json, in->is_envelope ? len : in->sealed.len - CRYPTO_GCM_TAG_LEN);
     record_commit(in->r, row_out->json, row_out->cmt);
     row_out->kind = record_parse(row_out->json, &row_out->view);
     if (row_out->kind != RECORD_UNKNOWN && row_out->view.event.ts_ms == in->ts_ms &&

@@ -26,6 +26,7 @@ struct query_sealed {
     uint32_t month;
     const uint8_t *r;   /* NULL: gone */
     const uint8_t *cmt; /* NULL: the store keeps none */
+    bool is_envelope;   /* sealed is what Redis keeps (envelope.h), else what the journal does */
     struct str sealed;
 };
 

@@ -17,6 +17,7 @@
 #include "bytes_priv.h"
 #include "consentd/buf.h"
 #include "consentd/clock.h"
+#include "consentd/envelope.h"
 #include "consentd/loop.h"
 #include "consentd/mem.h"
 #include "consentd/record.h"
@@ -173,13 +174,16 @@ static bool is_past(const struct query *q, uint64_t ts_ms)
 static bool give_entry(struct query *q, const struct entry *e)
 {
     const uint8_t *envelope = q->chunk.data + e->off;
-    struct query_sealed in = {.leaf = e->leaf, .ts_ms = e->ts_ms, .r = e->has_r ? e->r : NULL};
+    struct query_sealed in = {.leaf = e->leaf,
+                              .ts_ms = e->ts_ms,
+                              .r = e->has_r ? e->r : NULL,
+                              .is_envelope = true,
+                              .sealed = str_make(envelope, e->len)};
     uint8_t json[QUERY_JSON_MAX];
     struct query_row row;
 
     q->end.scanned++;
-    in.month = e->len >= 4 ? be32_get(envelope) : 0;
-    in.sealed = str_make(envelope + 4, e->len >= 4 ? e->len - 4 : 0);
+    in.month = envelope_month(in.sealed);
     q->place = (struct query_place){true, q->months[q->month_at].month, e->ts_ms, e->leaf};
     if (is_past(q, e->ts_ms)) {
         finish(q);
@@ -232,9 +236,9 @@ static void ask_group(struct query *q, struct group *g)
     struct str argv[QUERY_CHUNK + 2] = {STR("HMGET")};
     char fields[QUERY_CHUNK][3];
     char key[SHIP_KEY_MAX];
-    char suffix[40];
+    char suffix[SHIP_SUFFIX_MAX];
 
-    (void)snprintf(suffix, sizeof(suffix), "rk:%" PRIu64, q->entries[g->first].leaf / 100);
+    ship_suffix_rk(suffix, q->entries[g->first].leaf);
     month_key(q, q->months[q->month_at].month, suffix, key);
     argv[1] = str_c(key);
     for (unsigned i = 0; i < g->cnt; i++) {
@@ -433,10 +437,10 @@ static void on_refs(void *arg, const struct resp *reply)
 static void ask_index(struct query *q)
 {
     char key[SHIP_KEY_MAX];
-    char suffix[16];
+    char suffix[SHIP_SUFFIX_MAX];
     struct str argv[] = {STR("HGET"), {NULL, 0}, str_make(q->tag, sizeof(q->tag))};
 
-    (void)snprintf(suffix, sizeof(suffix), "sx:%02x%x", q->tag[0], q->tag[1] >> 4);
+    ship_suffix_sx(suffix, q->tag);
     month_key(q, q->months[q->month_at].month, suffix, key);
     argv[1] = str_c(key);
     (void)ask(q, argv, COUNT_OF(argv), on_refs, q);

@@ -294,33 +294,36 @@ void record_sub_tag(const uint8_t idx_key[32], const uint8_t subject[16], uint8_
     memcpy(tag_out, mac, 16);
 }
 
-static void make_aad(const struct record_place *at, uint8_t aad[16])
+static void make_aad(const struct record_place *at, enum record_form form, uint8_t aad[16])
 {
-    memcpy(aad, "CE1", 3);
+    memcpy(aad, form == RECORD_FORM_PACKED ? "CE2" : "CE1", 3);
     aad[3] = at->node;
     be64_put(aad + 4, at->leaf);
     be32_put(aad + 12, at->month);
 }
 
-/* Every record has a DEK of its own, so one fixed nonce is used once per key. */
-static const uint8_t zero_nonce[CRYPTO_GCM_NONCE_LEN];
+/* Every record has a DEK of its own, so a fixed nonce per form is used once per key. */
+static const uint8_t nonces[][CRYPTO_GCM_NONCE_LEN] = {
+    [RECORD_FORM_JSON] = {0},
+    [RECORD_FORM_PACKED] = {[CRYPTO_GCM_NONCE_LEN - 1] = 1},
+};
 
-bool record_seal(const struct record_place *at, const uint8_t kek[32], const uint8_t r[32],
-                 struct str json, uint8_t *out)
+bool record_seal_as(const struct record_place *at, enum record_form form, const uint8_t kek[32],
+                    const uint8_t r[32], struct str text, uint8_t *out)
 {
     uint8_t dek[32];
     uint8_t aad[16];
     bool ok;
 
     record_dek(kek, r, dek);
-    make_aad(at, aad);
-    ok = crypto_gcm_seal(dek, zero_nonce, str_make(aad, sizeof(aad)), json, out);
+    make_aad(at, form, aad);
+    ok = crypto_gcm_seal(dek, nonces[form], str_make(aad, sizeof(aad)), text, out);
     crypto_wipe(dek, sizeof(dek));
     return ok;
 }
 
-bool record_open(const struct record_place *at, const uint8_t kek[32], const uint8_t r[32],
-                 struct str sealed, uint8_t *out)
+bool record_open_as(const struct record_place *at, enum record_form form, const uint8_t kek[32],
+                    const uint8_t r[32], struct str sealed, uint8_t *out)
 {
     uint8_t dek[32];
     uint8_t aad[16];
@@ -329,8 +332,20 @@ bool record_open(const struct record_place *at, const uint8_t kek[32], const uin
     if (sealed.len < CRYPTO_GCM_TAG_LEN || sealed.len > RECORD_OPLOG_MAX + CRYPTO_GCM_TAG_LEN)
         return false;
     record_dek(kek, r, dek);
-    make_aad(at, aad);
-    ok = crypto_gcm_open(dek, zero_nonce, str_make(aad, sizeof(aad)), sealed, out);
+    make_aad(at, form, aad);
+    ok = crypto_gcm_open(dek, nonces[form], str_make(aad, sizeof(aad)), sealed, out);
     crypto_wipe(dek, sizeof(dek));
     return ok;
+}
+
+bool record_seal(const struct record_place *at, const uint8_t kek[32], const uint8_t r[32],
+                 struct str json, uint8_t *out)
+{
+    return record_seal_as(at, RECORD_FORM_JSON, kek, r, json, out);
+}
+
+bool record_open(const struct record_place *at, const uint8_t kek[32], const uint8_t r[32],
+                 struct str sealed, uint8_t *out)
+{
+    return record_open_as(at, RECORD_FORM_JSON, kek, r, sealed, out);
 }

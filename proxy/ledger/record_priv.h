@@ -22,4 +22,14 @@ enum consent_by consent_by_of(struct str name);
 #define RECORD_HOST_MAX   253 /* RFC 1035 2.3.4 as text */
 #define RECORD_METHOD_MAX 48
 
+/* What is sealed: J, or its packed form (envelope.h). Each has a nonce and AAD of its own. */
+enum record_form { RECORD_FORM_JSON = 0, RECORD_FORM_PACKED };
+
+MUST_USE bool record_seal_as(const struct record_place *at, enum record_form form,
+                             const uint8_t kek[32], const uint8_t r[32], struct str text,
+                             uint8_t *out);
+MUST_USE bool record_open_as(const struct record_place *at, enum record_form form,
+                             const uint8_t kek[32], const uint8_t r[32], struct str sealed,
+                             uint8_t *out);
+
 #endif

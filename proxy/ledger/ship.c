@@ -452,12 +452,13 @@ static void on_applied(void *arg, const struct resp *reply)
         s->gaps = 0;
         s->month = s->apply.month;
         s->batch_gap = UINT64_MAX;
-        s->leaf = s->apply.last + 1;
-        if (hw + 1 > s->leaf && hw + 1 <= journal_next_leaf(s->journal)) {
-            s->leaf = hw + 1; /* it had more than we thought: go on behind it */
+        s->leaf = hw + 1;
+        if (s->leaf != s->apply.last + 1) /* it has more than we thought: go on behind it */
             s->seek = true;
-        }
-        pump(s);
+        if (s->leaf > journal_next_leaf(s->journal))
+            ask_info(s);
+        else
+            pump(s);
     }
 }
 

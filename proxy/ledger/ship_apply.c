@@ -12,6 +12,7 @@
 #include "bytes_priv.h"
 #include "consentd/b64.h"
 #include "consentd/crypto.h"
+#include "consentd/envelope.h"
 #include "consentd/keks.h"
 #include "consentd/mem.h"
 #include "consentd/record.h"
@@ -19,12 +20,15 @@
 
 /*
  * Everything is checked before the first write, since a script is not rolled back; every
- * write is absolute, since a cut AOF may run the effects twice. A month without a mark
- * takes it from its stream's last entry, so that a lost mark can't apply anything twice.
+ * write is absolute, since a cut AOF may run the effects twice. A batch is applied whole or not at
+ * all: when Redis has some of it, the answer is its mark and the caller goes on behind that. A
+ * month without a mark takes it from its stream's last entry, so that a lost mark can't apply
+ * anything twice.
  */
 const char ship_script[] =
-    "-- KEYS own hw ev gap {rk sx st}...\n"
-    "-- ARGV own base fresh gapfrom {leaf id envelope r tag ref counters}...\n"
+    "-- KEYS own hw ev gap st {sx}... {rk}...\n"
+    "-- ARGV own base fresh gapfrom records buckets {id envelope tag ref}...\n"
+    "--      {count {field r}...}... {counter delta}...\n"
     "if redis.call('GET', KEYS[1]) ~= ARGV[1] then\n"
     "  return redis.error_reply('OWN another writer or an empty database')\n"
     "end\n"
@@ -32,50 +36,52 @@ const char ship_script[] =
     "if not hw then\n"
     "  local top = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)\n"
     "  hw = top[1] and string.match(top[1][1], '%-(%d+)$')\n"
+    "  if hw then redis.call('SET', KEYS[2], hw) end\n"
     "end\n"
     "if not hw then\n"
     "  if ARGV[3] ~= '1' then return redis.error_reply('GAP the month is empty') end\n"
     "  hw = ARGV[2]\n"
     "end\n"
-    "hw = tonumber(hw)\n"
-    "local base = tonumber(ARGV[2])\n"
+    "local base, n, m = tonumber(ARGV[2]), tonumber(ARGV[5]), tonumber(ARGV[6])\n"
     "local lost = ARGV[4] ~= ''\n"
-    "if hw < base then\n"
-    "  if not lost then return redis.error_reply('GAP expected ' .. (hw + 1)) end\n"
-    "  hw = base\n"
-    "end\n"
-    "local n = (#ARGV - 4) / 7\n"
-    "for i = 0, n - 1 do\n"
-    "  if tonumber(ARGV[5 + i * 7]) ~= base + 1 + i then\n"
-    "    return redis.error_reply('GAP inside the batch')\n"
-    "  end\n"
+    "if tonumber(hw) > base then return {0, hw} end\n"
+    "if tonumber(hw) < base and not lost then\n"
+    "  return redis.error_reply('GAP expected ' .. (tonumber(hw) + 1))\n"
     "end\n"
     "if lost then redis.call('HSET', KEYS[4], ARGV[4], ARGV[2]) end\n"
-    "local applied, last = 0, nil\n"
-    "for i = 0, n - 1 do\n"
-    "  local a, k = 5 + i * 7, 5 + i * 3\n"
-    "  local leaf = tonumber(ARGV[a])\n"
-    "  if leaf > hw then\n"
-    "    if ARGV[a + 2] ~= '' then -- not erased\n"
-    "      redis.call('XADD', KEYS[3], ARGV[a + 1], 'e', ARGV[a + 2])\n"
-    "      redis.call('HSET', KEYS[k], string.format('%d', leaf % 100), ARGV[a + 3])\n"
-    "    end\n"
-    "    if ARGV[a + 5] ~= '' then\n"
-    "      local old = redis.call('HGET', KEYS[k + 1], ARGV[a + 4]) or ''\n"
-    "      if string.sub(old, -16) ~= ARGV[a + 5] then\n"
-    "        redis.call('HSET', KEYS[k + 1], ARGV[a + 4], old .. ARGV[a + 5])\n"
-    "      end\n"
-    "    end\n"
-    "    for f in string.gmatch(ARGV[a + 6], '[^\\n]+') do\n"
-    "      local c = tonumber(redis.call('HGET', KEYS[k + 2], f) or '0') + 1\n"
-    "      redis.call('HSET', KEYS[k + 2], f, string.format('%d', c))\n"
-    "    end\n"
-    "    last = ARGV[a]\n"
-    "    applied = applied + 1\n"
+    "local a = 7\n"
+    "for i = 1, n do\n"
+    "  if ARGV[a + 1] ~= '' then -- not erased\n"
+    "    redis.call('XADD', KEYS[3], ARGV[a], 'e', ARGV[a + 1])\n"
     "  end\n"
+    "  local ref = ARGV[a + 3]\n"
+    "  if ref ~= '' then\n"
+    "    local old = redis.call('HGET', KEYS[5 + i], ARGV[a + 2]) or ''\n"
+    "    if string.sub(old, -16) ~= ref then\n"
+    "      redis.call('HSET', KEYS[5 + i], ARGV[a + 2], old .. ref)\n"
+    "    end\n"
+    "  end\n"
+    "  a = a + 4\n"
     "end\n"
-    "if last then redis.call('SET', KEYS[2], last) end\n"
-    "return {applied, redis.call('GET', KEYS[2])}\n";
+    "for i = 1, m do\n"
+    "  local c = 2 * tonumber(ARGV[a])\n"
+    "  redis.call('HSET', KEYS[5 + n + i], unpack(ARGV, a + 1, a + c))\n"
+    "  a = a + c + 1\n"
+    "end\n"
+    "local names = {}\n"
+    "for i = a, #ARGV, 2 do names[#names + 1] = ARGV[i] end\n"
+    "if #names > 0 then\n"
+    "  local now, set = redis.call('HMGET', KEYS[5], unpack(names)), {}\n"
+    "  for i = 1, #names do\n"
+    "    set[2 * i - 1] = names[i]\n"
+    "    set[2 * i] = string.format('%.0f', tonumber(now[i] or '0') + tonumber(ARGV[a + 2 * i - "
+    "1]))\n"
+    "  end\n"
+    "  redis.call('HSET', KEYS[5], unpack(set))\n"
+    "end\n"
+    "local last = string.format('%.0f', base + n)\n"
+    "redis.call('SET', KEYS[2], last)\n"
+    "return {n, last}\n";
 
 void ship_key(char out[SHIP_KEY_MAX], const struct apply_log *log, uint32_t month,
               const char *suffix)
@@ -83,37 +89,24 @@ void ship_key(char out[SHIP_KEY_MAX], const struct apply_log *log, uint32_t mont
     (void)snprintf(out, SHIP_KEY_MAX, "{c:%s:%u:%06u}:%s", log->site, log->node, month, suffix);
 }
 
-/* --- arguments --------------------------------------------------------------------- */
-
-static void add_bytes(struct apply *a, const void *p, size_t len)
+void ship_suffix_rk(char out[SHIP_SUFFIX_MAX], uint64_t leaf)
 {
-    ASSERT(a->argc < SHIP_ARGC_MAX);
-    a->args[a->argc].off = a->text.len;
-    a->args[a->argc++].len = len;
-    ASSERT(buf_append(&a->text, p, len));
+    (void)snprintf(out, SHIP_SUFFIX_MAX, "rk:%" PRIu64, leaf / 100);
 }
 
-static void add_text(struct apply *a, const char *text)
+void ship_suffix_sx(char out[SHIP_SUFFIX_MAX], const uint8_t sub_tag[16])
 {
-    add_bytes(a, text, strlen(text));
+    (void)snprintf(out, SHIP_SUFFIX_MAX, "sx:%02x%x", sub_tag[0], sub_tag[1] >> 4);
 }
 
-static void add_number(struct apply *a, uint64_t n)
+void ship_suffix_st(char out[SHIP_SUFFIX_MAX], uint64_t ts_ms)
 {
-    char text[24];
+    time_t t = (time_t)(ts_ms / 1000);
+    struct tm tm = {0};
 
-    (void)snprintf(text, sizeof(text), "%" PRIu64, n);
-    add_text(a, text);
-}
-
-void apply_begin(struct apply *a)
-{
-    if (a->text.max == 0)
-        buf_init(&a->text, 4u << 20);
-    buf_clear(&a->text);
-    a->argc = SHIP_KEYS_HEAD + SHIP_ARGS_HEAD + 3; /* the head is filled in last */
-    a->records = 0;
-    a->sealed_bytes = 0;
+    (void)gmtime_r(&t, &tm);
+    (void)snprintf(out, SHIP_SUFFIX_MAX, "st:%04d%02d%02d", tm.tm_year + 1900, tm.tm_mon + 1,
+                   tm.tm_mday);
 }
 
 /* --- counters ---------------------------------------------------------------------- */
@@ -126,7 +119,7 @@ static bool count_names(struct buf *out, const struct str *names, unsigned cnt, 
     return true;
 }
 
-static void make_counters(const struct record_view *v, struct buf *out)
+void ship_counters(const struct record_view *v, struct buf *out)
 {
     const struct consent_event *ev = &v->event;
     char doc[B64_LEN(RECORD_ID_LEN) + 1];
@@ -142,25 +135,28 @@ static void make_counters(const struct record_view *v, struct buf *out)
         buf_clear(out); /* cannot happen within the limits of J; no counters rather than half */
 }
 
-static void add_counters(struct apply *a, const struct apply_log *log,
-                         const struct journal_record *rec)
+static struct str slice(const struct apply *a, struct apply_span at)
 {
-    const uint8_t *kek = keks_get(log->keks, rec->month);
-    struct record_place at = {.node = log->node, .leaf = rec->leaf, .month = rec->month};
-    uint8_t json[RECORD_OPLOG_MAX];
-    struct record_view view;
-    struct buf text;
+    return str_make(a->text.data + at.off, at.len);
+}
 
-    buf_init(&text, SHIP_COUNTER_MAX);
-    if (rec->type == JOURNAL_OPERATOR)
-        (void)!buf_append_c(&text, "operator\n");
-    else if (rec->type == JOURNAL_EVENT && kek != NULL &&
-             record_open(&at, kek, rec->r, rec->sealed, json) &&
-             record_parse(str_make(json, rec->sealed.len - CRYPTO_GCM_TAG_LEN), &view) ==
-                 RECORD_EVENT)
-        make_counters(&view, &text);
-    add_bytes(a, text.len > 0 ? (const void *)text.data : "", text.len);
-    buf_free(&text);
+static struct apply_span keep(struct apply *a, const void *p, size_t len)
+{
+    struct apply_span at = {a->text.len, len};
+
+    ASSERT(buf_append(&a->text, p, len));
+    return at;
+}
+
+static void count_one(struct apply *a, struct str name)
+{
+    for (unsigned i = 0; i < a->counter_cnt; i++)
+        if (str_eq(slice(a, a->counters[i].name), name)) {
+            a->counters[i].delta++;
+            return;
+        }
+    ASSERT(a->counter_cnt < SHIP_COUNTERS_MAX);
+    a->counters[a->counter_cnt++] = (struct apply_counter){keep(a, name.ptr, name.len), 1};
 }
 
 /* --- records ----------------------------------------------------------------------- */
@@ -173,118 +169,218 @@ static bool is_zero(const uint8_t *p, size_t len)
     return true;
 }
 
-/* KEYS and ARGV of a record are written together and put apart by apply_finish. */
-static void add_keys(struct apply *a, const struct apply_log *log, const struct journal_record *rec)
+/* J of a record whose key is here; else 0 bytes. */
+static size_t open_record(const struct apply_log *log, const struct journal_record *rec,
+                          const uint8_t *kek, uint8_t json[RECORD_OPLOG_MAX])
 {
-    char key[SHIP_KEY_MAX];
-    char suffix[40];
-    time_t t = (time_t)(rec->ts_ms / 1000);
-    struct tm tm = {0};
+    struct record_place at = {.node = log->node, .leaf = rec->leaf, .month = rec->month};
 
-    (void)snprintf(suffix, sizeof(suffix), "rk:%" PRIu64, rec->leaf / 100);
-    ship_key(key, log, rec->month, suffix);
-    add_text(a, key);
-    (void)snprintf(suffix, sizeof(suffix), "sx:%02x%x", rec->sub_tag[0], rec->sub_tag[1] >> 4);
-    ship_key(key, log, rec->month, suffix);
-    add_text(a, key);
-    (void)gmtime_r(&t, &tm);
-    (void)snprintf(suffix, sizeof(suffix), "st:%04d%02d%02d", tm.tm_year + 1900, tm.tm_mon + 1,
-                   tm.tm_mday);
-    ship_key(key, log, rec->month, suffix);
-    add_text(a, key);
+    return kek != NULL && record_open(&at, kek, rec->r, rec->sealed, json)
+               ? rec->sealed.len - CRYPTO_GCM_TAG_LEN
+               : 0;
 }
 
-static void add_args(struct apply *a, const struct apply_log *log, const struct journal_record *rec)
+static void add_counters(struct apply *a, const struct journal_record *rec, struct str json)
 {
-    char text[48];
-    uint8_t ref[16];
+    struct record_view view;
+    struct buf names;
+    struct str rest, name;
+
+    buf_init(&names, SHIP_COUNTER_MAX);
+    if (rec->type == JOURNAL_OPERATOR)
+        count_one(a, STR(SHIP_COUNTER_OPERATOR));
+    else if (rec->type == JOURNAL_EVENT && json.len > 0 &&
+             record_parse(json, &view) == RECORD_EVENT)
+        ship_counters(&view, &names);
+    rest = buf_str(&names);
+    while (rest.len > 0 && str_cut(&rest, '\n', &name))
+        count_one(a, name);
+    buf_free(&names);
+}
+
+static struct apply_span keep_envelope(struct apply *a, const struct apply_log *log,
+                                       const struct journal_record *rec, const uint8_t *kek,
+                                       struct str json)
+{
+    struct record_place at = {.node = log->node, .leaf = rec->leaf, .month = rec->month};
+    struct apply_span span = {a->text.len, 0};
+
+    if (json.len > 0)
+        ASSERT(envelope_seal(&at, kek, rec->r, json, &a->text));
+    else
+        ASSERT(envelope_wrap(rec->month, rec->sealed, &a->text));
+    span.len = a->text.len - span.off;
+    return span;
+}
+
+/* The secret, in the bucket of its leaf. */
+static void add_secret(struct apply *a, const struct journal_record *rec)
+{
+    char field[8];
+    int len = snprintf(field, sizeof(field), "%u", (unsigned)(rec->leaf % 100));
+
+    if (a->bucket_cnt == 0 || a->buckets[a->bucket_cnt - 1].number != rec->leaf / 100) {
+        ASSERT(a->bucket_cnt < SHIP_BUCKETS_MAX);
+        a->buckets[a->bucket_cnt].number = rec->leaf / 100;
+        a->buckets[a->bucket_cnt++].cnt = 0;
+    }
+    a->buckets[a->bucket_cnt - 1].cnt++;
+    a->secrets[a->secret_cnt][0] = keep(a, field, (size_t)len);
+    a->secrets[a->secret_cnt++][1] = keep(a, rec->r, 32);
+}
+
+static void add_record(struct apply *a, const struct apply_log *log,
+                       const struct journal_record *rec)
+{
     bool listed = erased_of(log->erased, rec->leaf) != NULL; /* under a hold: without its index */
     bool erased = erased_has(log->erased, rec->leaf) || (rec->flags & JOURNAL_FLAG_ERASED) != 0;
-    uint8_t envelope[4 + RECORD_OPLOG_MAX + CRYPTO_GCM_TAG_LEN];
+    const uint8_t *kek = keks_get(log->keks, rec->month);
+    uint8_t bytes[RECORD_OPLOG_MAX], ref[16];
+    struct str json = str_make(bytes, open_record(log, rec, kek, bytes));
+    struct apply_span *args = a->recs[a->records];
+    char text[SHIP_KEY_MAX], suffix[SHIP_SUFFIX_MAX];
 
-    add_number(a, rec->leaf);
+    ship_suffix_sx(suffix, rec->sub_tag);
+    ship_key(text, log, rec->month, suffix);
+    a->sx[a->records] = keep(a, text, strlen(text));
     (void)snprintf(text, sizeof(text), "%" PRIu64 "-%" PRIu64, rec->ts_ms, rec->leaf);
-    add_text(a, text);
-    be32_put(envelope, rec->month);
-    ASSERT(rec->sealed.len <= sizeof(envelope) - 4);
-    memcpy(envelope + 4, rec->sealed.ptr, rec->sealed.len);
-    add_bytes(a, envelope, erased ? 0 : 4 + rec->sealed.len);
-    add_bytes(a, rec->r, 32);
-    add_bytes(a, rec->sub_tag, 16);
+    args[0] = keep(a, text, strlen(text));
+    args[1] = erased ? (struct apply_span){0, 0} : keep_envelope(a, log, rec, kek, json);
+    args[2] = keep(a, rec->sub_tag, 16);
     be64_put(ref, rec->ts_ms);
     be64_put(ref + 8, rec->leaf);
-    add_bytes(a, ref, listed || erased || is_zero(rec->sub_tag, 16) ? 0 : 16);
-    add_counters(a, log, rec);
+    args[3] = keep(a, ref, listed || erased || is_zero(rec->sub_tag, 16) ? 0 : 16);
+    if (!erased)
+        add_secret(a, rec);
+    add_counters(a, rec, json);
+}
+
+void apply_begin(struct apply *a)
+{
+    if (a->text.max == 0)
+        buf_init(&a->text, 8u << 20);
+    buf_clear(&a->text);
+    a->records = a->secret_cnt = a->bucket_cnt = a->counter_cnt = 0;
+    a->sealed_bytes = 0;
 }
 
 bool apply_add(struct apply *a, const struct apply_log *log, const struct journal_record *rec)
 {
+    uint64_t day = rec->ts_ms / 86400000;
+
     if (a->records == SHIP_BATCH_RECORDS || a->sealed_bytes > SHIP_BATCH_BYTES ||
-        (a->records > 0 && (rec->month != a->month || rec->leaf != a->last + 1)))
+        a->counter_cnt > SHIP_COUNTERS_MAX - 64 ||
+        (a->records > 0 && (rec->month != a->month || day != a->day || rec->leaf != a->last + 1)))
         return false;
     if (a->records == 0) {
         a->month = rec->month;
+        a->day = day;
         a->first = rec->leaf;
     }
-    add_keys(a, log, rec);
-    add_args(a, log, rec);
+    add_record(a, log, rec);
     a->last = rec->leaf;
     a->sealed_bytes += rec->sealed.len;
     a->records++;
     return true;
 }
 
-static struct str slice(const struct apply *a, size_t i)
+/* --- the command ------------------------------------------------------------------- */
+
+static void put(struct apply *a, struct apply_span at)
 {
-    return str_make(a->text.data + a->args[i].off, a->args[i].len);
+    ASSERT(a->argc < SHIP_ARGC_MAX);
+    a->argv[a->argc++] = slice(a, at);
+}
+
+/* Texts go behind what is there, within the room reserved: slices stay where they are. */
+static void put_text(struct apply *a, const char *text)
+{
+    put(a, keep(a, text, strlen(text)));
+}
+
+static void put_number(struct apply *a, uint64_t n)
+{
+    char text[24];
+
+    (void)snprintf(text, sizeof(text), "%" PRIu64, n);
+    put_text(a, text);
+}
+
+static void put_key(struct apply *a, const struct apply_log *log, const char *suffix)
+{
+    char key[SHIP_KEY_MAX];
+
+    ship_key(key, log, a->month, suffix);
+    put_text(a, key);
+}
+
+static void put_keys(struct apply *a, const struct apply_log *log)
+{
+    char text[SHIP_KEY_MAX];
+
+    (void)snprintf(text, sizeof(text), "c:own:%s:%u", log->site, log->node);
+    put_text(a, text);
+    put_key(a, log, "hw");
+    put_key(a, log, "ev");
+    put_key(a, log, "gap");
+    ship_suffix_st(text, a->day * 86400000);
+    put_key(a, log, text);
+    for (unsigned i = 0; i < a->records; i++)
+        put(a, a->sx[i]);
+    for (unsigned i = 0; i < a->bucket_cnt; i++) {
+        ship_suffix_rk(text, a->buckets[i].number * 100);
+        put_key(a, log, text);
+    }
 }
 
 /* ARGV[2] is the leaf before the first one; before leaf 0 there is -1. */
-static void add_base(struct apply *a, uint64_t leaf)
+static void put_base(struct apply *a, uint64_t leaf)
 {
     if (leaf == 0)
-        add_text(a, "-1");
+        put_text(a, "-1");
     else
-        add_number(a, leaf - 1);
+        put_number(a, leaf - 1);
+}
+
+static void put_values(struct apply *a)
+{
+    unsigned at = 0;
+
+    for (unsigned i = 0; i < a->records; i++)
+        for (size_t k = 0; k < SHIP_ARGS_EACH; k++)
+            put(a, a->recs[i][k]);
+    for (unsigned i = 0; i < a->bucket_cnt; i++) {
+        put_number(a, a->buckets[i].cnt);
+        for (unsigned end = at + a->buckets[i].cnt; at < end; at++) {
+            put(a, a->secrets[at][0]);
+            put(a, a->secrets[at][1]);
+        }
+    }
+    for (unsigned i = 0; i < a->counter_cnt; i++) {
+        put(a, a->counters[i].name);
+        put_number(a, a->counters[i].delta);
+    }
 }
 
 size_t apply_finish(struct apply *a, const struct apply_log *log, const char *sha, bool fresh,
                     uint64_t gap_from, struct str argv[SHIP_ARGC_MAX])
 {
-    static const char *const suffixes[] = {"hw", "ev", "gap"};
-    size_t each = SHIP_KEYS_EACH + SHIP_ARGS_EACH;
-    size_t body = SHIP_KEYS_HEAD + SHIP_ARGS_HEAD + 3;
-    size_t end = a->argc;
-    size_t out = 0;
-    char key[SHIP_KEY_MAX];
-
+    a->argv = argv;
     a->argc = 0;
-    add_text(a, "EVALSHA");
-    add_text(a, sha);
-    add_number(a, SHIP_KEYS_HEAD + (uint64_t)a->records * SHIP_KEYS_EACH);
-    (void)snprintf(key, sizeof(key), "c:own:%s:%u", log->site, log->node);
-    add_text(a, key);
-    for (size_t i = 0; i < COUNT_OF(suffixes); i++) {
-        ship_key(key, log, a->month, suffixes[i]);
-        add_text(a, key);
-    }
-    add_text(a, log->own);
-    add_base(a, a->first);
-    add_text(a, fresh ? "1" : "0");
+    ASSERT(buf_reserve(&a->text, 64u << 10) != NULL); /* what is put now moves nothing */
+    put_text(a, "EVALSHA");
+    put_text(a, sha);
+    put_number(a, SHIP_KEYS_HEAD + (uint64_t)a->records + a->bucket_cnt);
+    put_keys(a, log);
+    put_text(a, log->own);
+    put_base(a, a->first);
+    put_text(a, fresh ? "1" : "0");
     if (gap_from < a->first)
-        add_number(a, gap_from);
+        put_number(a, gap_from);
     else
-        add_text(a, "");
-    a->argc = end;
-    for (size_t i = 0; i < 3 + SHIP_KEYS_HEAD; i++)
-        argv[out++] = slice(a, i);
-    for (unsigned r = 0; r < a->records; r++)
-        for (size_t i = 0; i < SHIP_KEYS_EACH; i++)
-            argv[out++] = slice(a, body + r * each + i);
-    for (size_t i = 0; i < SHIP_ARGS_HEAD; i++)
-        argv[out++] = slice(a, 3 + SHIP_KEYS_HEAD + i);
-    for (unsigned r = 0; r < a->records; r++)
-        for (size_t i = 0; i < SHIP_ARGS_EACH; i++)
-            argv[out++] = slice(a, body + r * each + SHIP_KEYS_EACH + i);
-    return out;
+        put_text(a, "");
+    put_number(a, a->records);
+    put_number(a, a->bucket_cnt);
+    put_values(a);
+    return a->argc;
 }

@@ -99,9 +99,9 @@ static bool usable(struct eraser *e, const struct resp *reply, const char *what)
 static void sx_key(const struct eraser *e, uint32_t month, const uint8_t tag[16],
                    char out[SHIP_KEY_MAX])
 {
-    char suffix[16];
+    char suffix[SHIP_SUFFIX_MAX];
 
-    (void)snprintf(suffix, sizeof(suffix), "sx:%02x%x", tag[0], tag[1] >> 4);
+    ship_suffix_sx(suffix, tag);
     ship_key(out, e->log, month, suffix);
 }
 
@@ -174,9 +174,9 @@ static bool send_removal(struct eraser *e, const struct erasure *x, uint32_t mon
     sx_key(e, month, x->tag, key);
     NEXT(), ok = ok && buf_append_c(&text, key);
     for (unsigned i = 0; i < cnt; i++) {
-        char suffix[40];
+        char suffix[SHIP_SUFFIX_MAX];
 
-        (void)snprintf(suffix, sizeof(suffix), "rk:%" PRIu64, x->refs[e->ref_at + i].leaf / 100);
+        ship_suffix_rk(suffix, x->refs[e->ref_at + i].leaf);
         ship_key(key, e->log, month, suffix);
         NEXT(), ok = ok && buf_append_c(&text, key);
     }

@@ -6,32 +6,53 @@
 
 #include "consentd/buf.h"
 #include "consentd/journal.h"
+#include "consentd/record.h"
 #include "consentd/redis.h"
 #include "consentd/ship.h"
 
 /* The Lua text; its contract is its head comment. */
 extern const char ship_script[];
 
-#define SHIP_KEYS_HEAD 4 /* KEYS before those of the records */
-#define SHIP_KEYS_EACH 3
-#define SHIP_ARGS_HEAD 4 /* ARGV before those of the records */
-#define SHIP_ARGS_EACH 7
+#define SHIP_KEYS_HEAD    5    /* own hw ev gap st */
+#define SHIP_ARGS_HEAD    6    /* own base fresh gapfrom records buckets */
+#define SHIP_ARGS_EACH    4    /* of a record: id envelope tag ref */
+#define SHIP_BUCKETS_MAX  4    /* of secrets: a hundred leaves each */
+#define SHIP_COUNTERS_MAX 1024 /* different counters of one call */
 #define SHIP_ARGC_MAX                                                                              \
-    (3 + SHIP_KEYS_HEAD + SHIP_ARGS_HEAD + SHIP_BATCH_RECORDS * (SHIP_KEYS_EACH + SHIP_ARGS_EACH))
-#define SHIP_KEY_MAX     320 /* bytes of a key */
-#define SHIP_COUNTER_MAX 4096
+    (3 + SHIP_KEYS_HEAD + SHIP_ARGS_HEAD + SHIP_BUCKETS_MAX * 2 + 2 * SHIP_COUNTERS_MAX +          \
+     SHIP_BATCH_RECORDS * (1 + SHIP_ARGS_EACH + 2))
+#define SHIP_KEY_MAX     320  /* bytes of a key */
+#define SHIP_COUNTER_MAX 4096 /* bytes of the names of one record's counters */
 
-/* One EVALSHA being put together; slices point into text by offset until it is finished. */
+/* Bytes in apply.text. */
+struct apply_span {
+    size_t off, len;
+};
+
+/* A counter and by how much the call raises it. */
+struct apply_counter {
+    struct apply_span name;
+    uint64_t delta;
+};
+
+/* One EVALSHA being put together; spans point into text until it is finished. */
 struct apply {
     struct buf text; /* everything that had to be formatted or copied */
+    struct apply_span sx[SHIP_BATCH_RECORDS];
+    struct apply_span recs[SHIP_BATCH_RECORDS][SHIP_ARGS_EACH];
+    struct apply_span secrets[SHIP_BATCH_RECORDS][2]; /* field, r */
+    struct apply_counter counters[SHIP_COUNTERS_MAX];
     struct {
-        size_t off, len;
-    } args[SHIP_ARGC_MAX];
-    size_t argc;
-    unsigned records;
+        uint64_t number; /* leaf / 100 */
+        unsigned cnt;    /* secrets in it */
+    } buckets[SHIP_BUCKETS_MAX];
+    unsigned records, secret_cnt, bucket_cnt, counter_cnt;
     uint32_t month;
+    uint64_t day;         /* since 1970: counters are by day */
     uint64_t first, last; /* leaves */
     size_t sealed_bytes;
+    struct str *argv; /* while it is finished */
+    size_t argc;
 };
 
 /* What is the same for every record of a log. */
@@ -42,6 +63,19 @@ struct apply_log {
     const char *own;             /* value of the owner key */
     const struct erased *erased; /* NULL: none */
 };
+
+/*
+ * The counters that an event is counted in, a name per line; by day in T:st. The shipper adds them,
+ * verification counts them again.
+ */
+void ship_counters(const struct record_view *v, struct buf *out);
+#define SHIP_COUNTER_OPERATOR "operator"
+
+/* The key suffixes of a leaf's secret, a subject's bucket, a day's counters. */
+#define SHIP_SUFFIX_MAX 40
+void ship_suffix_rk(char out[SHIP_SUFFIX_MAX], uint64_t leaf);
+void ship_suffix_sx(char out[SHIP_SUFFIX_MAX], const uint8_t sub_tag[16]);
+void ship_suffix_st(char out[SHIP_SUFFIX_MAX], uint64_t ts_ms);
 
 /* The key T:suffix of a month. */
 void ship_key(char out[SHIP_KEY_MAX], const struct apply_log *log, uint32_t month,
@@ -62,7 +96,7 @@ void eraser_run(struct eraser *e);          /* goes on where it stopped; every s
 /* Starts over. */
 void apply_begin(struct apply *a);
 
-/* Adds a record; false when it belongs to another call (month, limits). Copies. */
+/* Adds a record; false when it belongs to another call (month, day, limits). Copies. */
 bool apply_add(struct apply *a, const struct apply_log *log, const struct journal_record *rec);
 
 /*

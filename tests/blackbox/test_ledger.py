@@ -3,12 +3,14 @@
 Drives tests/tools/ledger_load.c, which speaks to the ledger process as workers do, against
 a private redis-server on a unix socket.
 """
+import base64
 import collections
 import os
 import pathlib
 import random
 import signal
 import socket
+import struct
 import subprocess
 import time
 
@@ -159,6 +161,28 @@ def test_journal_alone(tmp_path):
 
 def test_with_redis(tmp_path, redis):
     settle(Load(tmp_path, redis.url, 20000, window=256), redis)
+
+
+def test_what_redis_keeps_is_small_and_says_nothing(tmp_path, redis):
+    """At most 400 bytes of memory a record, indexes included; nothing readable on any disk."""
+    before = int(dict(line.split(":") for line in redis.call("info", "memory").split() if ":" in line)["used_memory"])
+    load = Load(tmp_path, redis.url, 20000, window=256)
+    load.wait_done()
+    wait_shipped(tmp_path, redis, 20000)
+    after = int(dict(line.split(":") for line in redis.call("info", "memory").split() if ":" in line)["used_memory"])
+    assert (after - before) / 20000 <= 400
+    acked = load.finish()
+    redis.call("bgrewriteaof")
+    redis.call("save")
+    files = [p for p in tmp_path.rglob("*") if p.is_file() and p.suffix in (".log", ".rdb", ".aof")]
+    assert {p.suffix for p in files} == {".log", ".rdb", ".aof"}
+    eid = next(iter(acked))
+    subject = base64.urlsafe_b64encode(struct.pack("<Q7xB", 1, 1)).decode().rstrip("=")
+    for path in files:
+        data = path.read_bytes()
+        for word in ('"act"', '"sub"', '"grant"', "accept_all\",", eid, subject):
+            assert word.encode() not in data, (path, word)
+        assert struct.pack("<Q7xB", 1, 1) not in data, path
 
 
 def test_ledger_killed_under_load(tmp_path, redis):

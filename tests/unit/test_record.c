@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "consentd/b64.h"
+#include "consentd/envelope.h"
 #include "ledger_fixture.h"
 
 static const char vector_json[] =
@@ -221,6 +222,83 @@ static void test_months(void **state)
     assert_false(record_month_ok(202613));
 }
 
+/* What Redis keeps: both forms open, the packed one is small, and no changed bit opens. */
+static void test_envelope(void **state)
+{
+    const struct record_place at = {.node = 1, .leaf = 1048576, .month = 202611};
+    struct record_place other = at;
+    struct str json = str_c(vector_json);
+    uint8_t r[32], kek[32], sealed[400], opened[RECORD_OPLOG_MAX];
+    struct buf old, packed, again;
+    size_t len = 0;
+
+    UNUSED(state);
+    memset(r, 0x11, 32);
+    memset(kek, 0x22, 32);
+    buf_init(&old, ENVELOPE_MAX);
+    buf_init(&packed, ENVELOPE_MAX);
+    buf_init(&again, ENVELOPE_MAX);
+    assert_true(record_seal(&at, kek, r, json, sealed));
+    assert_true(envelope_wrap(at.month, str_make(sealed, json.len + 16), &old));
+    assert_int_equal(envelope_month(buf_str(&old)), 202611);
+    assert_true(envelope_open(&at, kek, r, buf_str(&old), opened, &len));
+    assert_true(str_eq(str_make(opened, len), json));
+    assert_true(envelope_seal(&at, kek, r, json, &packed));
+    assert_true(envelope_seal(&at, kek, r, json, &again));
+    assert_true(str_eq(buf_str(&packed), buf_str(&again)));
+    assert_true(packed.len * 2 < old.len);
+    assert_int_equal(envelope_month(buf_str(&packed)), 202611);
+    assert_true(envelope_open(&at, kek, r, buf_str(&packed), opened, &len));
+    assert_true(str_eq(str_make(opened, len), json));
+    for (size_t i = 0; i < packed.len * 8; i++) {
+        packed.data[i / 8] ^= (uint8_t)(1u << i % 8);
+        assert_false(envelope_open(&at, kek, r, buf_str(&packed), opened, &len));
+        packed.data[i / 8] ^= (uint8_t)(1u << i % 8);
+    }
+    other.leaf++;
+    assert_false(envelope_open(&other, kek, r, buf_str(&packed), opened, &len));
+    for (size_t i = 0; i < packed.len; i++)
+        assert_false(envelope_open(&at, kek, r, str_make(packed.data, i), opened, &len));
+    buf_free(&old);
+    buf_free(&packed);
+    buf_free(&again);
+}
+
+/* Packing gives back what it was given, whatever that was. */
+static void test_packing(void **state)
+{
+    static const char *const texts[] = {
+        "{}",
+        "\"\"",
+        "\"AAAAAAAAAAAAAAAAAAAAAA\"",           /* an id */
+        "\"AAAAAAAAAAAAAAAAAAAAAB\"",           /* no id: bits are left over */
+        "\"AAAAAAAAAAAAAAAAAAAAAAA\"",          /* too long for one */
+        "{\"act\":\"accept_all\",\"by\":\"sub", /* a phrase that is cut off */
+        "{\"op\":{\"act\":\"erase\",\"leaves\":[1,2]},\"ts\":1,\"v\":1}",
+    };
+    uint8_t packed[400], out[400];
+    size_t len = 0;
+
+    UNUSED(state);
+    for (size_t i = 0; i < COUNT_OF(texts); i++) {
+        size_t cnt = envelope_pack(str_c(texts[i]), packed);
+
+        assert_true(cnt > 0 && cnt <= strlen(texts[i]));
+        assert_true(envelope_unpack(str_make(packed, cnt), out, sizeof(out), &len));
+        assert_true(str_eq_c(str_make(out, len), texts[i]));
+    }
+    for (size_t cut = 1; cut < sizeof(vector_json); cut++) {
+        size_t cnt = envelope_pack(str_make(vector_json, cut), packed);
+
+        assert_true(envelope_unpack(str_make(packed, cnt), out, cut, &len));
+        assert_true(str_eq(str_make(out, len), str_make(vector_json, cut)));
+        assert_false(envelope_unpack(str_make(packed, cnt), out, cut - 1, &len));
+    }
+    assert_int_equal(envelope_pack(STR("\"\xc3\xa4\""), packed), 0);
+    assert_false(envelope_unpack(STR("\x80short"), out, sizeof(out), &len));
+    assert_false(envelope_unpack(STR("\xff"), out, sizeof(out), &len));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -228,6 +306,8 @@ int main(void)
         cmocka_unit_test(test_vector_seal),
         cmocka_unit_test(test_vector_sub_tag),
         cmocka_unit_test(test_open_refuses_every_changed_bit_and_place),
+        cmocka_unit_test(test_envelope),
+        cmocka_unit_test(test_packing),
         cmocka_unit_test(test_parse_reads_back),
         cmocka_unit_test(test_parse_refuses_any_other_form),
         cmocka_unit_test(test_optional_fields_are_left_out),
