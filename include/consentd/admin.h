@@ -38,6 +38,7 @@ struct admin;
 struct config;
 struct ipc;
 struct loop;
+struct origin_stats;
 struct rules;
 
 /* What it is given. All borrowed; texts are copied. */
@@ -47,8 +48,10 @@ struct admin_setup {
     struct str rules_text;  /* the state in force; empty: revision 0 */
     void (*on_rules)(void *owner, uint64_t revision, uint64_t request, struct str text);
     void (*on_reload)(void *owner);
-    void (*on_idle)(void *owner); /* no change is under way any more */
-    const struct config *config;  /* for the modes that it sets */
+    void (*on_idle)(void *owner);       /* no change is under way any more */
+    const struct config *config;        /* for the modes that it sets, and the origins' names */
+    const struct origin_stats *origins; /* what the workers know of them */
+    unsigned origins_rows;
     void *owner;
 };
 

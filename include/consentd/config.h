@@ -115,14 +115,42 @@ struct config_set_mode { /* one member of "sites[].rule_sets" */
     enum config_mode mode;
 };
 
-struct config_site {             /* "sites[]" */
-    const char *name;            /* for logs, errors and consentctl */
-    struct config_texts hosts;   /* lower case; the first is the site id in tokens */
-    struct config_texts origins; /* URLs, tried in turn */
-    const char *origin_ca;       /* PEM file for https origins; NULL: the system's */
-    const char *policy;          /* file */
-    const char *prefix;          /* begins and ends with "/" */
-    const char *cookie_domain;   /* shares the consent with its subdomains; NULL: host only */
+enum config_balance { CONFIG_ROUND_ROBIN = 0, CONFIG_LEAST_CONNECTIONS };
+
+/* "all_down": what a visitor gets while no origin is up */
+enum config_all_down { CONFIG_ALL_DOWN_TRY = 0, CONFIG_ALL_DOWN_REFUSE };
+
+struct config_origin { /* "sites[].origins[]" */
+    const char *url;
+    unsigned weight;          /* 0: only visitors whose cookie names it */
+    bool backup;              /* only while no other is up */
+    unsigned max_connections; /* per worker; never 0 after loading */
+};
+
+struct config_health { /* "sites[].health" */
+    unsigned failures; /* in a row, within window_ms, take an origin out; 0: never */
+    uint64_t window_ms, pause_ms, slow_start_ms;
+    const char *path;   /* of active checks; NULL: there are none */
+    const char *host;   /* never NULL after loading */
+    const char *status; /* "200-399" */
+    unsigned status_low, status_high;
+    uint64_t interval_ms, timeout_ms;
+    unsigned rise, fall;
+};
+
+struct config_site {           /* "sites[]" */
+    const char *name;          /* for logs, errors and consentctl */
+    struct config_texts hosts; /* lower case; the first is the site id in tokens */
+    const struct config_origin *origins;
+    size_t origin_cnt;
+    enum config_balance balance;
+    enum config_all_down all_down;
+    struct config_health health;
+    const char *sticky_cookie; /* its name; NULL: visitors are not tied to an origin */
+    const char *origin_ca;     /* PEM file for https origins; NULL: the system's */
+    const char *policy;        /* file */
+    const char *prefix;        /* begins and ends with "/" */
+    const char *cookie_domain; /* shares the consent with its subdomains; NULL: host only */
     enum config_unknown unknown_cookies;
     enum config_encoding html_encoding;
     const struct config_set_mode *rule_sets;
@@ -137,19 +165,22 @@ struct config_site {             /* "sites[]" */
     uint64_t connect_timeout_ms;
     uint64_t response_timeout_ms;    /* request sent to response head, and silence in a body */
     uint64_t origin_idle_timeout_ms; /* a kept origin connection is closed after this */
-    unsigned origin_connections;     /* per worker */
-    uint64_t max_age_ms;             /* life of a decision */
+    unsigned origin_connections;     /* per worker and origin */
+    unsigned origin_queue;           /* per worker: requests waiting for one of these */
+    uint64_t queue_timeout_ms;
+    uint64_t max_age_ms; /* life of a decision */
 };
 
 struct config {
-    const char *path;      /* as given, for messages */
-    unsigned workers;      /* 0: one per core */
-    const char *user;      /* NULL: consentd if it exists, else nobody */
-    const char *group;     /* NULL: the user's */
-    bool sandbox;          /* seccomp and Landlock in every child */
-    const char *state_dir; /* rules.json, keks.json, sockets */
-    const char *keys;      /* file */
-    const char *rules;     /* folder that has sets/ */
+    const char *path;             /* as given, for messages */
+    unsigned workers;             /* 0: one per core */
+    const char *user;             /* NULL: consentd if it exists, else nobody */
+    const char *group;            /* NULL: the user's */
+    bool sandbox;                 /* seccomp and Landlock in every child */
+    const char *state_dir;        /* rules.json, keks.json, sockets */
+    const char *keys;             /* file */
+    const char *rules;            /* folder that has sets/ */
+    struct config_texts resolver; /* name servers; none: /etc/resolv.conf */
     uint64_t drain_timeout_ms;
     enum log_level log_level;
     const char *log_file;   /* NULL: standard error */

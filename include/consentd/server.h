@@ -30,7 +30,8 @@ struct config_site;
 struct ipc;
 struct keyring;
 struct loop;
-struct origin;
+struct origin_group;
+struct origin_stats;
 struct policy;
 struct server_data; /* private to the data plane: proxy/serve/serve_priv.h */
 struct snapshot;
@@ -39,9 +40,7 @@ struct snapshot;
 #define SERVER_FREE_EXCHANGES  1024   /* exchange structs kept for reuse */
 #define SERVER_TUNNEL_IDLE_MS  600000 /* a websocket without a byte either way is closed */
 #define SERVER_LINGER_MS       2000   /* how long the rest of a refused request is drained */
-#define SERVER_WAITING_MAX     4096   /* requests waiting for a slot of one origin */
 #define SERVER_GATHER_MAX      16384  /* so much of a body is read before a slot is taken */
-#define SERVER_ORIGIN_DOWN_MS  2000   /* an origin that refused is passed over this long */
 #define SERVER_INFORMATION_MAX 20     /* 1xx answers before a final one; more: 502 */
 
 /* One site at run time. Lives as long as the server. */
@@ -50,9 +49,7 @@ struct site {
     struct policy *policy;            /* borrowed: set by whoever made the server, or NULL */
     struct snapshot *snapshot;        /* one reference held; NULL: everything denied, no rules */
     void *enforce;                    /* ENFORCE's own, from enforce_site_start() */
-    struct origin **origins;          /* owned; the data plane's */
-    unsigned origins_cnt;
-    unsigned origins_next; /* round robin */
+    struct origin_group *origins;     /* owned; the data plane's */
 };
 
 /* What a worker's parts share. Fields are read-only except the slots said otherwise. */
@@ -78,6 +75,7 @@ struct server_opts {
     struct keyring *keyring;        /* or NULL */
     struct policy *const *policies; /* one per site, in order; NULL: none */
     int access_log_fd;              /* -1: off. Not closed by the server */
+    struct origin_stats *origins;   /* this worker's row; NULL: nobody reads along */
 };
 
 /*

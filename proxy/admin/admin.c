@@ -20,6 +20,7 @@
 #include "consentd/log.h"
 #include "consentd/mem.h"
 #include "consentd/metrics.h"
+#include "consentd/origin_stats.h"
 
 #define ANSWER_MAX (16u << 20) /* bytes of one answer */
 
@@ -75,8 +76,9 @@ static void answer_metrics(struct admin_client *c)
 {
     struct buf text;
 
-    buf_init(&text, 1u << 20);
-    if (metrics_print(&text))
+    buf_init(&text, ANSWER_MAX);
+    if (metrics_print(&text) && origin_stats_print(c->admin->setup.origins, c->admin->setup.config,
+                                                   c->admin->setup.origins_rows, &text))
         admin_answer(c, 200, "text/plain; version=0.0.4", buf_str(&text));
     else
         admin_answer_error(c, 500, "too many metrics");
@@ -94,13 +96,15 @@ static void answer_status(struct admin_client *c, struct str ledger)
         admin_answer_error(c, 503, "the ledger is away");
         return;
     }
-    buf_init(&text, 1u << 20);
+    buf_init(&text, ANSWER_MAX);
     if (c->asks_whole)
         ok = buf_printf(&text,
                         "{\"version\":\"%s\",\"revision\":%llu,\"metrics\":", CONSENTD_VERSION,
                         (unsigned long long)rules_state_revision(a->state)) &&
-             metrics_json(&text) && buf_append_c(&text, ",\"ledger\":") &&
-             buf_append_str(&text, ledger) && buf_append_c(&text, "}\n");
+             metrics_json(&text) && buf_append_c(&text, ",\"origins\":") &&
+             origin_stats_json(a->setup.origins, a->setup.config, a->setup.origins_rows, &text) &&
+             buf_append_c(&text, ",\"ledger\":") && buf_append_str(&text, ledger) &&
+             buf_append_c(&text, "}\n");
     else
         ok = buf_append_str(&text, ledger);
     if (ok)

@@ -25,6 +25,8 @@ struct reading {
 
 static bool read_table(const struct reading *r, const struct config_table *table,
                        const struct json_at *at, char *base);
+static bool read_value(const struct reading *r, const struct json_at *at);
+static bool read_default(const struct reading *r, const struct json_at *parent);
 
 /* Memory over the limit is refused like any value that is too large. */
 static bool too_large(const struct json_at *at, struct fault *f)
@@ -152,6 +154,31 @@ static bool read_texts(const struct reading *r, const struct json_at *at,
     return true;
 }
 
+/* "http://a" for {"url": "http://a"}: everything else of the object is as by default. */
+static bool read_brief(const struct reading *r, const struct json_at *at, char *base)
+{
+    json_t *object = json_object();
+    struct json_at whole = {
+        .value = object, .above = at->above, .key = at->key, .index = at->index};
+    bool ok = true;
+
+    for (size_t i = 0; ok && i < r->key->table->cnt; i++) {
+        struct reading sub = *r;
+        sub.key = &r->key->table->keys[i];
+        sub.base = base;
+        ok = i == 0 ? read_value(&sub, at) : read_default(&sub, &whole);
+    }
+    json_decref(object);
+    return ok;
+}
+
+static bool read_item(const struct reading *r, const struct json_at *at, char *base)
+{
+    if (r->key->kind == KEY_OBJECTS || !json_is_string(at->value))
+        return read_table(r, r->key->table, at, base);
+    return read_brief(r, at, base);
+}
+
 static bool read_objects(const struct reading *r, const struct json_at *at)
 {
     const struct config_table *table = r->key->table;
@@ -166,7 +193,7 @@ static bool read_objects(const struct reading *r, const struct json_at *at)
     memcpy(r->base + r->key->extra_offset, &cnt, sizeof(cnt));
     for (size_t i = 0; i < cnt; i++) {
         struct json_at item = json_at_index(at, i);
-        if (!read_table(r, table, &item, items + i * table->size))
+        if (!read_item(r, &item, items + i * table->size))
             return false;
     }
     return true;
@@ -238,6 +265,7 @@ static bool read_value(const struct reading *r, const struct json_at *at)
     case KEY_OBJECT:
         return read_object(r, at);
     case KEY_OBJECTS:
+    case KEY_ITEMS:
         return read_objects(r, at);
     case KEY_MODES:
         return read_modes(r, at);
@@ -271,6 +299,7 @@ static json_t *default_value(const struct config_key *key)
     case KEY_WORD:
     case KEY_TEXTS:
     case KEY_OBJECTS:
+    case KEY_ITEMS:
     case KEY_MODES:
     default:
         return key->def[0] != '\0' ? json_string(key->def) : NULL;

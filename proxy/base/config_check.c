@@ -93,7 +93,84 @@ static bool check_hosts(const struct config_site *site, const struct json_at *at
     return true;
 }
 
-static bool check_site(const struct config_site *site, const struct json_at *at, struct map *hosts,
+/* "204" or "200-399" */
+static bool read_status(struct str text, unsigned *low_out, unsigned *high_out)
+{
+    struct str low;
+    uint64_t from, to;
+
+    if (!str_cut(&text, '-', &low) || !str_to_u64(low, 599, &from) || from < 200)
+        return false;
+    to = from;
+    if (text.ptr != NULL && (!str_to_u64(text, 599, &to) || to < from))
+        return false;
+    *low_out = (unsigned)from;
+    *high_out = (unsigned)to;
+    return true;
+}
+
+/* The target of a check is written as it is: nothing that could end it early. */
+static bool is_target(struct str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.ptr[i] <= ' ' || s.ptr[i] > '~')
+            return false;
+    }
+    return s.len > 0 && s.len <= 1024 && s.ptr[0] == '/';
+}
+
+static bool finish_health(struct config_site *site, const struct json_at *at, struct fault *f)
+{
+    struct config_health *h = &site->health;
+
+    if (!read_status(str_c(h->status), &h->status_low, &h->status_high))
+        return json_at_fault(at, f,
+                             "health.status: \"%s\" is no status; expected one such as \"204\" "
+                             "or a range such as \"200-399\"",
+                             h->status);
+    if (h->path != NULL && !is_target(str_c(h->path)))
+        return json_at_fault(at, f, "health.path: must begin with \"/\" and have no spaces");
+    if (h->host == NULL)
+        h->host = site->hosts.items[0];
+    else if (!is_host(str_c(h->host)))
+        return json_at_fault(at, f, "health.host: \"%s\" is no host name", h->host);
+    return true;
+}
+
+static bool is_cookie_name(struct str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        if (!ascii_is_alnum(s.ptr[i]) && s.ptr[i] != '_' && s.ptr[i] != '-')
+            return false;
+    }
+    return s.len > 0 && s.len <= 64;
+}
+
+/* Origins that differ, and one of them for everyday. */
+static bool finish_origins(struct config_site *site, const struct json_at *at, struct fault *f)
+{
+    bool usable = false;
+
+    for (size_t i = 0; i < site->origin_cnt; i++) {
+        struct config_origin *o = (struct config_origin *)(uintptr_t)&site->origins[i];
+
+        for (size_t k = 0; k < i; k++) {
+            if (strcmp(o->url, site->origins[k].url) == 0)
+                return json_at_fault(at, f, "origins: %s is listed twice; give it a weight",
+                                     o->url);
+        }
+        if (o->max_connections == 0)
+            o->max_connections = site->origin_connections;
+        usable = usable || (!o->backup && o->weight > 0);
+    }
+    if (!usable)
+        return json_at_fault(at, f, "origins: one must be no backup and have a weight above 0");
+    if (site->sticky_cookie != NULL && !is_cookie_name(str_c(site->sticky_cookie)))
+        return json_at_fault(at, f, "sticky_cookie: letters, digits, _ and - only, at most 64");
+    return true;
+}
+
+static bool check_site(struct config_site *site, const struct json_at *at, struct map *hosts,
                        struct map *names, struct fault *f)
 {
     struct str prefix = str_c(site->prefix);
@@ -102,7 +179,8 @@ static bool check_site(const struct config_site *site, const struct json_at *at,
         return json_at_fault(at, f, "a second site named \"%s\"", site->name);
     if (prefix.len < 3 || !str_starts(prefix, STR("/")) || !str_ends(prefix, STR("/")))
         return json_at_fault(at, f, "prefix: must begin and end with \"/\", as \"/.consent/\"");
-    return check_hosts(site, at, hosts, f);
+    return check_hosts(site, at, hosts, f) && finish_origins(site, at, f) &&
+           finish_health(site, at, f);
 }
 
 static bool check_sites(const struct config *c, const struct json_at *root, struct fault *f)
@@ -113,7 +191,8 @@ static bool check_sites(const struct config *c, const struct json_at *root, stru
     for (size_t i = 0; ok && i < c->site_cnt; i++) {
         struct site_at where;
         find_site(root, i, &where);
-        ok = check_site(&c->sites[i], &where.site, hosts, names, f);
+        ok =
+            check_site((struct config_site *)(uintptr_t)&c->sites[i], &where.site, hosts, names, f);
     }
     map_free(hosts, NULL);
     map_free(names, NULL);

@@ -22,6 +22,7 @@ static const char *type_of(enum config_kind kind)
         [KEY_TEXTS] = "list of texts",
         [KEY_OBJECT] = "object",
         [KEY_OBJECTS] = "list of objects",
+        [KEY_ITEMS] = "list of texts or objects",
         [KEY_MODES] = "object of modes",
         [KEY_RAW] = "list of rule sets",
     };
@@ -69,21 +70,24 @@ static void print_range(const struct config_key *key, char *out, size_t len)
     }
 }
 
+static bool is_list(const struct config_key *key)
+{
+    return key->kind == KEY_OBJECTS || key->kind == KEY_ITEMS;
+}
+
 static void walk(const struct config_table *table, const char *prefix, doc_fn fn, void *arg)
 {
     char path[128], range[128];
 
     for (size_t i = 0; i < table->cnt; i++) {
         const struct config_key *key = &table->keys[i];
-        snprintf(path, sizeof(path), "%s%s%s", prefix, key->name,
-                 key->kind == KEY_OBJECTS ? "[]" : "");
+        snprintf(path, sizeof(path), "%s%s%s", prefix, key->name, is_list(key) ? "[]" : "");
         print_range(key, range, sizeof(range));
         struct config_doc doc = {path, type_of(key->kind), range, key->def, key->doc};
         fn(arg, &doc);
         if (key->table == NULL)
             continue;
-        snprintf(path, sizeof(path), "%s%s%s.", prefix, key->name,
-                 key->kind == KEY_OBJECTS ? "[]" : "");
+        snprintf(path, sizeof(path), "%s%s%s.", prefix, key->name, is_list(key) ? "[]" : "");
         walk(key->table, path, fn, arg);
     }
 }

@@ -33,6 +33,8 @@ static const char *const TLS_VERSIONS[] = {"1.3", "1.2", NULL};
 static const char *const REDIRECTS[] = {"off", "https", NULL};
 static const char *const UNKNOWN[] = {"deny", "allow", NULL};
 static const char *const ENCODINGS[] = {"auto", "identity", NULL};
+static const char *const BALANCES[] = {"round_robin", "least_connections", NULL};
+static const char *const ALL_DOWN[] = {"try", "refuse", NULL};
 
 static const char *const FIELDS[] = {"x-forwarded-for", "forwarded", NULL};
 static const char *const FORMATS[] = {"combined", "json", NULL};
@@ -141,13 +143,63 @@ static const struct config_key ADMIN[] = {
 };
 TABLE(ADMIN, config_admin);
 
+#define ORIGIN(...) ROW(config_origin, __VA_ARGS__)
+static const struct config_key ORIGINS[] = {
+    ORIGIN("url", url, PLAIN(KEY_TEXT, NULL, "http://host:port, https://host or unix:/path.")),
+    ORIGIN(
+        "weight", weight,
+        RANGE(KEY_UINT, 0, 1000, "1", "Share of the requests; 0: only visitors it has already.")),
+    ORIGIN("backup", backup,
+           PLAIN(KEY_BOOL, "false", "Asked only while no other kind of origin is up.")),
+    ORIGIN(
+        "max_connections", max_connections,
+        RANGE(KEY_UINT, 0, 65535, "0", "Most connections of one worker; 0: origin_connections.")),
+};
+TABLE(ORIGINS, config_origin);
+
+#define HEALTH(...) ROW(config_health, __VA_ARGS__)
+static const struct config_key HEALTHS[] = {
+    HEALTH("failures", failures,
+           RANGE(KEY_UINT, 0, 1000, "3",
+                 "Failed requests in a row that take an origin out: no connection, no answer, 502, "
+                 "503, 504; 0: never.")),
+    HEALTH("window", window_ms,
+           RANGE(KEY_DURATION, 100, 60 * MIN, "10s", "They count together within this time.")),
+    HEALTH("pause", pause_ms,
+           RANGE(KEY_DURATION, 100, 60 * MIN, "10s",
+                 "So long it is out; then one request tries whether it is back.")),
+    HEALTH("slow_start", slow_start_ms,
+           RANGE(KEY_DURATION, 0, 60 * MIN, "0s", "Its share grows over this time when it is.")),
+    HEALTH("path", path,
+           PLAIN(KEY_TEXT, "", "Every worker asks every origin for this; unset: no checks.")),
+    HEALTH("host", host, PLAIN(KEY_TEXT, "", "Host of a check; unset: the site's first host.")),
+    HEALTH("status", status,
+           PLAIN(KEY_TEXT, "200-399", "What a good check answers: a status or a range.")),
+    HEALTH("interval", interval_ms,
+           RANGE(KEY_DURATION, 100, 60 * MIN, "5s", "From one check to the next, give or take.")),
+    HEALTH("timeout", timeout_ms,
+           RANGE(KEY_DURATION, 10, 5 * MIN, "2s", "Longest time of a check.")),
+    HEALTH("rise", rise, RANGE(KEY_UINT, 1, 100, "2", "Good checks in a row bring it back.")),
+    HEALTH("fall", fall, RANGE(KEY_UINT, 1, 100, "3", "Bad checks in a row take it out.")),
+};
+TABLE(HEALTHS, config_health);
+
 #define SITE(...) ROW(config_site, __VA_ARGS__)
 static const struct config_key SITES[] = {
     SITE("name", name, PLAIN(KEY_TEXT, NULL, "Name for logs and commands.")),
     SITE("hosts", hosts,
          RANGE(KEY_TEXTS, 1, 256, NULL, "Host names; the first identifies the site in tokens.")),
     SITE("origins", origins,
-         RANGE(KEY_TEXTS, 1, 64, NULL, "http://host:port, https://host or unix:/path.")),
+         LIST(config_site, KEY_ITEMS, &ORIGINS_TABLE, origin_cnt, 1, 64,
+              "Where the site is: URLs, or objects with more to say.")),
+    SITE("balance", balance,
+         WORDS(BALANCES, "round_robin", "How origins share requests, by their weights.")),
+    SITE("all_down", all_down,
+         WORDS(ALL_DOWN, "try",
+               "No origin is up: try them all the same, or answer 503 with Retry-After.")),
+    SITE("health", health, OBJECT(HEALTHS_TABLE, NO_EXTRA, "When an origin counts as down.")),
+    SITE("sticky_cookie", sticky_cookie,
+         PLAIN(KEY_TEXT, "", "Cookie that keeps a visitor at one origin; essential, no consent.")),
     SITE("origin_ca", origin_ca, PLAIN(KEY_PATH, "", "PEM file for https origins.")),
     SITE("policy", policy, PLAIN(KEY_PATH, NULL, "The machine-readable privacy policy.")),
     SITE("prefix", prefix, PLAIN(KEY_TEXT, "/.consent/", "Paths that belong to consentd.")),
@@ -169,7 +221,12 @@ static const struct config_key SITES[] = {
     SITE("origin_idle_timeout", origin_idle_timeout_ms,
          RANGE(KEY_DURATION, 10, 60 * MIN, "15s", "Idle origin connections close after this.")),
     SITE("origin_connections", origin_connections,
-         RANGE(KEY_UINT, 1, 65535, "512", "Most origin connections of one worker.")),
+         RANGE(KEY_UINT, 1, 65535, "512", "Most connections of one worker to one origin.")),
+    SITE("origin_queue", origin_queue,
+         RANGE(KEY_UINT, 0, 65535, "1024",
+               "Requests of one worker that wait for a connection; more: 503 with Retry-After.")),
+    SITE("queue_timeout", queue_timeout_ms,
+         RANGE(KEY_DURATION, 10, 5 * MIN, "5s", "Longest time they wait; then the same.")),
     SITE("preserve_host", preserve_host,
          PLAIN(KEY_BOOL, "true", "The origin sees the visitor's Host.")),
     SITE("html_encoding", html_encoding,
@@ -190,6 +247,9 @@ static const struct config_key ROOT[] = {
     TOP("state_dir", state_dir, PLAIN(KEY_PATH, "/var/lib/consentd", "Folder of the state.")),
     TOP("keys", keys, PLAIN(KEY_PATH, NULL, "Key file (consentctl keys init).")),
     TOP("rules", rules, PLAIN(KEY_PATH, "/usr/share/consentd/rules", "Folder that has sets/.")),
+    TOP("resolver", resolver,
+        RANGE(KEY_TEXTS, 0, 8, "",
+              "Name servers as address[:port]; unset: those of /etc/resolv.conf.")),
     TOP("drain_timeout", drain_timeout_ms,
         RANGE(KEY_DURATION, 0, 60 * MIN, "30s", "Longest time old workers may finish.")),
     {.name = "log",

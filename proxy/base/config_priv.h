@@ -21,6 +21,7 @@ enum config_kind {
     KEY_TEXTS,    /* array of strings [struct config_texts] */
     KEY_OBJECT,   /* members by another table [the struct] */
     KEY_OBJECTS,  /* array of objects [pointer to array]; cnt_offset names the count */
+    KEY_ITEMS,    /* the same; a string stands for an object with only its first key */
     KEY_MODES,    /* object of rule set modes [pointer to array]; with cnt_offset */
     KEY_RAW,      /* array kept as JSON text [const char *] */
 };
@@ -34,7 +35,7 @@ struct config_key {
     uint64_t min, max; /* range of a number, duration or size; entries of a list */
     const char *def;   /* default as written; NULL: required; "": unset */
     const char *const *words;
-    const struct config_table *table; /* of KEY_OBJECT and KEY_OBJECTS */
+    const struct config_table *table; /* of KEY_OBJECT, KEY_OBJECTS and KEY_ITEMS */
     size_t extra_offset;              /* count of a list; "was given" (bool) of an object */
     const char *doc;                  /* one line */
 };

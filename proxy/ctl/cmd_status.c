@@ -53,6 +53,46 @@ static void print_ledger(const json_t *ledger)
         printf("%-20s %s\n", "last trouble", trouble);
 }
 
+/* Mean, in milliseconds. */
+static double latency_of(const json_t *origin)
+{
+    long long answers = number_of(origin, "answers");
+
+    return answers > 0 ? (double)number_of(origin, "latency_ms") / (double)answers : 0;
+}
+
+/* "up", or how the workers are divided. */
+static void print_state(const json_t *origin, char *out, size_t len)
+{
+    long long up = number_of(origin, "workers_up"), probing = number_of(origin, "workers_probing");
+    long long all = up + probing + number_of(origin, "workers_down");
+    const char *state = json_string_value(json_object_get(origin, "state"));
+
+    if (up > 0 && up < all)
+        snprintf(out, len, "up in %lld of %lld workers", up, all);
+    else
+        snprintf(out, len, "%s", state != NULL ? state : "unknown");
+}
+
+static void print_origins(const json_t *origins)
+{
+    char state[64];
+    size_t i;
+    const json_t *origin;
+
+    json_array_foreach (origins, i, origin) {
+        const char *site = json_string_value(json_object_get(origin, "site"));
+        const char *url = json_string_value(json_object_get(origin, "origin"));
+
+        print_state(origin, state, sizeof(state));
+        printf("%-20s %s %s: %s%s, %lld busy, %lld idle, %lld requests, %lld failed, %.1f ms\n",
+               i == 0 ? "origins" : "", site != NULL ? site : "", url != NULL ? url : "", state,
+               json_is_true(json_object_get(origin, "backup")) ? " (backup)" : "",
+               number_of(origin, "busy"), number_of(origin, "idle"), number_of(origin, "requests"),
+               number_of(origin, "failures"), latency_of(origin));
+    }
+}
+
 int cmd_status(struct ctl_args *args)
 {
     bool json = false;
@@ -75,6 +115,7 @@ int cmd_status(struct ctl_args *args)
         printf("%-20s %lld\n", "rules revision", number_of(root, "revision"));
         for (size_t i = 0; i < COUNT_OF(rows); i++)
             printf("%-20s %lld\n", rows[i].label, number_of(metrics, rows[i].counter));
+        print_origins(json_object_get(root, "origins"));
         print_ledger(json_object_get(root, "ledger"));
     }
     buf_free(&out);

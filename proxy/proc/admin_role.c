@@ -158,6 +158,8 @@ static bool start(struct admin_role *r, struct fault *f)
             .on_reload = on_reload,
             .on_idle = on_idle,
             .config = r->env.config,
+            .origins = r->env.origins,
+            .origins_rows = r->env.origins_rows,
             .owner = r,
         };
         r->admin = admin_new(r->env.loop, &setup, f);

@@ -37,17 +37,16 @@ static bool check_origins(const struct config *c, struct fault *f)
     struct endpoint endpoint;
 
     for (size_t i = 0; i < c->site_cnt; i++) {
-        const struct config_texts *origins = &c->sites[i].origins;
+        for (size_t k = 0; k < c->sites[i].origin_cnt; k++) {
+            const char *url = c->sites[i].origins[k].url;
+            bool redis = strncmp(url, "redis", 5) == 0;
 
-        for (size_t k = 0; k < origins->cnt; k++) {
-            bool redis = strncmp(origins->items[k], "redis", 5) == 0;
-
-            if (!redis && endpoint_parse(str_c(origins->items[k]), &endpoint, f))
+            if (!redis && endpoint_parse(str_c(url), &endpoint, f))
                 continue;
             fault_set(f,
                       "sites[%zu].origins[%zu]: \"%s\" is no origin: expected http://HOST[:PORT], "
                       "https://HOST[:PORT] or unix:/PATH",
-                      i, k, origins->items[k]);
+                      i, k, url);
             return false;
         }
     }

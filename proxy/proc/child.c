@@ -14,6 +14,7 @@
 #include "consentd/log.h"
 #include "consentd/loop.h"
 #include "consentd/metrics.h"
+#include "consentd/origin_stats.h"
 #include "consentd/sandbox.h"
 #include "proc_priv.h"
 
@@ -78,6 +79,12 @@ static bool begin(struct child_env *env, struct fault *f)
         return false;
     }
     close(PROC_FD_METRICS);
+    env->origins = origin_stats_map(PROC_FD_ORIGINS, env->config, &env->origins_rows);
+    if (env->origins == NULL) {
+        fault_set_errno(f, "cannot map what is known of the origins");
+        return false;
+    }
+    close(PROC_FD_ORIGINS);
     /* a folder of logs may be root's alone; the workers of the next reload open it anew */
     if (env->role == IPC_ROLE_WORKER) {
         env->access_log_fd = logs_open_access(env->config);

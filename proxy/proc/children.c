@@ -50,20 +50,24 @@ static void on_respawn(void *arg)
     seats_fill(seat->master);
 }
 
-void seats_set(struct master *m)
+unsigned seats_workers(const struct config *c)
 {
-    const struct config *c = m->material->config;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     unsigned workers = c->workers > 0 ? c->workers : (unsigned)(cores > 0 ? cores : 1);
+
+    return workers < SEATS_MAX - SEATS_OTHERS ? workers : SEATS_MAX - SEATS_OTHERS;
+}
+
+void seats_set(struct master *m)
+{
+    unsigned workers = seats_workers(m->material->config);
     unsigned cnt = 0;
 
-    if (workers > SEATS_MAX - 2)
-        workers = SEATS_MAX - 2;
     for (unsigned i = 0; i < m->seat_cnt; i++)
         timer_clear(&m->seats[i].respawn);
     m->seats[cnt++] = (struct seat){.role = IPC_ROLE_LEDGER};
     m->seats[cnt++] = (struct seat){.role = IPC_ROLE_ADMIN};
-    while (cnt < workers + 2)
+    while (cnt < workers + SEATS_OTHERS)
         m->seats[cnt++] = (struct seat){.role = IPC_ROLE_WORKER};
     m->seat_cnt = cnt;
     for (unsigned i = 0; i < cnt; i++) {
@@ -74,26 +78,29 @@ void seats_set(struct master *m)
 }
 
 /* In the new process: descriptors to their numbers, then the program again. */
-NORETURN static void become(enum ipc_role role, unsigned slot, const int from[3])
+NORETURN static void become(const struct seat *seat, unsigned slot, const int from[4])
 {
-    char number[16];
-    int high[3];
+    enum ipc_role role = seat->role;
+    char number[16], row[16];
+    int high[4];
     sigset_t none;
 
-    for (int i = 0; i < 3; i++) /* above every target number first */
+    for (int i = 0; i < 4; i++) /* above every target number first */
         high[i] = fcntl(from[i], F_DUPFD, 16);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         if (high[i] < 0 || dup2(high[i], PROC_FD_MASTER + i) < 0)
             _exit(71);
     }
-    if (close_range(PROC_FD_METRICS + 1, ~0u, 0) != 0)
+    if (close_range(PROC_FD_ORIGINS + 1, ~0u, 0) != 0)
         _exit(71);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
     snprintf(number, sizeof(number), "%u", slot);
-    execl("/proc/self/exe", "consentd", "--role", proc_role_name(role), "--slot", number,
-          (char *)NULL);
+    snprintf(row, sizeof(row), "%u",
+             role == IPC_ROLE_WORKER ? (unsigned)(seat - seat->master->seats) - SEATS_OTHERS : 0);
+    execl("/proc/self/exe", "consentd", "--role", proc_role_name(role), "--slot", number, "--row",
+          row, (char *)NULL);
     _exit(72);
 }
 
@@ -246,8 +253,9 @@ static bool spawn(struct master *m, struct seat *seat)
     unsigned slot = (unsigned)(c - m->children);
     pid_t pid = fork();
     if (pid == 0) {
-        const int from[3] = {fds[1], m->material->bundles[seat->role], m->metrics_fd};
-        become(seat->role, slot, from);
+        const int from[4] = {fds[1], m->material->bundles[seat->role], m->metrics_fd,
+                             m->material->origins};
+        become(seat, slot, from);
     }
     close(fds[1]);
     if (pid < 0) {

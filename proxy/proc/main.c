@@ -12,13 +12,18 @@
 
 #define DEFAULT_CONFIG "/etc/consentd/consentd.json"
 
-enum { OPT_ROLE = 256, OPT_SLOT, OPT_VERSION, OPT_HELP };
+enum { OPT_ROLE = 256, OPT_SLOT, OPT_ROW, OPT_VERSION, OPT_HELP };
 
 static const struct option OPTIONS[] = {
-    {"config", required_argument, NULL, 'c'},    {"test", no_argument, NULL, 't'},
-    {"foreground", no_argument, NULL, 'f'},      {"role", required_argument, NULL, OPT_ROLE},
-    {"slot", required_argument, NULL, OPT_SLOT}, {"version", no_argument, NULL, OPT_VERSION},
-    {"help", no_argument, NULL, OPT_HELP},       {NULL, 0, NULL, 0},
+    {"config", required_argument, NULL, 'c'},
+    {"test", no_argument, NULL, 't'},
+    {"foreground", no_argument, NULL, 'f'},
+    {"role", required_argument, NULL, OPT_ROLE},
+    {"slot", required_argument, NULL, OPT_SLOT},
+    {"row", required_argument, NULL, OPT_ROW},
+    {"version", no_argument, NULL, OPT_VERSION},
+    {"help", no_argument, NULL, OPT_HELP},
+    {NULL, 0, NULL, 0},
 };
 
 static const char USAGE[] =
@@ -39,7 +44,7 @@ struct arguments {
     const char *config;
     bool test;
     const char *role; /* NULL: the master */
-    unsigned slot;
+    unsigned slot, row;
 };
 
 static int check(const char *path)
@@ -62,7 +67,7 @@ static int run(const struct arguments *args)
     if (args->role == NULL)
         return args->test ? check(args->config) : master_main(args->config);
     if (strcmp(args->role, "worker") == 0)
-        return worker_main(args->slot);
+        return worker_main(args->slot, args->row);
     if (strcmp(args->role, "ledger") == 0)
         return ledger_main(args->slot);
     if (strcmp(args->role, "admin") == 0)
@@ -74,7 +79,7 @@ static int run(const struct arguments *args)
 int main(int argc, char **argv)
 {
     struct arguments args = {.config = DEFAULT_CONFIG};
-    uint64_t slot;
+    uint64_t number;
     int opt;
 
     while ((opt = getopt_long(argc, argv, "c:tf", OPTIONS, NULL)) != -1) {
@@ -91,9 +96,14 @@ int main(int argc, char **argv)
             args.role = optarg;
             break;
         case OPT_SLOT:
-            if (!str_to_u64(str_c(optarg), PROC_SLOTS - 1, &slot))
+            if (!str_to_u64(str_c(optarg), PROC_SLOTS - 1, &number))
                 return 2;
-            args.slot = (unsigned)slot;
+            args.slot = (unsigned)number;
+            break;
+        case OPT_ROW:
+            if (!str_to_u64(str_c(optarg), SEATS_MAX, &number))
+                return 2;
+            args.row = (unsigned)number;
             break;
         case OPT_VERSION:
             printf("consentd %s\n", CONSENTD_VERSION);

@@ -15,6 +15,7 @@
 #include "consentd/keyring.h"
 #include "consentd/loop.h"
 #include "consentd/mem.h"
+#include "consentd/origin_stats.h"
 #include "consentd/server.h"
 #include "consentd/tls_ctx.h"
 #include "proc_priv.h"
@@ -205,11 +206,21 @@ static bool seal_all(struct loading *l)
     return true;
 }
 
+static bool make_origins(struct material *m, struct fault *f)
+{
+    m->origins = origin_stats_create(m->config, seats_workers(m->config));
+    if (m->origins >= 0)
+        return true;
+    fault_set_errno(f, "no memory for what is known of the origins");
+    return false;
+}
+
 struct material *material_load(const char *path, struct fault *f)
 {
     struct loading l = {.material = mem_new(struct material), .fault = f};
     const struct config *c;
 
+    l.material->origins = -1;
     for (unsigned role = 0; role < PROC_ROLES; role++) {
         l.material->bundles[role] = -1;
         l.bundles[role] = bundle_new();
@@ -219,7 +230,8 @@ struct material *material_load(const char *path, struct fault *f)
     ok = ok && put_keys(&l, c) && put_ticket_key(&l) && put_sites(&l, c) && put_rules(&l, c) &&
          put_file(&l, c->ledger.redis_ca, FOR(LEDGER) | FOR(ADMIN)) &&
          put_file(&l, c->ledger.redis_password_file, FOR(LEDGER) | FOR(ADMIN)) &&
-         rehearse(path, c, l.bundles[IPC_ROLE_WORKER], f) && seal_all(&l);
+         rehearse(path, c, l.bundles[IPC_ROLE_WORKER], f) && make_origins(l.material, f) &&
+         seal_all(&l);
     for (unsigned role = 0; role < PROC_ROLES; role++)
         bundle_free(l.bundles[role]);
     if (ok)
@@ -236,6 +248,8 @@ void material_free(struct material *m)
         if (m->bundles[role] >= 0)
             close(m->bundles[role]);
     }
+    if (m->origins >= 0)
+        close(m->origins);
     config_free(m->config);
     free(m);
 }

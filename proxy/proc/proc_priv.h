@@ -30,12 +30,14 @@ struct config;
 struct ipc;
 struct keyring;
 struct loop;
+struct origin_stats;
 struct policy;
 
 /* Descriptors that a child finds open when it starts. */
 #define PROC_FD_MASTER  3
 #define PROC_FD_BUNDLE  4
 #define PROC_FD_METRICS 5
+#define PROC_FD_ORIGINS 6 /* what the workers know of the origins (origin_stats.h) */
 
 #define PROC_SLOTS          512 /* processes at a time, old generations included */
 #define PROC_BACKOFF_MS     100 /* first wait before a dead child is started again */
@@ -51,6 +53,7 @@ const char *proc_role_name(enum ipc_role role);
 struct material {
     struct config *config;   /* owned */
     int bundles[PROC_ROLES]; /* owned descriptors, by role; -1: none */
+    int origins;             /* owned descriptor; -1: none */
 };
 
 /* Reads the configuration and all it names, and checks it as the children will. */
@@ -107,7 +110,9 @@ struct child_env {
     struct config *config;
     enum ipc_role role;
     unsigned slot;
-    int access_log_fd; /* a worker's; -1: off */
+    int access_log_fd;            /* a worker's; -1: off */
+    struct origin_stats *origins; /* all rows */
+    unsigned origins_rows;
 };
 
 /* Opens the log, the bundle and the metrics, drops privileges. Exits with 1 on failure. */
@@ -130,7 +135,7 @@ MUST_USE bool logs_open_program(const struct config *c, struct fault *f);
 
 /* --- roles: return the exit status ------------------------------------------------------ */
 
-int worker_main(unsigned slot);
+int worker_main(unsigned slot, unsigned row); /* row: of the origins' figures */
 int ledger_main(unsigned slot);
 int admin_main(unsigned slot);
 int master_main(const char *config_path);
@@ -164,7 +169,8 @@ struct seat {
     struct timer respawn;
 };
 
-#define SEATS_MAX 130 /* 128 workers, the ledger, the admin */
+#define SEATS_MAX    130 /* 128 workers, and the others, which come first */
+#define SEATS_OTHERS 2   /* the ledger, the admin */
 
 struct listening {
     char *address; /* owned */
@@ -200,9 +206,10 @@ void certs_watch(struct master *m);
 void certs_seen(struct master *m); /* the files as they are now have been read */
 
 /* children.c */
-void seats_fill(struct master *m);    /* starts whoever is missing */
-void children_reap(struct master *m); /* after SIGCHLD */
-void child_drain(struct child *c);    /* tells it to finish */
+unsigned seats_workers(const struct config *c); /* how many it asks for */
+void seats_fill(struct master *m);              /* starts whoever is missing */
+void children_reap(struct master *m);           /* after SIGCHLD */
+void child_drain(struct child *c);              /* tells it to finish */
 unsigned children_count(const struct master *m, enum ipc_role role);
 unsigned children_send_rules(struct master *m, uint64_t request); /* how many got them */
 void seats_set(struct master *m); /* seats as the configuration says */

@@ -17,6 +17,7 @@
 #include "consentd/log.h"
 #include "consentd/loop.h"
 #include "consentd/metrics.h"
+#include "consentd/origin_stats.h"
 #include "consentd/rules_state.h"
 #include "consentd/server.h"
 #include "proc_priv.h"
@@ -28,6 +29,7 @@ struct worker {
     struct ipc *master;
     struct ipc *ledger; /* NULL while it is away */
     struct timer deadline;
+    struct origin_stats *origins; /* our row; NULL: nobody reads along */
     bool draining;
 };
 
@@ -204,6 +206,7 @@ static struct server *make_server(struct worker *w, struct fault *f)
         .keyring = w->live.keyring,
         .policies = w->live.policies,
         .access_log_fd = w->env.access_log_fd,
+        .origins = w->origins,
     };
     return server_new(&opts, f);
 }
@@ -223,13 +226,15 @@ static int serve(struct worker *w)
     return result;
 }
 
-int worker_main(unsigned slot)
+int worker_main(unsigned slot, unsigned row)
 {
     struct worker w = {0};
     struct fault why = {0};
     int result = -1;
 
     child_begin(&w.env, IPC_ROLE_WORKER, slot);
+    if (row < w.env.origins_rows)
+        w.origins = origin_stats_row(w.env.origins, w.env.config, row);
     w.server = make_server(&w, &why);
     if (w.server != NULL && child_sandbox(&w.env, &why))
         result = serve(&w);

@@ -265,8 +265,8 @@ static bool consent_header_set(struct exchange *x)
 /* Where plain text costs nothing but a copy in memory. */
 static bool origin_is_near(const struct site *site)
 {
-    for (size_t i = 0; i < site->config->origins.cnt; i++) {
-        struct str url = str_c(site->config->origins.items[i]);
+    for (size_t i = 0; i < site->config->origin_cnt; i++) {
+        struct str url = str_c(site->config->origins[i].url);
 
         if (!str_starts(url, STR("unix:")) && !str_starts(url, STR(NEAR_ORIGIN_V4)) &&
             !str_starts(url, STR(NEAR_ORIGIN_V6)) && !str_starts(url, STR(NEAR_ORIGIN_LOC)))

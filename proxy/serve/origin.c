@@ -1,8 +1,5 @@
 /*
- * origin.c - slots, dialling, the request toward the origin and the reading of its answer.
- *
- * A request without a body on a kept connection that dies before a byte came is sent once more
- * on a new connection; nothing else is ever repeated (RFC 9110 9.2.2).
+ * origin.c - the request toward the origin and the reading of its answer; see origin_priv.h.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,92 +12,6 @@
 #include "consentd/metrics.h"
 #include "consentd/tls_ctx.h"
 #include "serve_priv.h"
-
-/* A connection whose last read may have left something is asked even when it is fresh. */
-bool origin_conn_is_reusable(struct origin_conn *oc, bool probe)
-{
-    if (oc->conn == NULL)
-        return false;
-    return (!probe && conn_is_quiet(oc->conn)) || conn_is_reusable(oc->conn);
-}
-
-static void on_reap(void *arg)
-{
-    struct origin_conn *oc = arg;
-
-    freelist_give(&oc->origin->server->data->free_origin_conns, oc);
-}
-
-void origin_conn_close(struct origin_conn *oc)
-{
-    if (oc->conn != NULL)
-        conn_reset(oc->conn);
-    oc->conn = NULL;
-    oc->flow = NULL;
-    oc->reap = (struct deferred){.fn = on_reap, .arg = oc};
-    loop_defer(oc->origin->server->loop, &oc->reap);
-}
-
-static void on_wake(void *arg);
-
-struct origin *origin_new(struct server *s, struct site *site, const char *url,
-                          struct fault *fault_out)
-{
-    struct origin *o = mem_new(struct origin);
-    struct upstream_limits limits = {site->config->origin_connections,
-                                     site->config->origin_connections,
-                                     site->config->origin_idle_timeout_ms};
-    struct str ca = STR("");
-
-    o->server = s;
-    o->site = site;
-    o->pool = upstream_pool_new(&limits);
-    o->wake = (struct deferred){.fn = on_wake, .arg = o};
-    if (!endpoint_parse(str_c(url), &o->endpoint, fault_out)) {
-        origin_free(o);
-        return NULL;
-    }
-    if (site->config->origin_ca != NULL && s->bundle != NULL &&
-        !bundle_get(s->bundle, str_c(site->config->origin_ca), &ca)) {
-        fault_set(fault_out, "%s is not in the bundle", site->config->origin_ca);
-        origin_free(o);
-        return NULL;
-    }
-    if (o->endpoint.tls && (o->tls = tls_client_new(ca, fault_out)) == NULL) {
-        origin_free(o);
-        return NULL;
-    }
-    return o;
-}
-
-void origin_free(struct origin *o)
-{
-    if (o == NULL)
-        return;
-    loop_undefer(o->server->loop, &o->wake);
-    upstream_pool_free(o->pool);
-    tls_client_free(o->tls);
-    free(o);
-}
-
-void origin_release(struct flow *f, bool reusable)
-{
-    struct origin_conn *oc = f->oc;
-
-    if (oc == NULL)
-        return;
-    f->oc = NULL;
-    timer_clear(&f->timer);
-    oc->flow = NULL;
-    if (reusable && !f->x.server->draining) {
-        conn_resume_read(oc->conn);
-        upstream_give(oc->origin->pool, oc, loop_now_ms(f->x.server->loop));
-    } else {
-        upstream_drop(oc->origin->pool, oc);
-    }
-    if (oc->origin->waiting > 0)
-        loop_defer(oc->origin->server->loop, &oc->origin->wake);
-}
 
 /* The origin's own name, when it is not to see the visitor's Host. */
 static bool set_origin_host(struct flow *f)
@@ -195,12 +106,13 @@ static void send_gathered(struct flow *f)
         client_want_body(f->client);
 }
 
-static void send_request(struct flow *f)
+void origin_send(struct flow *f)
 {
     struct buf *head = &f->x.server->data->head;
     struct h1_framing framing = {.body = f->x.req.body, .length = f->x.req.content_length};
 
     f->head_seen = false;
+    f->sent_ms = loop_now_ms(f->x.server->loop);
     f->oparser = (struct h1_parser){0};
     f->ochunks = (struct chunked_decoder){0};
     if (f->x.req.upgrade_websocket)
@@ -321,12 +233,14 @@ static size_t read_head(struct flow *f, const uint8_t *data, size_t len)
     if (status == H1_MORE)
         return 0;
     if (status == H1_BAD) {
+        origin_judge(f, false);
         flow_origin_failed(f, 502, h1_strerror(f->oparser.error));
         return 0;
     }
     if (f->x.resp.status < 200 && f->x.resp.status != 101)
         return interim(f) ? used : 0;
     f->head_seen = true;
+    origin_judge(f, f->x.resp.status < 502 || f->x.resp.status > 504);
     f->oleft = f->x.resp.content_length;
     if (f->x.resp.status == 101)
         upgraded(f);
@@ -358,6 +272,7 @@ static size_t read_body(struct flow *f, const uint8_t *data, size_t len)
         enum chunked_status status = chunked_decode(&f->ochunks, data, used, &used, &piece);
 
         if (status == CHUNKED_BAD) {
+            origin_judge(f, false);
             flow_origin_failed(f, 502, "malformed chunk from the origin");
             return 0;
         }
@@ -429,27 +344,6 @@ static size_t on_data(void *owner, const uint8_t *data, size_t len)
     return oc->flow == NULL ? len : used;
 }
 
-static void retry_or_fail(struct flow *f, enum conn_why why)
-{
-    struct origin *o = f->origin;
-    bool safe = f->x.req.method_id == HTTP_METHOD_GET || f->x.req.method_id == HTTP_METHOD_HEAD ||
-                f->x.req.method_id == HTTP_METHOD_OPTIONS;
-    bool was_ready = f->oc->ready;
-    bool again = f->oc->reused && !f->retried && safe && f->x.req.body == H1_BODY_NONE &&
-                 !f->head_seen && f->oparser.scan == 0 && f->informational == 0;
-
-    if (!was_ready)
-        o->down_until_ms = loop_now_ms(o->server->loop) + SERVER_ORIGIN_DOWN_MS;
-    origin_release(f, false);
-    if (again || (!was_ready && f->tries < f->x.site->origins_cnt)) {
-        f->retried = f->retried || again;
-        origin_start(f);
-        return;
-    }
-    log_warn("origin.failed", "site=%s why=\"%s\"", f->x.site->config->name, conn_strerror(why));
-    flow_origin_failed(f, why == CONN_WHY_TIMEOUT ? 504 : 502, "origin failed");
-}
-
 /* The origin says no more; the client may. The tunnel ends when both connections have. */
 static void tunnel_eof(struct flow *f)
 {
@@ -476,7 +370,7 @@ static void on_eof(void *owner)
     else if (f->head_seen && f->x.resp.body == H1_BODY_CLOSE)
         answer_end(f, NULL, 0, true);
     else
-        retry_or_fail(f, CONN_WHY_EOF);
+        origin_lost(f, CONN_WHY_EOF);
 }
 
 static void on_closed(void *owner, enum conn_why why)
@@ -487,7 +381,7 @@ static void on_closed(void *owner, enum conn_why why)
     if (oc->flow != NULL && oc->flow->client->state == CLIENT_TUNNEL)
         tunnel_closed(oc->flow, why);
     else if (oc->flow != NULL)
-        retry_or_fail(oc->flow, why);
+        origin_lost(oc->flow, why);
     else
         upstream_forget(oc->origin->pool, oc);
 }
@@ -498,7 +392,7 @@ static void on_open(void *owner)
 
     oc->ready = true;
     if (oc->flow != NULL)
-        send_request(oc->flow);
+        origin_send(oc->flow);
 }
 
 static void on_writable(void *owner)
@@ -515,118 +409,8 @@ static void on_writable(void *owner)
         timer_clear(&oc->flow->timer); /* the client's turn again */
 }
 
-static const struct conn_ops ops = {.on_data = on_data,
-                                    .on_open = on_open,
-                                    .on_eof = on_eof,
-                                    .on_writable = on_writable,
-                                    .on_closed = on_closed};
-
-/* Round robin over the site's origins; one that refused lately or is full only when all are. */
-static struct origin *choose(struct flow *f)
-{
-    struct site *site = f->x.site;
-    uint64_t now = loop_now_ms(f->x.server->loop);
-    struct origin *first = site->origins[site->origins_next % site->origins_cnt];
-
-    for (unsigned i = 0; i < site->origins_cnt; i++) {
-        struct origin *o = site->origins[site->origins_next++ % site->origins_cnt];
-        bool up = o->down_until_ms <= now;
-
-        if (up && upstream_has_slot(o->pool))
-            return o;
-        if (up && first->down_until_ms > now)
-            first = o;
-    }
-    return first;
-}
-
-/* Takes a slot and sends the request, or dials first. False: there is none. */
-static bool begin(struct flow *f)
-{
-    struct origin *o = f->origin;
-    struct origin_conn *oc = NULL;
-    struct conn_dial_opts dial = {f->x.site->config->connect_timeout_ms, o->tls, NULL};
-    bool sure = f->x.req.body != H1_BODY_NONE;
-    enum upstream_slot slot = f->retried
-                                  ? upstream_take_new(o->pool)
-                                  : upstream_take(o->pool, loop_now_ms(o->server->loop), sure, &oc);
-
-    if (slot == UPSTREAM_BUSY)
-        return false;
-    if (slot == UPSTREAM_REUSE && oc != NULL) {
-        oc->reused = true;
-        oc->flow = f;
-        f->oc = oc;
-        metric_add(METRIC_ORIGIN_REUSED, 1);
-        send_request(f);
-        return true;
-    }
-    oc = freelist_take(&o->server->data->free_origin_conns, sizeof(*oc));
-    oc->origin = o;
-    oc->flow = f;
-    f->oc = oc;
-    metric_add(METRIC_ORIGIN_DIALS, 1);
-    oc->conn = conn_dial(o->server->loop, &o->endpoint, &dial, &ops, oc);
-    return true;
-}
-
-/* Waits for a slot, but no longer than one would wait for a connection. */
-static void wait(struct flow *f)
-{
-    struct origin *o = f->origin;
-
-    if (o->waiting >= SERVER_WAITING_MAX) {
-        exchange_fail(&f->x, 503, "origin has no free connection");
-        return;
-    }
-    f->waiting = true;
-    f->wait_prev = o->wait_last;
-    f->wait_next = NULL;
-    if (o->wait_last != NULL)
-        o->wait_last->wait_next = f;
-    else
-        o->wait_first = f;
-    o->wait_last = f;
-    o->waiting++;
-    timer_set(&f->timer, f->x.site->config->connect_timeout_ms);
-}
-
-void origin_unwait(struct flow *f)
-{
-    struct origin *o = f->origin;
-
-    if (!f->waiting)
-        return;
-    f->waiting = false;
-    timer_clear(&f->timer);
-    if (f->wait_prev != NULL)
-        f->wait_prev->wait_next = f->wait_next;
-    else
-        o->wait_first = f->wait_next;
-    if (f->wait_next != NULL)
-        f->wait_next->wait_prev = f->wait_prev;
-    else
-        o->wait_last = f->wait_prev;
-    o->waiting--;
-}
-
-static void on_wake(void *arg)
-{
-    struct origin *o = arg;
-
-    while (o->wait_first != NULL && upstream_has_slot(o->pool)) {
-        struct flow *f = o->wait_first;
-
-        origin_unwait(f);
-        if (!begin(f))
-            exchange_fail(&f->x, 503, "origin has no free connection");
-    }
-}
-
-void origin_start(struct flow *f)
-{
-    f->origin = choose(f);
-    f->tries++;
-    if (f->origin->waiting > 0 || !begin(f))
-        wait(f);
-}
+const struct conn_ops origin_conn_ops = {.on_data = on_data,
+                                         .on_open = on_open,
+                                         .on_eof = on_eof,
+                                         .on_writable = on_writable,
+                                         .on_closed = on_closed};

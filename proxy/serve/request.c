@@ -35,7 +35,12 @@ static void on_timer(void *arg)
     struct flow *f = arg;
 
     metric_add(METRIC_ORIGIN_TIMEOUT, 1);
-    flow_origin_failed(f, f->oc == NULL ? 503 : 504, "origin timed out");
+    if (f->oc == NULL)
+        flow_origin_failed(f, 503, "no free connection to an origin");
+    else if (f->client->state == CLIENT_TUNNEL)
+        flow_origin_failed(f, 504, "the tunnel was silent");
+    else
+        origin_lost(f, CONN_WHY_TIMEOUT);
 }
 
 static bool sink_push(struct filter *filter, const uint8_t *data, size_t len, bool end);
@@ -50,6 +55,7 @@ struct flow *flow_new(struct client *c)
     f->x.peer = (const struct sockaddr *)(const void *)&c->peer;
     f->x.secure = c->acceptor->tls != NULL;
     f->client = c;
+    f->wanted = -1;
     f->last = (struct filter){.push = sink_push, .x = &f->x};
     timer_init(&f->timer, c->server->loop, on_timer, f);
     f->next = d->flows;
@@ -201,9 +207,9 @@ static bool add_retry_after(struct flow *f, unsigned status, struct headers *h)
 {
     char *seconds;
 
-    if (status == 503)
+    if (status == 503 && f->retry_s == 0)
         return headers_add(h, NULL, STR("Retry-After"), STR(RETRY_AFTER_S));
-    if (status != 429)
+    if (status != 429 && status != 503)
         return true;
     seconds = arena_printf(&f->x.arena, "%u", f->retry_s);
     return seconds != NULL && headers_add(h, NULL, STR("Retry-After"), str_c(seconds));

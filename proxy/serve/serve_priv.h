@@ -5,7 +5,7 @@
  *   client_h1.c   bytes of one client connection <-> requests and answers
  *   client_h2.c   the same for HTTP/2: one connection, a client for each of its streams
  *   request.c     one exchange from head to end; asks enforcement
- *   origin.c      slots, dialling, the request toward the origin and its answer
+ *   origin.c      the request toward the origin and its answer; see origin_priv.h
  *   forwarded.c   who the client is behind trusted proxies
  *   access_log.c  one line per request
  *
@@ -18,19 +18,16 @@
 #include "consentd/buf.h"
 #include "consentd/chunked.h"
 #include "consentd/config.h"
-#include "consentd/conn.h"
 #include "consentd/date.h"
-#include "consentd/endpoint.h"
 #include "consentd/exchange.h"
 #include "consentd/filter.h"
 #include "consentd/h1_write.h"
 #include "consentd/h2_session.h"
-#include "consentd/loop.h"
 #include "consentd/map.h"
 #include "consentd/peer_budget.h"
 #include "consentd/server.h"
 #include "consentd/timer.h"
-#include "consentd/upstream.h"
+#include "origin_priv.h"
 
 #define SERVER_PROBE_MS 3000 /* a waiting client that says no more is asked whether it is there */
 
@@ -111,27 +108,6 @@ struct client {
     char peer_text[64];
 };
 
-struct origin {
-    struct server *server;
-    struct site *site;
-    struct endpoint endpoint;
-    struct tls_client *tls;
-    struct upstream_pool *pool;
-    uint64_t down_until_ms;
-    struct flow *wait_first, *wait_last; /* for a slot, in order */
-    unsigned waiting;
-    struct deferred wake;
-};
-
-struct origin_conn {
-    struct origin *origin;
-    struct conn *conn;
-    struct flow *flow; /* NULL: idle in the pool */
-    bool reused, ready;
-    bool eof; /* a tunnel's origin says no more */
-    struct deferred reap;
-};
-
 struct flow {
     struct exchange x; /* must be first: flow_of() */
     struct client *client;
@@ -140,8 +116,12 @@ struct flow {
     struct timer timer;
     struct origin *origin;
     struct origin_conn *oc;
-    struct flow *wait_prev, *wait_next; /* in the origin's queue */
-    unsigned tries, informational, status;
+    struct flow *wait_prev, *wait_next; /* in the queue of the site's origins */
+    struct balance_claim claim;         /* held while oc is set */
+    uint64_t tried;                     /* origins that have failed this request, by their bits */
+    uint64_t sent_ms;                   /* when the request went to the origin */
+    int wanted;                         /* the origin of the visitor's cookie; -1: none */
+    unsigned informational, status;
     bool enforced;  /* enforce_request() was called */
     bool prepared;  /* the forwarded fields are in place */
     bool head_sent; /* toward the client */
@@ -149,8 +129,9 @@ struct flow {
     bool body_done; /* the request is read completely */
     bool restarted; /* by enforcement */
     bool retried;   /* on a new connection, because a kept one was stale */
+    bool resent;    /* to another origin, because one gave no answer */
     bool gathering; /* the body's beginning, before a slot is taken */
-    bool waiting;   /* for a slot of the origin */
+    bool waiting;   /* for a place at an origin */
     bool choked;    /* the origin waits until the client takes more */
     bool head_seen; /* the origin's final head was parsed */
     bool held;      /* enforcement answers later */
@@ -161,7 +142,7 @@ struct flow {
     size_t collect_max;
     exchange_body_fn collect_fn;
     struct filter *filters, last;
-    unsigned retry_s; /* for 429: when the address may ask again */
+    unsigned retry_s; /* for 429 and 503: when to ask again; 0: not known */
 };
 
 struct server_data {
@@ -237,14 +218,5 @@ void client_h2_idle(struct client *c); /* the connection's timer */
 
 /* client_h1.c */
 void client_accept(void *owner, int fd, const struct sockaddr *peer, socklen_t len);
-
-/* origin.c */
-struct origin *origin_new(struct server *s, struct site *site, const char *url,
-                          struct fault *fault_out);
-void origin_free(struct origin *o);
-void origin_start(struct flow *f);
-MUST_USE bool origin_body(struct flow *f, const uint8_t *data, size_t len, bool end);
-void origin_release(struct flow *f, bool reusable);
-void origin_unwait(struct flow *f);
 
 #endif

@@ -28,8 +28,7 @@ static void on_tick(void *arg)
     uint64_t now = loop_now_ms(s->loop);
 
     for (unsigned i = 0; i < s->sites_cnt; i++)
-        for (unsigned k = 0; k < s->sites[i].origins_cnt; k++)
-            upstream_sweep(s->sites[i].origins[k]->pool, now);
+        origin_group_tick(s->sites[i].origins, now);
     if (s->data->access_log != NULL)
         access_log_flush(s->data->access_log);
     if (s->draining)
@@ -131,17 +130,12 @@ static bool hosts_add(struct server *s, struct site *site, struct fault *f)
     return true;
 }
 
-static bool site_start(struct server *s, struct site *site, struct fault *f)
+static bool site_start(struct server *s, struct site *site, struct origin_stats *stats,
+                       struct fault *f)
 {
-    size_t cnt = site->config->origins.cnt;
-
-    site->origins = mem_calloc(cnt + 1, sizeof(*site->origins));
-    for (size_t i = 0; i < cnt; i++) {
-        site->origins[i] = origin_new(s, site, site->config->origins.items[i], f);
-        if (site->origins[i] == NULL)
-            return false;
-        site->origins_cnt++;
-    }
+    site->origins = origin_group_new(s, site, stats, f);
+    if (site->origins == NULL)
+        return false;
     s->data->sites_started++;
     return hosts_add(s, site, f) && enforce_site_start(s, site, f);
 }
@@ -149,6 +143,7 @@ static bool site_start(struct server *s, struct site *site, struct fault *f)
 static bool start(struct server *s, const struct server_opts *opts, struct fault *f)
 {
     const struct config_texts *trusted = &s->config->trusted_proxies;
+    struct origin_stats *stats = opts->origins;
 
     s->data->trusted = networks_new(trusted->items, trusted->cnt, f);
     if (s->data->trusted == NULL) {
@@ -161,8 +156,10 @@ static bool start(struct server *s, const struct server_opts *opts, struct fault
     for (unsigned i = 0; i < s->sites_cnt; i++) {
         s->sites[i].config = &s->config->sites[i];
         s->sites[i].policy = opts->policies != NULL ? opts->policies[i] : NULL;
-        if (!site_start(s, &s->sites[i], f))
+        if (!site_start(s, &s->sites[i], stats, f))
             return false;
+        if (stats != NULL)
+            stats += s->sites[i].config->origin_cnt;
     }
     for (size_t i = 0; i < s->config->listen_cnt; i++) {
         struct acceptor *a = &s->data->acceptors[i];
@@ -333,16 +330,13 @@ void server_free(struct server *s)
     while (s->data->clients != NULL)
         client_close(s->data->clients, true);
     for (unsigned i = 0; i < s->sites_cnt; i++)
-        for (unsigned k = 0; k < s->sites[i].origins_cnt; k++)
-            upstream_sweep(s->sites[i].origins[k]->pool, UINT64_MAX);
+        origin_group_stop(s->sites[i].origins);
     loop_undefer(s->loop, &s->data->drained);
     loop_poll(s->loop); /* what was closed above is freed at the end of this turn */
     for (unsigned i = 0; i < s->sites_cnt; i++) {
         if (i < s->data->sites_started)
             enforce_site_stop(s, &s->sites[i]);
-        for (unsigned k = 0; k < s->sites[i].origins_cnt; k++)
-            origin_free(s->sites[i].origins[k]);
-        free(s->sites[i].origins);
+        origin_group_free(s->sites[i].origins);
         if (s->sites[i].snapshot != NULL)
             snapshot_give(s->sites[i].snapshot);
     }

@@ -236,7 +236,7 @@ def test_upload_to_an_origin_that_reads_slowly(tmp_path):
 def test_full_pool_waits(tmp_path):
     """More requests than connections: the rest waits its turn, and gets it."""
     origin = Origin()
-    proxy = Proxy(tmp_path, origin, site={"origin_connections": 8, "connect_timeout": "30s"})
+    proxy = Proxy(tmp_path, origin, site={"origin_connections": 8, "queue_timeout": "30s"})
 
     def slow(conn, request):
         time.sleep(0.1)
@@ -264,7 +264,7 @@ def test_full_pool_for_too_long(tmp_path):
         gate.wait(10)
         return http_response(200, [TEXT], b"held")
     origin = Origin(hold)
-    proxy = Proxy(tmp_path, origin, site={"origin_connections": 1, "connect_timeout": "300ms"})
+    proxy = Proxy(tmp_path, origin, site={"origin_connections": 1, "queue_timeout": "300ms"})
     with proxy.connect() as first, proxy.connect(timeout=30) as leaver:
         first.sendall(GET)
         wait_for(lambda: origin.requests)
@@ -289,7 +289,7 @@ def test_client_that_leaves_while_waiting(tmp_path, how, behind):
             gate.wait(20)
         return http_response(200, [TEXT], b"x")
     origin = Origin(hold)
-    proxy = Proxy(tmp_path, origin, site={"origin_connections": 1, "connect_timeout": "20s"})
+    proxy = Proxy(tmp_path, origin, site={"origin_connections": 1, "queue_timeout": "20s"})
     leavers = [proxy.connect() for _ in range(3)]
     for sock in leavers:  # one at the origin, two in the queue
         sock.sendall(b"GET /hold HTTP/1.1\r\nHost: localhost\r\n\r\n" + behind)

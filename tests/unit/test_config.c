@@ -86,6 +86,69 @@ static void test_errors_say_where_and_what(void **state)
     assert_refused("{" BODY ",\"keys\":\"x\"}", "duplicate");
 }
 
+#define ORIGINS(list)                                                                              \
+    "{" BODY ",\"sites\":[{\"name\":\"s\",\"hosts\":[\"a.example\"],\"policy\":\"p.json\",\n"      \
+    "\"origins\":[" list "]}]}"
+
+static void test_an_origin_is_a_text_or_an_object(void **state)
+{
+    struct fault f = {0};
+    struct config *c = parse(ORIGINS("\"http://h:1\",{\"url\":\"http://i:1\",\"weight\":5,"
+                                     "\"backup\":true,\"max_connections\":7}"),
+                             &f);
+
+    UNUSED(state);
+    if (c == NULL)
+        fail_msg("%s", f.text);
+    assert_int_equal(c->sites[0].origin_cnt, 2);
+    assert_string_equal(c->sites[0].origins[0].url, "http://h:1");
+    assert_int_equal(c->sites[0].origins[0].weight, 1);
+    assert_int_equal(c->sites[0].origins[0].max_connections, 512);
+    assert_false(c->sites[0].origins[0].backup);
+    assert_string_equal(c->sites[0].origins[1].url, "http://i:1");
+    assert_int_equal(c->sites[0].origins[1].weight, 5);
+    assert_int_equal(c->sites[0].origins[1].max_connections, 7);
+    assert_true(c->sites[0].origins[1].backup);
+    assert_int_equal(c->sites[0].health.status_low, 200);
+    assert_int_equal(c->sites[0].health.status_high, 399);
+    assert_string_equal(c->sites[0].health.host, "a.example");
+    assert_null(c->sites[0].health.path);
+    config_free(c);
+    assert_refused(ORIGINS("1"), "sites[0].origins[0]: expected an object");
+    assert_refused(ORIGINS("\"\""), "sites[0].origins[0]: must not be empty");
+    assert_refused(ORIGINS("{\"wieght\":1}"), "did you mean \"weight\"?");
+    assert_refused(ORIGINS("{\"weight\":1}"), "c.json:4: sites[0].origins[0]: \"url\" is missing");
+    assert_refused(ORIGINS("\"http://h:1\",\"http://h:1\""), "listed twice");
+    assert_refused(ORIGINS("{\"url\":\"http://h:1\",\"backup\":true}"), "must be no backup");
+}
+
+static void test_health_is_checked(void **state)
+{
+    static const struct {
+        const char *health, *why;
+    } rows[] = {
+        {"\"status\":\"399-200\"", "health.status"},
+        {"\"status\":\"abc\"", "health.status"},
+        {"\"status\":\"100\"", "health.status"},
+        {"\"status\":\"200-\"", "health.status"},
+        {"\"path\":\"health\"", "health.path"},
+        {"\"path\":\"/a b\"", "health.path"},
+        {"\"path\":\"/a\\r\\nX: y\"", "health.path"},
+        {"\"host\":\"a b\"", "health.host"},
+        {"\"rise\":0", "rise"},
+    };
+    char text[1024];
+
+    UNUSED(state);
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        snprintf(text, sizeof(text),
+                 "{" BODY ",\"sites\":[{\"name\":\"s\",\"hosts\":[\"a.example\"],\"policy\":\"p\","
+                 "\"origins\":[\"http://h:1\"],\"health\":{%s}}]}",
+                 rows[i].health);
+        assert_refused(text, rows[i].why);
+    }
+}
+
 static void test_measures(void **state)
 {
     uint64_t v;
@@ -170,9 +233,13 @@ static void test_canonical_json(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults_and_paths), cmocka_unit_test(test_errors_say_where_and_what),
-        cmocka_unit_test(test_measures),           cmocka_unit_test(test_example_names_every_key),
+        cmocka_unit_test(test_defaults_and_paths),
+        cmocka_unit_test(test_errors_say_where_and_what),
+        cmocka_unit_test(test_measures),
+        cmocka_unit_test(test_example_names_every_key),
         cmocka_unit_test(test_canonical_json),
+        cmocka_unit_test(test_an_origin_is_a_text_or_an_object),
+        cmocka_unit_test(test_health_is_checked),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,82 @@
+/*
+ * origin_priv.h - the origins of one site as one worker sees them.
+ *
+ *   origin_group.c  who takes a request; the queue; dialling; what became of it
+ *   origin.c        the request toward the origin, and the reading of its answer
+ *   origin_check.c  health checks
+ *   sticky.c        the cookie that keeps a visitor at one origin
+ *
+ * A flow that has a connection (f->oc) holds a place of the balancer and a slot of the pool, from
+ * origin_start() to origin_release(); the two are counted together. A flow that finds everything
+ * full waits in the queue of its site until a place is free, in order.
+ */
+#ifndef CONSENTD_ORIGIN_PRIV_H
+#define CONSENTD_ORIGIN_PRIV_H
+
+#include "consentd/balance.h"
+#include "consentd/conn.h"
+#include "consentd/endpoint.h"
+#include "consentd/loop.h"
+#include "consentd/origin_stats.h"
+#include "consentd/upstream.h"
+
+struct config_origin;
+struct fault;
+struct flow;
+struct origin_check;
+struct server;
+struct site;
+struct tls_client;
+
+struct origin {
+    struct origin_group *group;
+    const struct config_origin *config;
+    struct endpoint endpoint;
+    struct tls_client *tls;     /* owned; NULL: no TLS */
+    struct upstream_pool *pool; /* owned */
+    struct origin_stats *stats; /* of this worker; borrowed */
+    struct origin_check *check; /* owned; NULL: not checked */
+    unsigned index;             /* in the group: the balancer's member */
+};
+
+struct origin_group {
+    struct server *server;
+    struct site *site;
+    struct balance *balance;             /* owned */
+    struct origin *origins;              /* owned */
+    struct origin_stats *own_stats;      /* owned; when nobody else reads them */
+    struct flow *wait_first, *wait_last; /* for a place, in order */
+    unsigned cnt, waiting;
+    struct deferred wake;
+};
+
+struct origin_conn {
+    struct origin *origin;
+    struct conn *conn;
+    struct flow *flow; /* NULL: idle in the pool */
+    bool reused, ready;
+    bool eof; /* a tunnel's origin says no more */
+    struct deferred reap;
+};
+
+/* origin_group.c. stats: one per origin, or NULL. */
+MUST_USE struct origin_group *origin_group_new(struct server *s, struct site *site,
+                                               struct origin_stats *stats, struct fault *f);
+void origin_group_tick(struct origin_group *g, uint64_t now_ms); /* once a second */
+void origin_group_stop(struct origin_group *g);                  /* closes what is idle */
+void origin_group_free(struct origin_group *g);
+void origin_start(struct flow *f);
+void origin_release(struct flow *f, bool reusable);
+void origin_unwait(struct flow *f);
+void origin_judge(struct flow *f, bool answered); /* the final head, or there will be none */
+void origin_changed(struct origin *o, enum balance_change change, const char *why);
+
+/* No answer comes from this connection any more: another attempt, or the end of the exchange. */
+void origin_lost(struct flow *f, enum conn_why why);
+
+/* origin.c */
+extern const struct conn_ops origin_conn_ops;
+void origin_send(struct flow *f); /* the request, on an open connection */
+MUST_USE bool origin_body(struct flow *f, const uint8_t *data, size_t len, bool end);
+
+#endif

@@ -1,0 +1,456 @@
+"""Several origins of one site: shares, health, backups, queues, retries, names, cookies; with nginx too."""
+import collections
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from harness import LOOPBACK, Origin, Proxy, Reader, certificate, free_port, http_response, wait_for
+
+TEXT = ("Content-Type", "text/plain")
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def named(name):
+    """An origin that answers with its name."""
+    origin = Origin(lambda conn, request: http_response(200, [TEXT], name.encode()))
+    origin.name = name
+    return origin
+
+
+def site(*origins, **keys):
+    """Keys of the site; an origin is an Origin, a URL, or one of these with more keys."""
+    entries = []
+    for one in origins:
+        one, more = one if isinstance(one, tuple) else (one, None)
+        url = one.url if isinstance(one, Origin) else one
+        entries.append({"url": url, **more} if more is not None else url)
+    return dict(keys, origins=entries)
+
+
+def share(proxy, count, path="/"):
+    """How many of count requests each origin answered."""
+    return collections.Counter(proxy.get(path).body.decode() for _ in range(count))
+
+
+def status(proxy):
+    """What consentctl status --json says of the origins, by URL."""
+    out = proxy.ctl("status", "--json")
+    assert out.returncode == 0, out.stderr
+    return {one["origin"]: one for one in json.loads(out.stdout)["origins"]}
+
+
+class Program:
+    """An origin that is a process of its own: it can be killed, stopped and started again."""
+
+    CODE = """
+import http.server, sys
+class H(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+    disable_nagle_algorithm = True
+    def do_GET(self):
+        body = sys.argv[2].encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args):
+        pass
+class S(http.server.ThreadingHTTPServer):
+    request_queue_size = 1024
+    daemon_threads = True
+S(("127.0.0.1", int(sys.argv[1])), H).serve_forever()
+"""
+
+    def __init__(self, name):
+        self.name, self.port = name, free_port()
+        self.url = f"http://{LOOPBACK}:{self.port}"
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen([sys.executable, "-c", self.CODE, str(self.port), self.name])
+        wait_for(self._answers)
+
+    def _answers(self):
+        try:
+            socket.create_connection((LOOPBACK, self.port), 1).close()
+            return True
+        except OSError:
+            return False
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self):
+        self.go_on()
+        self.kill()
+
+
+class Load:
+    """Visitors on kept connections, each asking again and again; counts who answered, and failures."""
+
+    def __init__(self, proxy, visitors=8):
+        self.proxy, self.stopping = proxy, False
+        self.answers, self.failures = collections.Counter(), []
+        self.threads = [threading.Thread(target=self._visit) for _ in range(visitors)]
+        for thread in self.threads:
+            thread.start()
+
+    def _visit(self):
+        sock = None
+        while not self.stopping:
+            try:
+                if sock is None:
+                    sock = self.proxy.connect(timeout=20)
+                    reader = Reader(sock)
+                sock.sendall(GET)
+                answer = reader.response()
+                if answer.status == 200:
+                    self.answers[answer.body.decode()] += 1
+                else:
+                    self.failures.append(answer.status)
+            except Exception as error:  # pylint: disable=broad-except
+                self.failures.append(repr(error))
+                sock = None
+        if sock is not None:
+            sock.close()
+
+    def more(self, name, count=30):
+        """Waits until an origin has answered so many more."""
+        want = self.answers[name] + count
+        wait_for(lambda: self.answers[name] >= want, 30)
+
+    def stop(self):
+        self.stopping = True
+        for thread in self.threads:
+            thread.join()
+
+
+# --- shares ---
+
+
+def test_weights(tmp_path):
+    a, b, c = named("a"), named("b"), named("c")
+    proxy = Proxy(tmp_path, a, site=site((a, {"weight": 3}), b, (c, {"weight": 0})))
+    assert share(proxy, 40) == {"a": 30, "b": 10}
+    proxy.stop()
+    for origin in (a, b, c):
+        origin.stop()
+
+
+def test_least_connections(tmp_path):
+    """The slow one gets no more while it has more to do than the other."""
+    gate = threading.Event()
+
+    def slow(conn, request):
+        if request.path == "/slow":
+            gate.wait(20)
+        return http_response(200, [TEXT], b"slow")
+    a, b = Origin(slow), named("quick")
+    proxy = Proxy(tmp_path, a, site=site(a, b, balance="least_connections"))
+    held = []
+    while len(a.requests) < 1:  # ties go round: one of the first two meets it
+        held.append(proxy.connect())
+        held[-1].sendall(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait_for(lambda: len(a.requests) + len(b.requests) == len(held))
+    assert share(proxy, 20) == {"quick": 20}
+    gate.set()
+    for sock in held:
+        assert Reader(sock).response().status == 200
+        sock.close()
+    proxy.stop()
+    a.stop()
+    b.stop()
+
+
+def test_backup(tmp_path):
+    main, backup = Program("main"), named("backup")
+    proxy = Proxy(tmp_path, site=site(main.url, (backup, {"backup": True}), health={"pause": "300ms"}))
+    assert share(proxy, 10) == {"main": 10}
+    main.kill()
+    assert share(proxy, 10) == {"backup": 10}  # not one failed
+    main.start()
+    wait_for(lambda: share(proxy, 5) == {"main": 5})
+    proxy.stop()
+    main.stop()
+    backup.stop()
+
+
+# --- failures ---
+
+
+@pytest.mark.parametrize("code", [502, 503, 504])
+def test_gateway_errors_take_an_origin_out(tmp_path, code):
+    """The visitor sees them as they are; the third in a row is the last."""
+    bad = Origin(lambda conn, request: http_response(code, [TEXT], b"bad"))
+    good = named("good")
+    proxy = Proxy(tmp_path, site=site(bad, good, health={"failures": 3, "pause": "60s"}))
+    answers = [proxy.get("/").status for _ in range(20)]
+    assert answers.count(code) == 3 and answers[6:] == [200] * 14
+    what = status(proxy)
+    assert what[bad.url]["state"] == "down" and what[good.url]["state"] == "up"
+    assert what[bad.url]["requests"] == what[bad.url]["failures"] == 3 and what[bad.url]["outs"] == 1
+    assert what[good.url]["requests"] == what[good.url]["answers"] == 17
+    assert "event=origin.down" in proxy.log() and bad.url in proxy.log()
+    proxy.stop()
+    bad.stop()
+    good.stop()
+
+
+def test_other_errors_do_not(tmp_path):
+    a = Origin(lambda conn, request: http_response(500, [TEXT], b"a"))
+    b = Origin(lambda conn, request: http_response(404, [TEXT], b"b"))
+    proxy = Proxy(tmp_path, site=site(a, b))
+    assert share(proxy, 20) == {"a": 10, "b": 10}
+    proxy.stop()
+    a.stop()
+    b.stop()
+
+
+def test_one_request_probes(tmp_path):
+    """While the pause is over, one request at a time tries, and comes back elsewhere if it fails."""
+    bad, good = Program("bad"), named("good")
+    proxy = Proxy(tmp_path, site=site(bad.url, good, health={"failures": 1, "pause": "200ms"}))
+    bad.kill()
+    for _ in range(4):
+        assert share(proxy, 10) == {"good": 10}
+        time.sleep(0.25)
+    assert status(proxy)[bad.url]["state"] in ("down", "probing")
+    bad.start()
+    wait_for(lambda: share(proxy, 10) == {"good": 5, "bad": 5})
+    assert "event=origin.up" in proxy.log()
+    proxy.stop()
+    bad.stop()
+    good.stop()
+
+
+def test_all_down_is_tried_all_the_same(tmp_path):
+    bad = Origin(lambda conn, request: http_response(503, [TEXT, ("Retry-After", "77")], b"own page"))
+    proxy = Proxy(tmp_path, site=site(bad, health={"failures": 1, "pause": "60s"}))
+    for _ in range(5):
+        answer = proxy.get("/")
+        assert (answer.status, answer.body, answer.header("retry-after")) == (503, b"own page", "77")
+    bad.handler = None
+    assert proxy.get("/").status == 200
+    assert status(proxy)[bad.url]["state"] == "up"
+    proxy.stop()
+    bad.stop()
+
+
+def test_all_down_is_refused(tmp_path):
+    bad = Origin(lambda conn, request: http_response(503, [TEXT], b"own page"))
+    proxy = Proxy(tmp_path, site=site(bad, all_down="refuse", health={"failures": 2, "pause": "30s"}))
+    for _ in range(2):
+        assert proxy.get("/").body == b"own page"
+    for method in ("GET", "POST"):
+        answer = proxy.get("/", method=method, body=b"x" if method == "POST" else b"")
+        assert answer.status == 503 and b"own page" not in answer.body
+        assert 1 <= int(answer.header("retry-after")) <= 30
+    assert len(bad.requests) == 2
+    proxy.stop()
+    bad.stop()
+
+
+# --- what is sent again, and what never ---
+
+
+@pytest.mark.parametrize("method, body, again", [
+    ("GET", b"", True), ("HEAD", b"", True), ("OPTIONS", b"", True), ("DELETE", b"", True), ("GET", b"x", False),
+    ("PUT", b"x", False), ("POST", b"", False), ("POST", b"x", False), ("PATCH", b"x", False), ("BREW", b"", False)])
+def test_no_answer(tmp_path, method, body, again):
+    """An origin that reads the request and hangs up: carried out or not, nobody knows."""
+    def mute(conn, request):
+        conn.close()
+    bad, good = Origin(mute), Origin()
+    proxy = Proxy(tmp_path, site=site((bad, {"weight": 1000}), good, health={"failures": 0}))
+    answer = proxy.get("/", method=method, body=body)
+    assert len(bad.requests) == 1
+    assert answer.status == (200 if again else 502) and len(good.requests) == (1 if again else 0)
+    proxy.stop()
+    bad.stop()
+    good.stop()
+
+
+def test_sent_twice_at_most(tmp_path):
+    def mute(conn, request):
+        conn.close()
+    origins = [Origin(mute) for _ in range(4)]
+    proxy = Proxy(tmp_path, site=site(*origins, health={"failures": 0}))
+    assert proxy.get("/").status == 502
+    assert sum(len(origin.requests) for origin in origins) == 2
+    proxy.stop()
+    for origin in origins:
+        origin.stop()
+
+
+def test_half_an_answer_is_not_asked_for_again(tmp_path):
+    def half(conn, request):
+        conn.sendall(b"HTTP/1.1 200 OK\r\nContent-")
+        conn.close()
+    bad, good = Origin(half), Origin()
+    proxy = Proxy(tmp_path, site=site((bad, {"weight": 1000}), good))
+    assert proxy.get("/").status == 502 and not good.requests
+    proxy.stop()
+    bad.stop()
+    good.stop()
+
+
+def test_post_goes_to_the_next_when_nothing_was_sent(tmp_path):
+    good = Origin()
+    proxy = Proxy(tmp_path, site=site(*[f"http://{LOOPBACK}:{free_port()}" for _ in range(3)], good,
+                                      health={"failures": 0}))
+    for i in range(8):
+        assert proxy.get("/", method="POST", body=b"%d" % i).status == 200
+    assert [request.body for request in good.requests] == [b"%d" % i for i in range(8)]
+    proxy.stop()
+    good.stop()
+
+
+def test_silent_origin(tmp_path):
+    """It takes requests and says nothing: what can be repeated is answered by another."""
+    gate = threading.Event()
+    mute, good = Origin(lambda conn, request: gate.wait(20) and None), Origin()
+    proxy = Proxy(tmp_path, site=site((mute, {"weight": 1000}), good, response_timeout="300ms",
+                                      health={"failures": 0}))
+    assert proxy.get("/").status == 200
+    assert proxy.get("/", method="POST", body=b"x").status == 504
+    assert len(good.requests) == 1 and len(mute.requests) == 2
+    gate.set()
+    proxy.stop()
+    mute.stop()
+    good.stop()
+
+
+# --- the queue ---
+
+
+def test_queue_has_a_limit(tmp_path):
+    gate = threading.Event()
+
+    def hold(conn, request):
+        gate.wait(20)
+        return http_response(200, [TEXT], b"held")
+    origin = Origin(hold)
+    proxy = Proxy(tmp_path, origin, site={"origin_connections": 2, "origin_queue": 3, "queue_timeout": "30s"})
+    socks = [proxy.connect(timeout=30) for _ in range(5)]
+    for sock in socks[:2]:
+        sock.sendall(GET)
+    wait_for(lambda: len(origin.requests) == 2)
+    for sock in socks[2:]:
+        sock.sendall(GET)
+    time.sleep(0.2)
+    answer = proxy.get("/")
+    assert answer.status == 503 and int(answer.header("retry-after")) > 0
+    gate.set()
+    assert [Reader(sock).response().body for sock in socks] == [b"held"] * 5
+    for sock in socks:
+        sock.close()
+    proxy.stop()
+    origin.stop()
+
+
+def test_the_queue_is_for_all_origins(tmp_path):
+    """Who waits is served by whichever origin is free first."""
+    gates = {"a": threading.Event(), "b": threading.Event()}
+
+    def holder(name):
+        def hold(conn, request):
+            gates[name].wait(20)
+            return http_response(200, [TEXT], name.encode())
+        return Origin(hold)
+    a, b = holder("a"), holder("b")
+    proxy = Proxy(tmp_path, site=site((a, {"max_connections": 1}), (b, {"max_connections": 1}), queue_timeout="20s"))
+    socks = [proxy.connect(timeout=30) for _ in range(6)]
+    for sock in socks:
+        sock.sendall(GET)
+    wait_for(lambda: len(a.requests) + len(b.requests) == 2)
+    gates["b"].set()
+    wait_for(lambda: len(b.requests) == 5)
+    gates["a"].set()
+    bodies = [Reader(sock).response().body for sock in socks]
+    assert sorted(bodies) == [b"a"] + [b"b"] * 5
+    for sock in socks:
+        sock.close()
+    proxy.stop()
+    a.stop()
+    b.stop()
+
+
+# --- under load ---
+
+
+def test_killed_under_load(tmp_path):
+    a, b, c = Program("a"), Program("b"), Program("c")
+    proxy = Proxy(tmp_path, workers=2, site=site(a.url, b.url, c.url, health={"pause": "300ms"}))
+    load = Load(proxy)
+    for victim, others in ((a, (b, c)), (b, (a, c))):
+        load.more(victim.name)
+        victim.kill()
+        for other in others:
+            load.more(other.name)
+        victim.start()
+        load.more(victim.name)
+    load.stop()
+    assert not load.failures and set(load.answers) == {"a", "b", "c"}
+    proxy.stop()
+    for program in (a, b, c):
+        program.stop()
+
+
+def test_paused_under_load(tmp_path):
+    """SIGSTOP: the kernel still takes connections and requests; nobody answers."""
+    a, b = Program("a"), Program("b")
+    proxy = Proxy(tmp_path, site=site(a.url, b.url, response_timeout="500ms", health={"pause": "1s"}))
+    load = Load(proxy)
+    load.more("a")
+    a.pause()
+    wait_for(lambda: status(proxy)[a.url]["state"] != "up", 20)
+    load.more("b", 200)
+    a.go_on()
+    load.more("a")
+    load.stop()
+    assert not load.failures
+    proxy.stop()
+    a.stop()
+    b.stop()
+
+
+# --- status and metrics ---
+
+
+def test_status_and_metrics(tmp_path):
+    a, b = named("a"), named("b")
+    proxy = Proxy(tmp_path, workers=2, site=site(a, (b, {"backup": True})))
+    assert share(proxy, 10) == {"a": 10}
+    text = proxy.ctl("status").stdout
+    assert f"s {a.url}: up, 0 busy" in text and f"s {b.url}: up (backup), 0 busy" in text, text
+    assert status(proxy)[a.url]["workers_up"] == 2
+    metrics = proxy.ctl("metrics").stdout
+    assert f'consentd_origin_requests_total{{site="s",origin="{a.url}"}} 10\n' in metrics
+    assert f'consentd_origin_workers_up{{site="s",origin="{b.url}"}} 2\n' in metrics
+    assert metrics.count("# TYPE consentd_origin_requests_total counter\n") == 1
+    os.kill(proxy.workers()[0], signal.SIGKILL)  # the one that comes after it goes on with its figures
+    wait_for(lambda: proxy.log().count("event=process.ready role=worker") == 3)
+    wait_for(lambda: status(proxy)[a.url]["workers_up"] == 2)
+    assert status(proxy)[a.url]["requests"] == 10
+    proxy.hup()
+    wait_for(lambda: status(proxy)[a.url]["requests"] == 0)  # a configuration of its own
+    proxy.terminate()
+    proxy.process.wait(30)
+    a.stop()
+    b.stop()
