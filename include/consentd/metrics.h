@@ -58,6 +58,7 @@
     /* serve */ X(REPORTED, "reported_total", "What a rule set in report mode would have removed") \
     /* serve */ X(PAGES_REWRITTEN, "pages_rewritten_total",                                        \
                   "HTML bodies that went through the rewriter")                                    \
+    /* serve */ X(SHEETS_READ, "sheets_read_total", "Style sheets searched for trackers")          \
     /* serve */ X(BODIES_REFUSED, "bodies_refused_total",                                          \
                   "HTML bodies refused: coding unknown or corrupt")                                \
     /* serve */ X(RULES_REVISION, "rules_revision",                                                \

@@ -214,4 +214,10 @@ void oversize_tail(struct rewriter *rw, size_t end);
 /* ASCII-case-insensitive search. */
 bool value_contains(struct str text, struct str lower_needle);
 
+/* scheme ("data:", lower case) as the URL standard finds it; *rest_out: what is behind it. */
+bool value_has_scheme(struct str url, const char *scheme, struct str *rest_out);
+
+/* The body of a data: URL behind "data:". False: none that could be read. */
+bool value_data_body(struct str rest, struct buf *out);
+
 #endif

@@ -60,8 +60,8 @@ static char first_of(struct str url)
     return i < url.len ? ascii_lower(url.ptr[i]) : '\0';
 }
 
-/* scheme ":" with TAB, LF and CR inside ignored, as the URL standard does. */
-static bool has_scheme(struct str url, const char *scheme, struct str *rest_out)
+/* TAB, LF and CR inside are ignored, as the URL standard does. */
+bool value_has_scheme(struct str url, const char *scheme, struct str *rest_out)
 {
     size_t i = 0;
 
@@ -118,8 +118,7 @@ static bool is_odd_charset(struct str type)
     return true;
 }
 
-/* The body of a data: URL behind "data:". False: none that could be read. */
-static bool data_body(struct str rest, struct buf *out)
+bool value_data_body(struct str rest, struct buf *out)
 {
     ptrdiff_t comma = str_find_char(rest, ',');
     struct str type;
@@ -169,7 +168,7 @@ static enum html_action judge_data(struct rewriter *rw, const struct judged *j, 
 
     buf_init(&body, VALUE_MAX);
     buf_init(&out, VALUE_MAX);
-    if (data_body(rest, &body)) {
+    if (value_data_body(rest, &body)) {
         if (use == HTML_USE_SCRIPT)
             action = judge_inline(rw, buf_str(&body), HTML_SCRIPT_URL, element_rows[j->elem].name,
                                   attr_rows[attr]);
@@ -208,12 +207,12 @@ enum html_action value_url(struct rewriter *rw, const struct judged *j, struct s
     default:
         return value_ref(rw, &ref);
     }
-    if (has_scheme(text, "javascript:", &rest)) {
+    if (value_has_scheme(text, "javascript:", &rest)) {
         if (use == HTML_USE_FRAME || use == HTML_USE_OBJECT || use == HTML_USE_FORM)
             return judge_inline(rw, rest, HTML_SCRIPT_URL, element, attr_rows[attr]);
         return HTML_KEEP;
     }
-    if (has_scheme(text, "data:", &rest)) {
+    if (value_has_scheme(text, "data:", &rest)) {
         if (use == HTML_USE_FRAME || use == HTML_USE_OBJECT || use == HTML_USE_SCRIPT ||
             use == HTML_USE_STYLESHEET)
             return judge_data(rw, j, rest, attr, use);
@@ -324,7 +323,7 @@ bool value_css(struct rewriter *rw, enum html_element elem, enum html_attr attr,
         if (value_url(rw, &j, buf_str(&rw->other), attr, use) == HTML_KEEP)
             continue;
         ok = buf_append_str(out, str_slice(text, done, url.start - done)) &&
-             buf_append_c(out, "none");
+             buf_append_c(out, css_nothing(&url));
         done = url.end;
         rw->counts.urls_blanked++;
     }

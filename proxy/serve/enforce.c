@@ -213,6 +213,14 @@ static bool wants_worker(const struct headers *h)
            str_eq_c(dest, "serviceworker");
 }
 
+/* The client takes the answer for a style sheet, whatever its type says. */
+static bool wants_style(const struct headers *h)
+{
+    struct str dest = headers_value(h, HDR_SEC_FETCH_DEST);
+
+    return dest.len > 0 ? str_eq_c(dest, "style") : headers_has_token(h, HDR_ACCEPT, "text/css");
+}
+
 static bool enforcement_begin(struct exchange *x)
 {
     struct enforcement *e = arena_calloc(&x->arena, 1, sizeof(*e));
@@ -224,6 +232,7 @@ static bool enforcement_begin(struct exchange *x)
     e->gpc = str_eq_c(headers_value(h, HDR_SEC_GPC), "1");
     e->document = wants_document(h);
     e->worker = wants_worker(h);
+    e->style = wants_style(h);
     if (x->site->policy != NULL) {
         token_read(x, e);
         e->language = policy_language(x->site->policy, headers_value(h, HDR_ACCEPT_LANGUAGE));
@@ -484,6 +493,15 @@ static bool is_worker(const struct exchange *x, const struct enforcement *e)
     return e->worker && (x->resp.status == 200 || x->resp.status == 206) && guard_is_wanted(x);
 }
 
+/* A style sheet, by its type or, where a page in quirks mode may take any, by what asks for it. */
+static bool is_sheet(const struct exchange *x, const struct enforcement *e)
+{
+    struct str type = type_essence(headers_value(&x->resp.headers, HDR_CONTENT_TYPE));
+
+    return (x->resp.status == 200 || x->resp.status == 203 || x->resp.status == 206) &&
+           (e->style || str_eq_fold_c(type, "text/css"));
+}
+
 /* The coding of the answer we send: what the client would have got without us, or better. */
 static enum coding coding_out(const struct exchange *x, const struct enforcement *e, enum coding in)
 {
@@ -506,7 +524,7 @@ static enum enforce_step restart_whole(struct exchange *x)
     headers_remove(&x->req.headers, HDR_IF_RANGE);
     if (exchange_restart(x))
         return ENFORCE_PENDING;
-    exchange_fail(x, 502, "a part of a page cannot be filtered");
+    exchange_fail(x, 502, "a part of a page or a style sheet cannot be filtered");
     return ENFORCE_ANSWERED;
 }
 
@@ -564,6 +582,23 @@ static enum enforce_step enforce_page(struct exchange *x, struct enforcement *e)
     return ENFORCE_FORWARD;
 }
 
+static enum enforce_step enforce_sheet(struct exchange *x, const struct enforcement *e)
+{
+    uint16_t all = x->site->policy != NULL ? x->site->policy->categories.defined : 0;
+    bool granted = all != 0 && (x->grants & all) == all;
+    enum coding in = coding_in(x);
+
+    if (x->resp.status == 206)
+        return restart_whole(x);
+    if (in == CODING_UNKNOWN) {
+        metric_add(METRIC_BODIES_REFUSED, 1);
+        exchange_fail(x, 502, "the style sheet has a content coding that cannot be decoded");
+        return ENFORCE_ANSWERED;
+    }
+    return sheet_filter_add(x, granted, in, coding_out(x, e, in)) ? ENFORCE_FORWARD
+                                                                  : ENFORCE_REFUSE;
+}
+
 /* A script, picture or frame would follow a redirect to a tracker unseen; a visitor follows it. */
 static bool fetches_a_part(const struct exchange *x, const struct enforcement *e)
 {
@@ -582,6 +617,8 @@ enum enforce_step enforce_response(struct exchange *x)
         return answer_endpoint(x, x->req.path, "a redirect to a tracker");
     if (x->resp.status == 304)
         return not_modified_headers(x) ? ENFORCE_FORWARD : ENFORCE_REFUSE;
+    if (is_sheet(x, e) && x->resp.body != H1_BODY_NONE)
+        return enforce_sheet(x, e);
     if (!is_page(x) && !is_worker(x, e))
         return ENFORCE_FORWARD;
     return enforce_page(x, e);

@@ -10,7 +10,8 @@
  * and a condition that comes back is translated: a tag of the current variant becomes the
  * origin's condition again, a tag of another variant is dropped (the page must be sent anew).
  * Dates alone cannot tell variants apart: for pages they are neither sent nor believed.
- * A client that asks for no page (an image, a style sheet) keeps its conditions untouched.
+ * A style sheet that names trackers is treated likewise, one that names none depends on the rules
+ * alone. A client that asks for neither (an image, a script) keeps its conditions untouched.
  */
 #include <string.h>
 
@@ -24,22 +25,24 @@
 
 #define DATE_TAG "~lm" /* a tag that was made from a date; no origin's tag starts so with our end */
 
-/* Everything besides the origin's bytes that the page depends on. */
-void variant_of(const struct exchange *x, char out[VARIANT_LEN + 1])
+void variant_of(const struct exchange *x, enum variant kind, char out[VARIANT_LEN + 1])
 {
     const struct enforcement *e = enforcement_of(x);
-    uint64_t fields[4] = {0};
+    uint64_t fields[5] = {kind};
     uint8_t digest[CRYPTO_SHA256_LEN];
     struct crypto_hash hash;
 
-    fields[0] = x->snapshot == NULL ? 0 : snapshot_fingerprint(x->snapshot);
-    fields[1] = x->grants;
-    fields[2] = (uint64_t)e->decided | (uint64_t)e->gpc << 1 | (uint64_t)x->secure << 2;
-    fields[3] = e->language;
+    fields[1] = x->snapshot == NULL ? 0 : snapshot_fingerprint(x->snapshot);
+    if (kind != VARIANT_CLEAN)
+        fields[2] = x->grants;
+    if (kind == VARIANT_PAGE) {
+        fields[3] = (uint64_t)e->decided | (uint64_t)e->gpc << 1 | (uint64_t)x->secure << 2;
+        fields[4] = e->language;
+    }
     crypto_sha256_init(&hash);
     crypto_sha256_update(&hash, CONSENTD_VERSION, sizeof(CONSENTD_VERSION));
     crypto_sha256_update(&hash, fields, sizeof(fields));
-    if (x->site->policy != NULL)
+    if (kind == VARIANT_PAGE && x->site->policy != NULL)
         crypto_sha256_update(&hash, x->site->policy->doc_hash, sizeof(x->site->policy->doc_hash));
     crypto_sha256_final(&hash, digest);
     hex_encode(out, digest, VARIANT_LEN / 2);
@@ -79,16 +82,18 @@ struct conditions {
     bool ours;         /* a tag of ours was among them: the answer is a page */
     struct str origin; /* the origin's opaque tag behind the current variant's; may be empty */
     bool current;
-    struct str tag; /* as the client sent it */
+    enum variant kind; /* of the current one */
+    struct str tag;    /* as the client sent it */
 };
 
 static void conditions_read(const struct exchange *x, struct conditions *c)
 {
-    char variant[VARIANT_LEN + 1];
+    char variants[VARIANT_CNT][VARIANT_LEN + 1];
     unsigned iter = 0;
     struct header *field;
 
-    variant_of(x, variant);
+    for (unsigned kind = 0; kind < VARIANT_CNT; kind++)
+        variant_of(x, (enum variant)kind, variants[kind]);
     while ((field = headers_next(&x->req.headers, HDR_IF_NONE_MATCH, &iter)) != NULL) {
         struct str rest = field->value;
         struct str tag, opaque, origin, of;
@@ -97,11 +102,14 @@ static void conditions_read(const struct exchange *x, struct conditions *c)
             if (!etag_opaque(tag, &opaque) || !etag_is_ours(opaque, &origin, &of))
                 continue;
             c->ours = true;
-            if (!str_eq_c(of, variant))
-                continue;
-            c->current = true;
-            c->origin = origin;
-            c->tag = tag;
+            for (unsigned kind = 0; kind < VARIANT_CNT; kind++) {
+                if (!str_eq_c(of, variants[kind]))
+                    continue;
+                c->current = true;
+                c->kind = (enum variant)kind;
+                c->origin = origin;
+                c->tag = tag;
+            }
         }
     }
 }
@@ -136,7 +144,7 @@ bool conditions_rewrite(struct exchange *x)
         return true; /* the condition of a change is the origin's to judge */
     if (headers_find(h, HDR_IF_NONE_MATCH) != NULL)
         conditions_read(x, &c);
-    if (!c.ours && !e->document)
+    if (!c.ours && !e->document && !e->style)
         return true;
     headers_remove(h, HDR_IF_NONE_MATCH);
     headers_remove(h, HDR_IF_MODIFIED_SINCE);
@@ -145,12 +153,13 @@ bool conditions_rewrite(struct exchange *x)
     if (!c.current)
         return true;
     e->matched_etag = c.tag;
+    e->matched = c.kind;
     return condition_restore(x, &c);
 }
 
 /* --- fields of an answer --- */
 
-static bool etag_vary(struct exchange *x)
+static bool etag_vary(struct exchange *x, enum variant kind)
 {
     struct headers *h = &x->resp.headers;
     struct str opaque;
@@ -158,7 +167,7 @@ static bool etag_vary(struct exchange *x)
     char *value = NULL;
     int64_t time_s;
 
-    variant_of(x, variant);
+    variant_of(x, kind, variant);
     if (etag_opaque(headers_value(h, HDR_ETAG), &opaque))
         value = arena_printf(&x->arena, "W/\"%.*s~%s\"", STR_ARGS(opaque), variant);
     else if (date_parse(headers_value(h, HDR_LAST_MODIFIED), (int64_t)(x->wall_ms / 1000), &time_s))
@@ -167,7 +176,8 @@ static bool etag_vary(struct exchange *x)
         headers_remove(h, HDR_ETAG);
         return true;
     }
-    headers_remove(h, HDR_LAST_MODIFIED);
+    if (kind != VARIANT_CLEAN) /* caches reckon with it how long it stays fresh */
+        headers_remove(h, HDR_LAST_MODIFIED);
     return value != NULL && headers_set(h, &x->arena, HDR_ETAG, str_c(value));
 }
 
@@ -227,14 +237,24 @@ static bool vary_add(struct exchange *x)
            headers_add_id(h, &x->arena, HDR_VARY, STR("Accept-Encoding"));
 }
 
-bool page_headers(struct exchange *x)
+static bool varied_headers(struct exchange *x, enum variant kind)
 {
     static const enum header_id wrong_now[] = {HDR_CONTENT_MD5, HDR_DIGEST, HDR_CONTENT_DIGEST,
                                                HDR_REPR_DIGEST, HDR_ACCEPT_RANGES};
 
     for (size_t i = 0; i < COUNT_OF(wrong_now); i++)
         headers_remove(&x->resp.headers, wrong_now[i]);
-    return etag_vary(x) && cache_control_set(x) && vary_add(x);
+    return etag_vary(x, kind) && cache_control_set(x) && vary_add(x);
+}
+
+bool page_headers(struct exchange *x)
+{
+    return varied_headers(x, VARIANT_PAGE);
+}
+
+bool sheet_headers(struct exchange *x, bool differs)
+{
+    return differs ? varied_headers(x, VARIANT_SHEET) : etag_vary(x, VARIANT_CLEAN);
 }
 
 bool not_modified_headers(struct exchange *x)
@@ -243,6 +263,8 @@ bool not_modified_headers(struct exchange *x)
 
     if (e->matched_etag.len == 0)
         return true; /* no page of ours was asked about */
+    if (e->matched == VARIANT_CLEAN)
+        return headers_set(&x->resp.headers, &x->arena, HDR_ETAG, e->matched_etag);
     headers_remove(&x->resp.headers, HDR_LAST_MODIFIED);
     cookies_delete_denied(x, &x->resp.headers);
     return headers_set(&x->resp.headers, &x->arena, HDR_ETAG, e->matched_etag) &&

@@ -5,6 +5,7 @@
  *   enforce_cache.c   ETags, conditions and caching of pages that differ by consent
  *   filter_headers.c  Cookie, Set-Cookie, Link, Refresh, Location, reports
  *   filter_html.c     decode, rewrite (html_engine.h), encode
+ *   filter_css.c      the same for style sheets (sheet.h), where they name a tracker
  *   consent_api.c     what is under the prefix: choice, state, assets
  *   consent_choice.c  reading a choice and answering it
  *   ledger_link.c     events and erasures that wait for the ledger's ack
@@ -29,11 +30,20 @@
 #include "consentd/server.h"
 #include "consentd/str.h"
 #include "consentd/token.h"
+#include "consentd/url.h"
 
 #define CHOICE_BODY_MAX  4096 /* bytes of a posted choice */
 #define DELETIONS_MAX    32   /* denied cookies that one answer deletes */
 #define VARIANT_LEN      16   /* hex digits that tell one form of a page from another */
 #define COOKIE_FIELD_MAX 512  /* bytes of the Set-Cookie field of the token */
+
+/* What an answer depends on besides the origin's bytes; the entity-tags of each are its own. */
+enum variant {
+    VARIANT_PAGE = 0, /* rules, grants, language, banner */
+    VARIANT_SHEET,    /* a style sheet with trackers: rules and grants */
+    VARIANT_CLEAN,    /* a style sheet without any: rules alone */
+    VARIANT_CNT,
+};
 
 /* A denied cookie that the visitor still carries. */
 struct deletion {
@@ -48,9 +58,11 @@ struct enforcement {
     bool gpc;                   /* Sec-GPC: 1 */
     bool document;              /* the client may show the answer as a page */
     bool worker;                /* the client runs the answer as a worker */
+    bool style;                 /* the client takes the answer for a style sheet */
     bool asked_identity;        /* the origin was asked for plain text in the client's stead */
     struct str accept_encoding; /* the client's own; empty if none */
-    struct str matched_etag;    /* ours, as the client sent it, if it names the current variant */
+    struct str matched_etag;    /* ours, as the client sent it, if it names a current variant */
+    enum variant matched;       /* which */
     struct deletion deletions[DELETIONS_MAX];
     unsigned deletion_cnt;
     unsigned language; /* of the policy, for the banner */
@@ -84,8 +96,9 @@ bool redirect_is_denied(struct exchange *x);
 
 /* --- enforce_cache.c --- */
 MUST_USE bool conditions_rewrite(struct exchange *x);
-void variant_of(const struct exchange *x, char out[VARIANT_LEN + 1]);
+void variant_of(const struct exchange *x, enum variant kind, char out[VARIANT_LEN + 1]);
 MUST_USE bool page_headers(struct exchange *x);
+MUST_USE bool sheet_headers(struct exchange *x, bool differs); /* by consent */
 MUST_USE bool not_modified_headers(struct exchange *x);
 
 /* --- enforce.c --- */
@@ -100,6 +113,17 @@ MUST_USE bool page_filter_add(struct exchange *x, struct str type, enum coding i
 
 /* Installs the filter that puts the companion before the script of a worker. Likewise. */
 MUST_USE bool worker_filter_add(struct exchange *x, enum coding in, enum coding out);
+
+/* The address of the answer as the browser knows it; in the arena. */
+MUST_USE bool page_url(struct exchange *x, struct url *out);
+
+/* The value of charset in a Content-Type field, quoted or not (RFC 9110 8.3.1). */
+struct str charset_of_type(struct str type);
+
+/* --- filter_css.c --- */
+
+/* Installs the filter of a style sheet; granted: nothing is denied, look only. False: no memory. */
+MUST_USE bool sheet_filter_add(struct exchange *x, bool granted, enum coding in, enum coding out);
 
 /* --- consent_api.c, consent_choice.c --- */
 enum enforce_step consent_api_request(struct exchange *x, struct str rest);

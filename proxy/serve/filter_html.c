@@ -316,8 +316,7 @@ static void page_close(struct filter *f)
     buf_free(&page->out);
 }
 
-/* The document's address as the browser knows it. */
-static bool page_url(struct exchange *x, struct url *out)
+bool page_url(struct exchange *x, struct url *out)
 {
     char *text = arena_printf(&x->arena, "%s://%.*s%.*s", x->secure ? "https" : "http",
                               STR_ARGS(x->req.authority), STR_ARGS(x->req.path));
@@ -325,8 +324,7 @@ static bool page_url(struct exchange *x, struct url *out)
     return text != NULL && url_parse(str_c(text), NULL, &x->arena, out);
 }
 
-/* The value of charset in a Content-Type field, quoted or not (RFC 9110 8.3.1). */
-static struct str charset_of_type(struct str type)
+struct str charset_of_type(struct str type)
 {
     struct str parameter;
 
