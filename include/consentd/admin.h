@@ -12,34 +12,64 @@
  *   GET  /api/v1/ledger            the state of journal and Redis
  *   POST /api/v1/reload            what SIGHUP does
  *   GET  /metrics                  Prometheus
+ *   GET  /api/v1/routes            every route with the permission that it needs, and who asks
+ *   GET  /api/v1/events?FILTERS    a page of records (filters: query_text.h)
+ *   GET  /api/v1/events/NODE:LEAF  one record
+ *   GET  /api/v1/oplog?FILTERS     records of operators alone
+ *   GET  /api/v1/subjects/SUB      all records of a subject
  *
- * Who may connect is the socket's mode; who it was is asked of the kernel (SO_PEERCRED)
- * and recorded. A change is: record in the ledger, acknowledged; then the file; then the
- * workers. Each answer says how many workers confirmed. One change at a time.
+ * Who is at the other end is asked of the kernel; every route needs a permission, and nobody has
+ * one that no role of theirs names. What is read from the ledger, and what is denied, is on record
+ * in the ledger before it is answered.
+ *
+ * A change is: record in the ledger, acknowledged; then the file; then the workers. Each answer
+ * says how many workers confirmed. One change at a time.
  */
 #ifndef CONSENTD_ADMIN_H
 #define CONSENTD_ADMIN_H
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "consentd/attr.h"
 #include "consentd/fault.h"
 #include "consentd/ipc_msg.h"
 #include "consentd/str.h"
 
-#define ADMIN_CLIENTS_MAX 64           /* connections at a time */
-#define ADMIN_REQUEST_MAX (64u * 1024) /* bytes of one request, head and body */
-#define ADMIN_REQUEST_MS  5000u        /* to send it in */
-#define ADMIN_CHANGE_MS   5000         /* a change not confirmed by then is answered as it is */
-#define ADMIN_STATUS_MS   2000         /* a ledger silent for so long counts as away */
+#define ADMIN_CLIENTS_MAX   64           /* connections at a time */
+#define ADMIN_REQUEST_MAX   (64u * 1024) /* bytes of one request, head and body */
+#define ADMIN_REQUEST_MS    5000u        /* to send it in */
+#define ADMIN_CHANGE_MS     5000         /* a change not confirmed by then is answered as it is */
+#define ADMIN_STATUS_MS     2000         /* a ledger silent for so long counts as away */
+#define ADMIN_RECORD_MS     5000         /* a request not on record by then is refused */
+#define ADMIN_STALL_MS      30000        /* a reader that takes nothing for so long is cut off */
+#define ADMIN_STRANGERS_MAX 8            /* connections of peers that may do nothing */
 
 struct admin;
 struct config;
+struct note_key;
 struct ipc;
 struct loop;
 struct origin_stats;
 struct rules;
+
+/* Groups whose members are more than nobody; (gid_t)-1: there is no such group. */
+struct admin_groups {
+    gid_t own, operators; /* everything: "consentd" and admin.group */
+    gid_t auditors;       /* reading the ledger: admin.audit_group */
+};
+
+/* Where the records are and what opens them. Texts and keys are copied. */
+struct admin_store_setup {
+    const char *keks_path, *erased_path;
+    const char *journal; /* folder */
+    const char *site;    /* the log's name */
+    uint8_t node;
+    uint8_t idx_key[32];
+    struct str redis_url; /* empty: the journal alone */
+    struct str redis_user, redis_password, redis_ca;
+};
 
 /* What it is given. All borrowed; texts are copied. */
 struct admin_setup {
@@ -52,6 +82,10 @@ struct admin_setup {
     const struct config *config;        /* for the modes that it sets, and the origins' names */
     const struct origin_stats *origins; /* what the workers know of them */
     unsigned origins_rows;
+    struct admin_groups groups;
+    const struct admin_store_setup *store;
+    const struct note_key *log_keys; /* the public keys of the log, the active one first */
+    unsigned log_key_cnt;
     void *owner;
 };
 

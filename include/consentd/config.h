@@ -87,9 +87,10 @@ struct config_ledger {             /* "ledger" */
     const char *redis_password_file;
 };
 
-struct config_admin {   /* "admin" */
-    const char *socket; /* path of the unix socket; NULL: state_dir/admin.sock */
-    const char *group;  /* group that may connect; NULL: only root and the run user */
+struct config_admin {        /* "admin" */
+    const char *socket;      /* path of the unix socket; NULL: state_dir/admin.sock */
+    const char *group;       /* group that may do everything; NULL: only root and the run user */
+    const char *audit_group; /* group that may read the ledger; NULL: consentd-audit, if any */
 };
 
 /* "forwarded_field": where trusted proxies name the client */

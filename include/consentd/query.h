@@ -48,6 +48,7 @@ struct query_spec {
     enum record_kind kind; /* RECORD_UNKNOWN: any; the filters above imply RECORD_EVENT */
     bool oldest_first;
     unsigned limit;    /* 0: 100 */
+    unsigned scan_max; /* a page also ends after so many records were looked at; 0: it does not */
     struct str cursor; /* empty: from the beginning */
 };
 
@@ -67,13 +68,16 @@ struct query_row {
     struct str json;         /* J */
     struct record_view view; /* J taken apart */
     uint8_t cmt[32];         /* computed from r and J; with QUERY_ROW_OK */
+    const uint8_t *r;        /* 32 bytes; NULL: erased */
 };
 
 /* A row that can't be opened matches every filter but time: hiding it would hide tampering. */
 struct query_end {
     bool ok;                           /* false: see fault */
     bool more;                         /* the limit was reached; cursor continues */
-    char cursor[QUERY_CURSOR_LEN + 1]; /* with more */
+    char cursor[QUERY_CURSOR_LEN + 1]; /* behind the last record looked at; "": there is none */
+    bool has_hw;
+    uint64_t hw; /* with has_hw: the newest leaf that the store has */
     uint64_t rows, scanned;
     uint64_t gap_from, gap_to; /* journal: leaves that could not be read; equal: none */
     struct fault fault;
@@ -94,9 +98,24 @@ typedef void (*query_end_fn)(void *arg, const struct query_end *end);
 /* False and *f when the question makes no sense. The cursor is checked by the store. */
 MUST_USE bool query_check(const struct query_spec *spec, struct fault *f);
 
+/* The same for its cursor, which must be one of this question to this node. */
+MUST_USE bool query_check_cursor(const struct query_spec *spec, uint8_t node, struct fault *f);
+
 /* From the segments in dir. end_out is always filled. */
 void query_journal(const char *dir, const struct query_log *log, const struct query_spec *spec,
                    query_row_fn on_row, void *arg, struct query_end *end_out);
+
+/*
+ * The same piece by piece, for a process that must not be held up: a walk is one page, each step
+ * looks at no more than `records` of them. NULL and *f as for query_redis.
+ */
+struct query_walk;
+MUST_USE struct query_walk *query_walk_new(const char *dir, const struct query_log *log,
+                                           const struct query_spec *spec, struct fault *f);
+/* True when the page is over: *end_out is filled then. log and spec must still be there. */
+MUST_USE bool query_walk_step(struct query_walk *w, unsigned records, query_row_fn on_row,
+                              void *arg, struct query_end *end_out);
+void query_walk_free(struct query_walk *w); /* NULL is fine */
 
 /* One record from the segments; false when it is not there. */
 MUST_USE bool query_journal_get(const char *dir, const struct query_log *log, uint64_t leaf,

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "admin_priv.h"
+#include "consentd/file.h"
 #include "consentd/ipc.h"
 #include "consentd/json.h"
 #include "consentd/ledger_msg.h"
@@ -22,12 +23,18 @@
 #include "consentd/metrics.h"
 #include "consentd/origin_stats.h"
 
-#define ANSWER_MAX (16u << 20) /* bytes of one answer */
+#define ANSWER_MAX  (16u << 20)  /* bytes of one answer, or of a stream not yet taken */
+#define STREAM_HIGH (512u << 10) /* bytes of a stream that wait: no more is made */
+#define STREAM_LOW  (128u << 10) /* more is made again */
 
 static void forget(struct admin_client *c)
 {
     struct admin *a = c->admin;
+    const struct admin_job *job = c->job;
 
+    c->job = NULL;
+    if (job != NULL)
+        job->drop(c);
     if (a->change.client == c)
         a->change.client = NULL;
     timer_clear(&c->patience);
@@ -48,6 +55,7 @@ void admin_answer(struct admin_client *c, unsigned status, const char *type, str
                        "Cache-Control: no-store\r\nConnection: close\r\n\r\n",
                        status, reason_of(status), type, body.len);
 
+    ASSERT(!c->streaming);
     conn_set_marks(c->conn, 1024, ANSWER_MAX, ANSWER_MAX + sizeof(head));
     if (conn_queue(c->conn, head, (size_t)len) && conn_write(c->conn, body.ptr, body.len))
         conn_close_flush(c->conn, 1000);
@@ -72,7 +80,81 @@ void admin_answer_error(struct admin_client *c, unsigned status, const char *fmt
     json_decref(value);
 }
 
-static void answer_metrics(struct admin_client *c)
+/* --- chunks --- */
+
+void admin_job_begin(struct admin_client *c, const struct admin_job *job, void *state)
+{
+    c->job = job;
+    c->state = state;
+}
+
+bool admin_stream_begin(struct admin_client *c, const char *type, const char *fields)
+{
+    char head[512];
+    int len = snprintf(head, sizeof(head),
+                       "HTTP/1.1 200 OK\r\nContent-Type: %s\r\nTransfer-Encoding: chunked\r\n%s"
+                       "Cache-Control: no-store\r\nConnection: close\r\n\r\n",
+                       type, fields);
+
+    conn_set_marks(c->conn, STREAM_LOW, STREAM_HIGH, ANSWER_MAX);
+    c->streaming = true;
+    c->progress = conn_progress(c->conn);
+    timer_set(&c->patience, ADMIN_STALL_MS);
+    if (conn_queue(c->conn, head, (size_t)len))
+        return true;
+    admin_stream_cut(c);
+    return false;
+}
+
+bool admin_stream_write(struct admin_client *c, const char *extension, struct str data)
+{
+    char head[512];
+    int len = snprintf(head, sizeof(head), "%zx%s%s\r\n", data.len, extension[0] != '\0' ? ";" : "",
+                       extension);
+
+    if (data.len == 0) /* an empty chunk would be the end */
+        return true;
+    if (len > 0 && (size_t)len < sizeof(head) && conn_queue(c->conn, head, (size_t)len) &&
+        conn_queue(c->conn, data.ptr, data.len) && conn_write(c->conn, "\r\n", 2))
+        return true;
+    admin_stream_cut(c);
+    return false;
+}
+
+bool admin_is_choked(const struct admin_client *c)
+{
+    return conn_is_choked(c->conn);
+}
+
+void admin_stream_end(struct admin_client *c)
+{
+    if (conn_write(c->conn, "0\r\n\r\n", 5))
+        conn_close_flush(c->conn, ADMIN_STALL_MS);
+    else
+        conn_close(c->conn);
+    forget(c);
+}
+
+void admin_stream_cut(struct admin_client *c)
+{
+    conn_reset(c->conn);
+    forget(c);
+}
+
+bool admin_params(struct admin_client *c, struct params *out)
+{
+    struct fault f = {{0}};
+
+    if (params_parse(c->rq.query, out, &f))
+        return true;
+    params_free(out);
+    admin_answer_error(c, 400, "%s", f.text);
+    return false;
+}
+
+/* --- short routes --- */
+
+void admin_get_metrics(struct admin_client *c)
 {
     struct buf text;
 
@@ -144,7 +226,17 @@ static void on_status_deadline(void *arg)
     answer_statuses(arg, STR("null"));
 }
 
-static void reload(struct admin_client *c)
+void admin_get_ledger(struct admin_client *c)
+{
+    ask_ledger(c, false);
+}
+
+void admin_get_status(struct admin_client *c)
+{
+    ask_ledger(c, true);
+}
+
+void admin_post_reload(struct admin_client *c)
 {
     struct admin *a = c->admin;
 
@@ -152,60 +244,63 @@ static void reload(struct admin_client *c)
     a->setup.on_reload(a->setup.owner);
 }
 
-/* /api/v1/subjects/SUBJECT[/hold][?now=1] */
-static bool route_subject(struct admin_client *c, struct str method, struct str target)
-{
-    struct str prefix = STR("/api/v1/subjects/"), path, subject;
+/* --- requests --- */
 
-    if (!str_starts(target, prefix))
-        return false;
-    target = str_slice(target, prefix.len, target.len);
-    if (!str_cut(&target, '?', &path) || !str_cut(&path, '/', &subject))
-        return false;
-    if (str_eq_c(method, "DELETE") && path.ptr == NULL)
-        subject_api(c, subject, LEDGER_ERASE, target);
-    else if (str_eq_c(method, "POST") && str_eq_c(path, "hold"))
-        subject_api(c, subject, LEDGER_HOLD, target);
-    else if (str_eq_c(method, "DELETE") && str_eq_c(path, "hold"))
-        subject_api(c, subject, LEDGER_RELEASE, target);
-    else
-        return false;
-    return true;
+static void answer_denied(struct admin_client *c)
+{
+    admin_answer_error(c, 403, "this needs the permission \"%s\", which user \"%s\" has not",
+                       perm_name(c->route->perm), c->peer.name);
 }
 
-/* /api/v1/ledger/months/YYYYMM */
-static bool route_month(struct admin_client *c, struct str method, struct str target)
+static void deny(struct admin_client *c)
 {
-    struct str prefix = STR("/api/v1/ledger/months/");
-
-    if (!str_starts(target, prefix) || !str_eq_c(method, "DELETE"))
-        return false;
-    month_api_drop(c, str_slice(target, prefix.len, target.len));
-    return true;
+    log_warn("admin.denied", "user=\"%s\" permission=%s", c->peer.name, perm_name(c->route->perm));
+    if (!oplog_wants_denial(c->admin) || !oplog_send(c, "denied")) {
+        answer_denied(c);
+        return;
+    }
+    c->denied = true;
+    timer_set(&c->patience, ADMIN_RECORD_MS);
 }
 
-static void route(struct admin_client *c, struct str method, struct str target, struct str body)
+static void dispatch(struct admin_client *c)
 {
-    bool get = str_eq_c(method, "GET"), post = str_eq_c(method, "POST");
+    bool other;
 
-    if (get && str_eq_c(target, "/api/v1/rules"))
-        rules_api_list(c);
-    else if (get && str_eq_c(target, "/api/v1/rules/history"))
-        rules_api_history(c);
-    else if (post && str_eq_c(target, "/api/v1/rules"))
-        rules_api_change(c, body, false);
-    else if (post && str_eq_c(target, "/api/v1/rules/rollback"))
-        rules_api_change(c, body, true);
-    else if (get && str_eq_c(target, "/api/v1/ledger"))
-        ask_ledger(c, false);
-    else if (get && str_eq_c(target, "/api/v1/status"))
-        ask_ledger(c, true);
-    else if (post && str_eq_c(target, "/api/v1/reload"))
-        reload(c);
-    else if (get && str_eq_c(target, "/metrics"))
-        answer_metrics(c);
-    else if (!route_subject(c, method, target) && !route_month(c, method, target))
+    c->route = route_find(c->rq.method, c->rq.path, &c->rq.param, &other);
+    if (c->route == NULL && other)
+        admin_answer_error(c, 405, "not with this method");
+    else if (c->route == NULL)
         admin_answer_error(c, 404, "there is nothing like that here");
+    else if (!access_may(&c->peer, c->route->perm))
+        deny(c);
+    else if (!c->route->recorded)
+        c->route->run(c);
+    else if (oplog_send(c, "allowed"))
+        timer_set(&c->patience, ADMIN_RECORD_MS);
+    else
+        admin_answer_error(c, 503, "the ledger is away: what is asked must be on record first");
+}
+
+/* The ledger's word on a record of ours. */
+static bool on_recorded(struct admin *a, const struct ledger_ack *ack)
+{
+    for (size_t i = 0; i < ADMIN_CLIENTS_MAX; i++) {
+        struct admin_client *c = &a->clients[i];
+
+        if (c->admin == NULL || c->record_id == 0 || c->record_id != ack->req_id)
+            continue;
+        c->record_id = 0;
+        timer_clear(&c->patience);
+        if (c->denied)
+            answer_denied(c);
+        else if (ack->status == LEDGER_RECORDED)
+            c->route->run(c);
+        else
+            admin_answer_error(c, 503, "the ledger could not record the request");
+        return true;
+    }
+    return false;
 }
 
 /* Content-Length of a head; 0 without one. False: malformed. */
@@ -228,7 +323,7 @@ static bool body_length(struct str head, uint64_t *out)
 
 static void try_request(struct admin_client *c)
 {
-    struct str text = buf_str(&c->in), line, method, target;
+    struct str text = buf_str(&c->in), line, target;
     ptrdiff_t end = str_find(text, STR("\r\n\r\n"));
     uint64_t body_len;
 
@@ -246,10 +341,14 @@ static void try_request(struct admin_client *c)
     c->asked = true;
     timer_clear(&c->patience);
     str_cut(&head, '\r', &line);
-    if (str_cut(&line, ' ', &method) && str_cut(&line, ' ', &target))
-        route(c, method, target, body);
-    else
+    if (!str_cut(&line, ' ', &c->rq.method) || !str_cut(&line, ' ', &target) ||
+        !str_cut(&target, '?', &c->rq.path)) {
         admin_answer_error(c, 400, "malformed request line");
+        return;
+    }
+    c->rq.query = target;
+    c->rq.body = body;
+    dispatch(c);
 }
 
 static size_t on_data(void *owner, const uint8_t *data, size_t len)
@@ -271,17 +370,57 @@ static void on_closed(void *owner, enum conn_why why)
     forget(owner);
 }
 
-/* Whoever asks for nothing keeps no place from others. */
+/* A reader that has taken nothing since the last look keeps no place from others. */
+static void look_at_stream(struct admin_client *c)
+{
+    uint64_t progress = conn_progress(c->conn);
+
+    if (conn_queued(c->conn) > 0 && progress == c->progress) {
+        log_warn("admin.stalled", "user=\"%s\"", c->peer.name);
+        admin_stream_cut(c);
+        return;
+    }
+    c->progress = progress;
+    timer_set(&c->patience, ADMIN_STALL_MS);
+}
+
+/* Whoever asks for nothing keeps no place from others; nor does a record that does not come. */
 static void on_impatient(void *arg)
 {
     struct admin_client *c = arg;
 
-    admin_answer_error(c, 408, "no request within %u s", ADMIN_REQUEST_MS / 1000);
+    if (c->streaming)
+        look_at_stream(c);
+    else if (c->denied)
+        answer_denied(c);
+    else if (c->record_id != 0)
+        admin_answer_error(c, 503, "the ledger does not answer: the request is not on record");
+    else
+        admin_answer_error(c, 408, "no request within %u s", ADMIN_REQUEST_MS / 1000);
+}
+
+static void on_writable(void *owner)
+{
+    struct admin_client *c = owner;
+
+    if (c->job != NULL && c->job->resume != NULL)
+        c->job->resume(c);
+}
+
+/* Connections of peers without any right. */
+static unsigned strangers(const struct admin *a)
+{
+    unsigned cnt = 0;
+
+    for (size_t i = 0; i < ADMIN_CLIENTS_MAX; i++)
+        cnt += a->clients[i].admin != NULL && a->clients[i].peer.perms == 0;
+    return cnt;
 }
 
 static void on_accept(void *owner, int fd, const struct sockaddr *peer, socklen_t len)
 {
-    static const struct conn_ops ops = {.on_data = on_data, .on_closed = on_closed};
+    static const struct conn_ops ops = {
+        .on_data = on_data, .on_closed = on_closed, .on_writable = on_writable};
     struct admin *a = owner;
 
     UNUSED(peer);
@@ -291,6 +430,11 @@ static void on_accept(void *owner, int fd, const struct sockaddr *peer, socklen_
         if (c->admin != NULL)
             continue;
         c->admin = a;
+        access_find(&a->setup.groups, fd, &c->peer);
+        if (c->peer.perms == 0 && strangers(a) > ADMIN_STRANGERS_MAX) {
+            *c = (struct admin_client){0};
+            break;
+        }
         buf_init(&c->in, ADMIN_REQUEST_MAX);
         timer_init(&c->patience, a->loop, on_impatient, c);
         timer_set(&c->patience, ADMIN_REQUEST_MS);
@@ -309,14 +453,20 @@ static void on_deadline(void *arg)
 struct admin *admin_new(struct loop *loop, const struct admin_setup *setup, struct fault *f)
 {
     struct rules_state *state = rules_state_parse(setup->rules_path, setup->rules_text, f);
+    struct store *store = state != NULL ? store_new(loop, setup->store, f) : NULL;
 
-    if (state == NULL)
+    if (store == NULL) {
+        rules_state_free(state);
         return NULL;
+    }
     struct admin *a = mem_new(struct admin);
     a->loop = loop;
     a->setup = *setup;
+    a->setup.store = NULL; /* it is the caller's, for this call only */
     a->rules_path = mem_strdup(setup->rules_path);
     a->state = state;
+    a->store = store;
+    a->log_path = file_resolve(setup->store->journal, "tlog");
     timer_init(&a->deadline, loop, on_deadline, a);
     timer_init(&a->status_deadline, loop, on_status_deadline, a);
     return a;
@@ -338,6 +488,8 @@ void admin_free(struct admin *a)
     rules_state_free(a->change.state);
     buf_free(&a->change.text);
     rules_state_free(a->state);
+    store_free(a->store);
+    free(a->log_path);
     free(a->rules_path);
     free(a);
 }
@@ -348,11 +500,25 @@ void admin_listen(struct admin *a, int fd)
     a->listener = listener_new(a->loop, fd, on_accept, a);
 }
 
+/* The ledger went away: what waited for its word is not done. */
+static void unrecorded(struct admin *a)
+{
+    for (size_t i = 0; i < ADMIN_CLIENTS_MAX; i++) {
+        struct admin_client *c = &a->clients[i];
+
+        if (c->admin != NULL && c->record_id != 0 && c->denied)
+            answer_denied(c);
+        else if (c->admin != NULL && c->record_id != 0)
+            admin_answer_error(c, 503, "the ledger went away: ask again");
+    }
+}
+
 void admin_set_ledger(struct admin *a, struct ipc *ledger)
 {
     a->ledger = ledger;
     if (ledger == NULL) {
         answer_statuses(a, STR("null"));
+        unrecorded(a);
         subject_api_lost(a);
     }
 }
@@ -373,6 +539,12 @@ static void on_status(struct admin *a, const void *data, size_t len)
     buf_free(&text);
 }
 
+static void on_ack(struct admin *a, const struct ledger_ack *ack)
+{
+    if (!on_recorded(a, ack))
+        rules_api_acked(a, ack->req_id, ack->status == LEDGER_RECORDED);
+}
+
 void admin_ledger_message(struct admin *a, uint16_t type, const void *data, size_t len)
 {
     struct ledger_ack ack;
@@ -382,7 +554,7 @@ void admin_ledger_message(struct admin *a, uint16_t type, const void *data, size
     else if (type == IPC_ERASE_ACK)
         subject_api_receipt(a, data, len);
     else if (type == IPC_ACK && ledger_ack_decode(str_make(data, len), &ack))
-        rules_api_acked(a, ack.req_id, ack.status == LEDGER_RECORDED);
+        on_ack(a, &ack);
     else
         log_warn("ipc.unexpected", "type=%u", type);
 }

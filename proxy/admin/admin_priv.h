@@ -1,26 +1,64 @@
 /*
  * admin_priv.h - what the admin's files share.
+ *
+ * A request is answered in one piece (admin_answer) or in chunks (admin_stream_*). What takes
+ * longer than one turn of the loop is a job: its state hangs on the client and is dropped with it.
  */
 #ifndef CONSENTD_ADMIN_PRIV_H
 #define CONSENTD_ADMIN_PRIV_H
 
+#include "access.h"
 #include "consentd/admin.h"
 #include "consentd/buf.h"
 #include "consentd/conn.h"
 #include "consentd/rules_state.h"
 #include "consentd/timer.h"
+#include "params.h"
+#include "store.h"
+
+struct admin_client;
+
+/* What was asked; slices of the client's `in`. */
+struct admin_request {
+    struct str method, path, query, body;
+    struct str param; /* the part of the path that the route's * stands for */
+};
+
+/* One route. Whoever asks needs the permission; what is recorded is on record before it is done. */
+struct admin_route {
+    const char *method, *path; /* one * in path stands for one part */
+    enum admin_perm perm;
+    bool recorded;
+    void (*run)(struct admin_client *c);
+};
+
+/* A long answer. */
+struct admin_job {
+    void (*resume)(struct admin_client *c); /* the peer takes more; may be NULL */
+    void (*drop)(struct admin_client *c);   /* frees c->state */
+};
 
 /* One connection: one request, one answer, closed. */
 struct admin_client {
     struct admin *admin; /* NULL: this place is free */
     struct conn *conn;   /* owned */
+    struct admin_peer peer;
     struct buf in;
-    struct timer patience; /* until the request is complete */
-    bool asked;            /* it is; more bytes are dropped */
-    bool asks_status;      /* waits for the ledger's */
-    bool asks_whole;       /* for all, not for the ledger's alone */
-    bool asks_drop;        /* of a month, with erase_id */
-    uint64_t erase_id;     /* waits for this receipt; 0: for none */
+    struct admin_request rq;
+    const struct admin_route *route;
+    struct timer patience; /* until the request is complete, until it is on record, in a stream */
+    bool asked;            /* the request is complete; more bytes are dropped */
+    bool denied;           /* the answer is 403 as soon as that is on record */
+    bool streaming;        /* the head of a chunked answer is out */
+    uint64_t progress;     /* of conn_progress, when patience was set */
+    uint64_t record_id;    /* waits for the ledger's word that it is on record; 0: it does not */
+    const struct admin_job *job; /* NULL: none */
+    void *state;                 /* of the job */
+    bool asks_status;            /* waits for the ledger's */
+    bool asks_whole;             /* for all, not for the ledger's alone */
+    bool asks_drop;              /* of a month, with erase_id */
+    uint64_t erase_id;           /* waits for this receipt; 0: for none */
+    uint64_t sign_id;            /* waits for this signature; 0: for none */
 };
 
 /* A change of the rules on its way. */
@@ -37,31 +75,86 @@ struct admin {
     struct loop *loop;
     struct admin_setup setup;
     char *rules_path; /* owned */
+    char *log_path;   /* owned; folder of the Merkle log */
     struct listener *listener;
     struct ipc *ledger;        /* borrowed */
     struct rules_state *state; /* owned; in force */
+    struct store *store;       /* owned */
     struct admin_change change;
     struct timer deadline;        /* of the change */
     struct timer status_deadline; /* set while the ledger is asked */
     uint64_t next_request;
+    uint64_t denials_from_ms; /* the minute in which denials are counted */
+    unsigned denials;         /* in it */
     struct admin_client clients[ADMIN_CLIENTS_MAX];
 };
 
-/* admin.c: sends the answer and lets the connection go. */
+/* --- admin.c: answers --- */
+
+/* Sends the answer and lets the connection go. */
 void admin_answer(struct admin_client *c, unsigned status, const char *type, struct str body);
 void admin_answer_error(struct admin_client *c, unsigned status, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
 
-/* subject_api.c; action: enum ledger_erase_action */
-void subject_api(struct admin_client *c, struct str subject, unsigned action, struct str query);
-void month_api_drop(struct admin_client *c, struct str month);
+/* A job begins: it is dropped when the client goes, also by an answer. */
+void admin_job_begin(struct admin_client *c, const struct admin_job *job, void *state);
+
+/*
+ * An answer in chunks. admin_stream_write: false: the client is gone (and was dropped). When it
+ * returns true and admin_is_choked(), the job waits for its resume().
+ */
+MUST_USE bool admin_stream_begin(struct admin_client *c, const char *type, const char *fields);
+MUST_USE bool admin_stream_write(struct admin_client *c, const char *extension, struct str data);
+bool admin_is_choked(const struct admin_client *c);
+void admin_stream_end(struct admin_client *c);
+void admin_stream_cut(struct admin_client *c); /* so that it can't pass for a whole answer */
+
+/* The parameters of the request; false after it was answered with 400. */
+MUST_USE bool admin_params(struct admin_client *c, struct params *out);
+
+/* --- routes.c --- */
+
+/*
+ * The route of a request and its param. NULL: there is none; *other_out tells whether there is one
+ * for another method.
+ */
+const struct admin_route *route_find(struct str method, struct str path, struct str *param_out,
+                                     bool *other_out);
+void route_list(struct admin_client *c); /* GET /api/v1/routes */
+
+/* --- oplog.c --- */
+
+/* Sends the record of the request to the ledger; the ack has c->record_id. False: it is away. */
+MUST_USE bool oplog_send(struct admin_client *c, const char *result);
+
+/* Whether one more denial is worth a record of its own. */
+bool oplog_wants_denial(struct admin *a);
+
+/* --- admin.c: routes that are short --- */
+void admin_get_ledger(struct admin_client *c);
+void admin_get_status(struct admin_client *c);
+void admin_post_reload(struct admin_client *c);
+void admin_get_metrics(struct admin_client *c);
+
+/* --- subject_api.c --- */
+void subject_api_erase(struct admin_client *c);
+void subject_api_hold(struct admin_client *c);
+void subject_api_release(struct admin_client *c);
+void month_api_drop(struct admin_client *c);
 void subject_api_receipt(struct admin *a, const void *data, size_t len);
 void subject_api_lost(struct admin *a);
 
-/* rules_api.c */
+/* --- events_api.c --- */
+void events_api_list(struct admin_client *c);
+void events_api_one(struct admin_client *c);
+void events_api_subject(struct admin_client *c);
+void events_api_oplog(struct admin_client *c);
+
+/* --- rules_api.c --- */
 void rules_api_list(struct admin_client *c);
 void rules_api_history(struct admin_client *c);
-void rules_api_change(struct admin_client *c, struct str body, bool rollback);
+void rules_api_set(struct admin_client *c);
+void rules_api_rollback(struct admin_client *c);
 void rules_api_acked(struct admin *a, uint64_t request, bool recorded);
 void rules_api_done(struct admin *a, const struct ipc_rules_done *done);
 void rules_api_expired(struct admin *a);

@@ -5,11 +5,9 @@
  *
  * Nothing is in force before it is on record: without the ledger a change is refused.
  */
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "admin_priv.h"
 #include "consentd/category.h"
@@ -96,17 +94,11 @@ void rules_api_history(struct admin_client *c)
     buf_free(&text);
 }
 
-/* The kernel's word for who is at the other end. */
-static void find_author(const struct admin_client *c, char who[64], char from[64])
+/* Where a person is, for the record. */
+static const char *from_of(const struct admin_client *c, char out[64])
 {
-    struct ucred peer = {.uid = (uid_t)-1};
-    socklen_t len = sizeof(peer);
-
-    if (getsockopt(conn_fd(c->conn), SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0)
-        peer.uid = (uid_t)-1;
-    const struct passwd *user = getpwuid(peer.uid);
-    snprintf(who, 64, "%s", user != NULL ? user->pw_name : "unknown");
-    snprintf(from, 64, "uid:%lld", (long long)(int)peer.uid);
+    (void)snprintf(out, 64, "uid:%lld", (long long)(int)c->peer.uid);
+    return out;
 }
 
 /* The set that was probably meant, or NULL. */
@@ -154,10 +146,10 @@ static bool apply(struct rules_state *state, const struct admin_client *c, const
                   bool rollback, struct fault *f)
 {
     const json_t *revision = json_object_get(request, "revision");
-    char who[64], from[64];
+    char from[64];
+    struct rules_author author = {
+        .at_ms = clock_wall_ms(), .who = c->peer.name, .from = from_of(c, from)};
 
-    find_author(c, who, from);
-    struct rules_author author = {.at_ms = clock_wall_ms(), .who = who, .from = from};
     if (!rollback)
         return apply_set(state, c->admin, request, &author, f);
     if (!json_is_integer(revision) || json_integer_value(revision) < 0) {
@@ -180,12 +172,10 @@ static void change_end(struct admin *a)
 static unsigned send_oplog(struct admin *a, const struct admin_client *c, const json_t *request)
 {
     uint8_t *message = mem_alloc(LEDGER_OPLOG_MSG_MAX);
-    char who[64], from[64];
-
-    find_author(c, who, from);
-    json_t *record =
-        json_pack("{s:s, s:s, s:s, s:I, s:O}", "op", "rules", "who", who, "from", from, "revision",
-                  (json_int_t)rules_state_revision(a->change.state), "request", request);
+    char from[64];
+    json_t *record = json_pack(
+        "{s:s, s:s, s:s, s:I, s:O}", "op", "rules", "who", c->peer.name, "from", from_of(c, from),
+        "revision", (json_int_t)rules_state_revision(a->change.state), "request", request);
     char *text = record != NULL ? json_dumps(record, JSON_COMPACT) : NULL;
     size_t len = text != NULL ? ledger_oplog_encode(a->change.request, str_c(text), message,
                                                     LEDGER_OPLOG_MSG_MAX)
@@ -210,7 +200,7 @@ static struct rules_state *copy_state(const struct rules_state *state, struct fa
     return copy;
 }
 
-void rules_api_change(struct admin_client *c, struct str body, bool rollback)
+static void change(struct admin_client *c, bool rollback)
 {
     struct admin *a = c->admin;
     struct fault why = {.text = "the state is too large"};
@@ -220,7 +210,7 @@ void rules_api_change(struct admin_client *c, struct str body, bool rollback)
         admin_answer_error(c, 409, "another change is under way");
         return;
     }
-    json_t *request = json_load_text("request", body, 0, &why);
+    json_t *request = json_load_text("request", c->rq.body, 0, &why);
     struct rules_state *state = request != NULL ? copy_state(a->state, &why) : NULL;
     a->change.state = state;
     a->change.request = ++a->next_request;
@@ -239,6 +229,16 @@ void rules_api_change(struct admin_client *c, struct str body, bool rollback)
         timer_set(&a->deadline, ADMIN_CHANGE_MS);
     }
     json_decref(request);
+}
+
+void rules_api_set(struct admin_client *c)
+{
+    change(c, false);
+}
+
+void rules_api_rollback(struct admin_client *c)
+{
+    change(c, true);
 }
 
 void rules_api_acked(struct admin *a, uint64_t request, bool recorded)

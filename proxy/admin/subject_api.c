@@ -2,31 +2,19 @@
  * subject_api.c - erasure and legal hold of a subject: asked of the ledger, answered with its
  * receipt. A message lost on the way is asked again by the operator; the ledger knows it then.
  */
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "admin_priv.h"
 #include "consentd/b64.h"
 #include "consentd/ipc.h"
 #include "consentd/json.h"
 #include "consentd/ledger_msg.h"
+#include "consentd/query_text.h"
 
-static void find_actor(const struct admin_client *c, char out[LEDGER_ERASE_ACTOR])
-{
-    struct ucred peer = {.uid = (uid_t)-1};
-    socklen_t len = sizeof(peer);
-    const struct passwd *user;
-
-    if (getsockopt(conn_fd(c->conn), SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0)
-        peer.uid = (uid_t)-1;
-    user = getpwuid(peer.uid);
-    snprintf(out, LEDGER_ERASE_ACTOR, "%s", user != NULL ? user->pw_name : "unknown");
-}
-
-void subject_api(struct admin_client *c, struct str subject, unsigned action, struct str query)
+/* action: enum ledger_erase_action */
+static void ask(struct admin_client *c, unsigned action)
 {
     struct admin *a = c->admin;
     struct ledger_erase_msg msg = {.req_id = ++a->next_request,
@@ -34,18 +22,33 @@ void subject_api(struct admin_client *c, struct str subject, unsigned action, st
                                    .action = action,
                                    .by = CONSENT_BY_OPERATOR};
 
-    if (!b64url_decode(subject, msg.subject, sizeof(msg.subject))) {
+    if (!query_subject_parse(c->rq.param, msg.subject)) {
         admin_answer_error(c, 400, "a subject is 22 characters of base64url");
         return;
     }
-    msg.flags = str_eq_c(query, "now=1") ? LEDGER_ERASE_NOW : 0;
-    find_actor(c, msg.actor);
+    msg.flags = str_eq_c(c->rq.query, "now=1") ? LEDGER_ERASE_NOW : 0;
+    (void)snprintf(msg.actor, sizeof(msg.actor), "%s", c->peer.name);
     c->erase_id = msg.req_id;
     if (a->ledger == NULL || !ipc_send(a->ledger, IPC_ERASE, &msg, sizeof(msg), -1))
         admin_answer_error(c, 503, "the ledger is away");
 }
 
-void month_api_drop(struct admin_client *c, struct str month)
+void subject_api_erase(struct admin_client *c)
+{
+    ask(c, LEDGER_ERASE);
+}
+
+void subject_api_hold(struct admin_client *c)
+{
+    ask(c, LEDGER_HOLD);
+}
+
+void subject_api_release(struct admin_client *c)
+{
+    ask(c, LEDGER_RELEASE);
+}
+
+void month_api_drop(struct admin_client *c)
 {
     struct admin *a = c->admin;
     struct ledger_erase_msg msg = {.req_id = ++a->next_request,
@@ -54,12 +57,12 @@ void month_api_drop(struct admin_client *c, struct str month)
                                    .by = CONSENT_BY_OPERATOR};
     uint64_t number;
 
-    if (!str_to_u64(month, 999912, &number)) {
+    if (!str_to_u64(c->rq.param, 999912, &number)) {
         admin_answer_error(c, 400, "a month is yyyymm");
         return;
     }
     msg.month = (uint32_t)number;
-    find_actor(c, msg.actor);
+    (void)snprintf(msg.actor, sizeof(msg.actor), "%s", c->peer.name);
     c->erase_id = msg.req_id;
     c->asks_drop = true;
     if (a->ledger == NULL || !ipc_send(a->ledger, IPC_ERASE, &msg, sizeof(msg), -1))

@@ -139,7 +139,10 @@ TABLE(LEDGERS, config_ledger);
 static const struct config_key ADMIN[] = {
     ROW(config_admin, "socket", socket,
         PLAIN(KEY_PATH, "", "Unix socket of the operators; unset: admin.sock in state_dir.")),
-    ROW(config_admin, "group", group, PLAIN(KEY_TEXT, "", "Group that may connect to it.")),
+    ROW(config_admin, "group", group, PLAIN(KEY_TEXT, "", "Group that may do everything there.")),
+    ROW(config_admin, "audit_group", audit_group,
+        PLAIN(KEY_TEXT, "",
+              "Group that may read the ledger there; unset: consentd-audit, if any.")),
 };
 TABLE(ADMIN, config_admin);
 

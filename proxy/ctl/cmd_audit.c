@@ -9,12 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "audit_print.h"
 #include "audit_stats.h"
-#include "consentd/b64.h"
 #include "consentd/clock.h"
 #include "consentd/config.h"
 #include "consentd/crypto.h"
@@ -25,7 +23,7 @@
 #include "consentd/keyring.h"
 #include "consentd/log.h"
 #include "consentd/loop.h"
-#include "consentd/mem.h"
+#include "consentd/query_text.h"
 #include "consentd/redis.h"
 #include "consentd/timer.h"
 #include "ctl_priv.h"
@@ -61,185 +59,45 @@ struct audit {
 
 /* --- arguments -------------------------------------------------------------------------- */
 
-/* "2026-11-01", "2026-11-01T12:00:00[Z]" or Unix milliseconds. */
-static bool parse_time(struct str s, uint64_t *out)
-{
-    struct tm tm = {0};
-    char text[64];
-    const char *end;
-
-    if (s.len >= sizeof(text) || s.len == 0)
-        return false;
-    if (str_to_u64(s, UINT64_MAX, out))
-        return true;
-    (void)snprintf(text, sizeof(text), "%.*s", STR_ARGS(s));
-    end = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
-    if (end == NULL) {
-        memset(&tm, 0, sizeof(tm));
-        end = strptime(text, "%Y-%m-%d", &tm);
-    }
-    if (end == NULL || (*end != '\0' && strcmp(end, "Z") != 0) || timegm(&tm) < 0)
-        return false;
-    *out = (uint64_t)timegm(&tm) * 1000;
-    return true;
-}
-
-static bool parse_bool(struct str s, enum query_bool *out)
-{
-    *out = str_eq_c(s, "yes") || str_eq_c(s, "1") ? QUERY_YES : QUERY_NO;
-    return *out == QUERY_YES || str_eq_c(s, "no") || str_eq_c(s, "0");
-}
-
-static bool take_from(struct audit *a, struct str v)
-{
-    return parse_time(v, &a->spec.from_ms);
-}
-
-static bool take_to(struct audit *a, struct str v)
-{
-    return parse_time(v, &a->spec.to_ms);
-}
-
-static bool take_act(struct audit *a, struct str v)
-{
-    return (a->spec.act = consent_act_of(v)) != CONSENT_ACT_NONE;
-}
-
-static bool take_purpose(struct audit *a, struct str v)
-{
-    a->spec.purpose = v;
-    return v.len > 0;
-}
-
-static bool take_granted(struct audit *a, struct str v)
-{
-    return parse_bool(v, &a->spec.granted);
-}
-
-static bool take_sub(struct audit *a, struct str v)
-{
-    a->spec.has_subject = true;
-    return b64url_decode(str_starts(v, STR("s_")) ? str_slice(v, 2, v.len) : v, a->spec.subject,
-                         sizeof(a->spec.subject));
-}
-
-static bool take_epoch(struct audit *a, struct str v)
-{
-    uint64_t n = 0;
-
-    a->spec.has_epoch = str_to_u64(v, UINT32_MAX, &n);
-    a->spec.epoch = (uint32_t)n;
-    return a->spec.has_epoch;
-}
-
-static bool take_doc(struct audit *a, struct str v)
-{
-    a->spec.doc = str_starts(v, STR("d_")) ? str_slice(v, 2, v.len) : v;
-    return a->spec.doc.len > 0;
-}
-
-static bool take_lang(struct audit *a, struct str v)
-{
-    a->spec.lang = v;
-    return v.len > 0;
-}
-
-static bool take_jur(struct audit *a, struct str v)
-{
-    a->spec.jurisdiction = v;
-    return v.len > 0;
-}
-
-static bool take_host(struct audit *a, struct str v)
-{
-    a->spec.host = v;
-    return v.len > 0;
-}
-
-static bool take_gpc(struct audit *a, struct str v)
-{
-    return parse_bool(v, &a->spec.gpc);
-}
-
-static bool take_kind(struct audit *a, struct str v)
-{
-    a->spec.kind = str_eq_c(v, "event") ? RECORD_EVENT : RECORD_OPERATOR;
-    return a->spec.kind == RECORD_EVENT || str_eq_c(v, "operator");
-}
-
-static bool take_order(struct audit *a, struct str v)
-{
-    a->spec.oldest_first = str_eq_c(v, "oldest");
-    return a->spec.oldest_first || str_eq_c(v, "newest");
-}
-
-static bool take_limit(struct audit *a, struct str v)
-{
-    return str_to_u64(v, UINT64_MAX, &a->left) && a->left > 0;
-}
-
-static bool take_cursor(struct audit *a, struct str v)
-{
-    a->spec.cursor = v;
-    return v.len > 0;
-}
-
-static bool take_format(struct audit *a, struct str v)
-{
-    return audit_format_parse(v, &a->format);
-}
-
-static bool take_by(struct audit *a, struct str v)
-{
-    return a->counting && stats_by_parse(v, &a->by);
-}
-
-/* Every option with a value, and what reads it. */
-static const struct {
-    const char *name;
-    bool (*take)(struct audit *a, struct str v);
-    const char *right;
-} filters[] = {
-    {"--from", take_from, "2026-11-01, 2026-11-01T12:00:00Z or milliseconds"},
-    {"--to", take_to, "2026-11-01, 2026-11-01T12:00:00Z or milliseconds"},
-    {"--act", take_act, "accept_all, reject_all, custom, withdraw, gpc, ..."},
-    {"--purpose", take_purpose, "a category such as marketing"},
-    {"--granted", take_granted, "yes or no"},
-    {"--sub", take_sub, "22 characters, as printed"},
-    {"--pe", take_epoch, "a number"},
-    {"--doc", take_doc, "the beginning of a notice's id"},
-    {"--lang", take_lang, "a language such as en"},
-    {"--jur", take_jur, "a jurisdiction such as EU"},
-    {"--host", take_host, "a site's host"},
-    {"--gpc", take_gpc, "yes or no"},
-    {"--kind", take_kind, "event or operator"},
-    {"--order", take_order, "newest or oldest"},
-    {"--limit", take_limit, "a number of rows"},
-    {"--cursor", take_cursor, "the cursor of the page before"},
-    {"-o", take_format, "table, jsonl or csv"},
-    {"--by", take_by, "day, lang, notice or method, of audit stats"},
-};
+/* The options that are filters by the same name (query_text.h). */
+static const char *const filters[] = {"--from", "--to",  "--act",  "--purpose", "--granted",
+                                      "--sub",  "--pe",  "--doc",  "--lang",    "--jur",
+                                      "--host", "--gpc", "--kind", "--order",   "--cursor"};
 
 /* Reads the options; *place gets the word without a dash, if there may be one. */
 static bool take_arguments(struct audit *a, const struct ctl_args *args, const char **place)
 {
-    const char *values[COUNT_OF(filters)] = {NULL};
-    struct ctl_option options[COUNT_OF(filters) + 2];
+    const char *values[COUNT_OF(filters)] = {NULL}, *limit = NULL, *format = NULL, *by = NULL;
+    struct ctl_option options[COUNT_OF(filters) + 5];
     size_t cnt = COUNT_OF(filters);
+    struct fault f = {{0}};
 
     for (size_t i = 0; i < cnt; i++)
-        options[i] = (struct ctl_option){filters[i].name, &values[i], NULL};
+        options[i] = (struct ctl_option){filters[i], &values[i], NULL};
     options[cnt++] = (struct ctl_option){"--journal", NULL, &a->journal};
+    options[cnt++] = (struct ctl_option){"--limit", &limit, NULL};
+    options[cnt++] = (struct ctl_option){"-o", &format, NULL};
+    if (a->counting)
+        options[cnt++] = (struct ctl_option){"--by", &by, NULL};
     if (place != NULL)
         options[cnt++] = (struct ctl_option){"", place, NULL};
     if (!ctl_options(args, options, cnt))
         return false;
     for (size_t i = 0; i < COUNT_OF(filters); i++)
-        if (values[i] != NULL && !filters[i].take(a, str_c(values[i]))) {
-            (void)ctl_fail("%s \"%s\": expected %s", filters[i].name, values[i], filters[i].right);
+        if (values[i] != NULL &&
+            !query_spec_set(&a->spec, str_c(filters[i] + 2), str_c(values[i]), &f)) {
+            (void)ctl_fail("--%s", f.text);
             return false;
         }
-    return true;
+    if (limit != NULL && (!str_to_u64(str_c(limit), UINT64_MAX, &a->left) || a->left == 0))
+        (void)ctl_fail("--limit \"%s\": expected a number of rows", limit);
+    else if (format != NULL && !audit_format_parse(str_c(format), &a->format))
+        (void)ctl_fail("-o \"%s\": expected table, jsonl or csv", format);
+    else if (by != NULL && !stats_by_parse(str_c(by), &a->by))
+        (void)ctl_fail("--by \"%s\": expected day, lang, notice or method", by);
+    else
+        return true;
+    return false;
 }
 
 /* --- opening ------------------------------------------------------------------------------ */

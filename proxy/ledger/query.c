@@ -93,6 +93,13 @@ void query_cursor_write(const struct query_spec *spec, uint8_t node, const struc
     b64url_encode(out, bytes, sizeof(bytes));
 }
 
+bool query_check_cursor(const struct query_spec *spec, uint8_t node, struct fault *f)
+{
+    struct query_place at;
+
+    return query_cursor_read(spec, node, &at, f);
+}
+
 bool query_check(const struct query_spec *spec, struct fault *f)
 {
     const struct str texts[] = {spec->purpose, spec->doc, spec->lang, spec->jurisdiction,
@@ -131,8 +138,10 @@ void query_open(const struct query_log *log, const struct query_sealed *in, uint
     row_out->node = log->node;
     row_out->leaf = in->leaf;
     row_out->ts_ms = in->ts_ms;
+    row_out->r = in->r;
     if (in->r == NULL || erased_has(log->erased, in->leaf)) {
         row_out->status = QUERY_ROW_ERASED;
+        row_out->r = NULL;
         return;
     }
     if (kek == NULL) {

@@ -98,7 +98,12 @@ static void finish(struct query *q)
     if (q->finished)
         return;
     q->finished = true;
-    if (q->end.more)
+    for (unsigned i = 0; i < q->month_cnt; i++)
+        if (q->months[i].there && (!q->end.has_hw || q->months[i].hw > q->end.hw)) {
+            q->end.has_hw = true;
+            q->end.hw = q->months[i].hw;
+        }
+    if (q->place.set && !q->by_leaf)
         query_cursor_write(&q->spec, q->log.node, &q->place, q->end.cursor);
     if (!q->cancelled)
         q->ops.on_end(q->arg, &q->end);
@@ -108,6 +113,7 @@ static void fail(struct query *q, const char *why)
 {
     if (!q->finished)
         fault_set(&q->end.fault, "%s", why);
+    q->end.ok = false;
     q->end.more = false;
     finish(q);
 }
@@ -181,6 +187,7 @@ static bool give_entry(struct query *q, const struct entry *e)
                               .sealed = str_make(envelope, e->len)};
     uint8_t json[QUERY_JSON_MAX];
     struct query_row row;
+    bool over = false;
 
     q->end.scanned++;
     in.month = envelope_month(in.sealed);
@@ -190,10 +197,11 @@ static bool give_entry(struct query *q, const struct entry *e)
         return false;
     }
     query_open(&q->log, &in, json, &row);
-    if (!query_matches(&q->spec, &row))
-        return true;
-    q->end.rows++;
-    if (q->ops.on_row(q->arg, &row) && q->end.rows < query_limit(&q->spec))
+    if (query_matches(&q->spec, &row)) {
+        q->end.rows++;
+        over = !q->ops.on_row(q->arg, &row) || q->end.rows >= query_limit(&q->spec);
+    }
+    if (!over && (q->spec.scan_max == 0 || q->end.scanned < q->spec.scan_max))
         return !q->cancelled;
     q->end.more = !q->by_leaf;
     finish(q);

@@ -3,6 +3,7 @@
  * records to the ledger.
  */
 #include <fcntl.h>
+#include <grp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -11,12 +12,18 @@
 #include "consentd/admin.h"
 #include "consentd/bundle.h"
 #include "consentd/config.h"
+#include "consentd/crypto.h"
+#include "consentd/erased.h"
 #include "consentd/file.h"
 #include "consentd/ipc.h"
+#include "consentd/keyring.h"
 #include "consentd/log.h"
 #include "consentd/loop.h"
 #include "consentd/mem.h"
+#include "consentd/note.h"
 #include "proc_priv.h"
+
+#define LOG_KEYS_MAX 16 /* active and older ones */
 
 struct admin_role {
     struct child_env env;
@@ -24,6 +31,7 @@ struct admin_role {
     struct admin *admin; /* made when the rule state has come */
     struct ipc *master, *ledger;
     char *rules_path;
+    struct note_key log_keys[LOG_KEYS_MAX];
     bool draining; /* the master wants us gone */
 };
 
@@ -137,6 +145,92 @@ static bool lock_state(const struct admin_role *r, struct fault *f)
     return ok;
 }
 
+static gid_t group_of(const char *name)
+{
+    const struct group *group = name != NULL ? getgrnam(name) : NULL;
+
+    return group != NULL ? group->gr_gid : (gid_t)-1;
+}
+
+/* The keys of :vkeys, at most LOG_KEYS_MAX. */
+static unsigned read_log_keys(const struct admin_role *r, struct note_key *keys)
+{
+    struct str text, line;
+    unsigned cnt = 0;
+
+    if (!bundle_get(r->env.bundle, STR(":vkeys"), &text))
+        return 0;
+    while (cnt < LOG_KEYS_MAX && text.len > 0 && str_cut(&text, '\n', &line))
+        cnt += note_vkey_parse(line, &keys[cnt], NULL);
+    return cnt;
+}
+
+static bool read_idx_key(const struct admin_role *r, uint8_t out[32], struct fault *f)
+{
+    struct keyring *ring = NULL;
+    const struct key *idx;
+    struct str text;
+
+    if (bundle_get(r->env.bundle, STR(":keys"), &text))
+        ring = keyring_parse(r->env.config->keys, text, f);
+    idx = ring != NULL ? keyring_active(ring, KEY_IDX) : NULL;
+    if (idx != NULL)
+        memcpy(out, idx->bytes, 32);
+    keyring_free(ring);
+    return idx != NULL;
+}
+
+static void take_file(const struct admin_role *r, const char *name, struct str *out)
+{
+    if (name != NULL && !bundle_get(r->env.bundle, str_c(name), out))
+        *out = str_c("");
+}
+
+/* Everything that the records need; texts stay in the bundle and the configuration. */
+static struct admin *make_admin(struct admin_role *r, struct str rules, struct fault *f)
+{
+    const struct config *c = r->env.config;
+    char *keks = file_resolve(c->state_dir, "keks.json");
+    char *erased = file_resolve(c->state_dir, ERASED_NAME);
+    struct admin_store_setup store = {.keks_path = keks,
+                                      .erased_path = erased,
+                                      .journal = c->ledger.journal,
+                                      .site = c->ledger.name,
+                                      .node = (uint8_t)c->ledger.node,
+                                      .redis_url = str_c(c->ledger.redis)};
+    struct admin_setup setup = {
+        .rules_path = r->rules_path,
+        .rules = r->live.rules,
+        .rules_text = rules,
+        .on_rules = on_rules,
+        .on_reload = on_reload,
+        .on_idle = on_idle,
+        .config = c,
+        .origins = r->env.origins,
+        .origins_rows = r->env.origins_rows,
+        .groups = {group_of("consentd"), group_of(c->admin.group), group_of(admin_audit_group(c))},
+        .store = &store,
+        .log_keys = r->log_keys,
+        .log_key_cnt = read_log_keys(r, r->log_keys),
+        .owner = r,
+    };
+    struct admin *made = NULL;
+
+    take_file(r, c->ledger.redis_password_file, &store.redis_password);
+    take_file(r, c->ledger.redis_ca, &store.redis_ca);
+    while (store.redis_password.len > 0 &&
+           ascii_is_space(store.redis_password.ptr[store.redis_password.len - 1]))
+        store.redis_password.len--;
+    if (store.redis_password.len > 0)
+        store.redis_user = STR("consentd"); /* conf/redis-ledger.conf */
+    if (read_idx_key(r, store.idx_key, f))
+        made = admin_new(r->env.loop, &setup, f);
+    crypto_wipe(store.idx_key, sizeof(store.idx_key));
+    free(keks);
+    free(erased);
+    return made;
+}
+
 /* The admin owns the file, so it reads it itself: what a predecessor wrote is there. */
 static bool start(struct admin_role *r, struct fault *f)
 {
@@ -149,21 +243,8 @@ static bool start(struct admin_role *r, struct fault *f)
     buf_init(&text, RULES_STATE_TEXT_MAX);
     if (access(r->rules_path, F_OK) == 0)
         ok = file_read(r->rules_path, RULES_STATE_TEXT_MAX, &text, f);
-    if (ok && live_init(&r->live, r->env.config, r->env.bundle, f)) {
-        struct admin_setup setup = {
-            .rules_path = r->rules_path,
-            .rules = r->live.rules,
-            .rules_text = buf_str(&text),
-            .on_rules = on_rules,
-            .on_reload = on_reload,
-            .on_idle = on_idle,
-            .config = r->env.config,
-            .origins = r->env.origins,
-            .origins_rows = r->env.origins_rows,
-            .owner = r,
-        };
-        r->admin = admin_new(r->env.loop, &setup, f);
-    }
+    if (ok && live_init(&r->live, r->env.config, r->env.bundle, f))
+        r->admin = make_admin(r, buf_str(&text), f);
     buf_free(&text);
     return r->admin != NULL;
 }

@@ -2,7 +2,8 @@
  * material.c - one configuration and every file it names, read once, as bundles.
  *
  * A key reaches only the role that needs it: workers get token keys and the TLS keys,
- * the ledger its index and log keys and the Redis password, the admin none of these.
+ * the ledger its index and log keys and the Redis password, the admin what it takes to read
+ * records: the index key, the Redis password, and the public halves of the log keys.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "consentd/keyring.h"
 #include "consentd/loop.h"
 #include "consentd/mem.h"
+#include "consentd/note.h"
 #include "consentd/origin_stats.h"
 #include "consentd/server.h"
 #include "consentd/tls_ctx.h"
@@ -105,6 +107,34 @@ static bool put_ticket_key(struct loading *l)
     return ok;
 }
 
+/* The public halves of the log's keys, the active one first, a line each: for the admin. */
+static bool put_log_keys(struct loading *l, const struct config *c, const struct keyring *ring)
+{
+    const struct key *active = keyring_active(ring, KEY_LOG);
+    struct note_key key;
+    struct buf origin, text;
+    bool ok = true;
+
+    buf_init(&origin, NOTE_NAME_MAX);
+    buf_init(&text, 64u * 1024);
+    ok = note_origin(c->ledger.name, c->ledger.node, &origin) &&
+         (active == NULL || (note_key_of(buf_str(&origin), active->bytes, &key) &&
+                             note_vkey_print(&key, &text) && buf_append_char(&text, '\n')));
+    for (size_t i = 0; ok && i < keyring_cnt(ring); i++) {
+        const struct key *k = keyring_at(ring, i);
+
+        if (k->use == KEY_LOG && k->state == KEY_VERIFY)
+            ok = note_key_of(buf_str(&origin), k->bytes, &key) && note_vkey_print(&key, &text) &&
+                 buf_append_char(&text, '\n');
+    }
+    ok = ok && put(l, ":vkeys", buf_str(&text), FOR(ADMIN));
+    if (!ok)
+        fault_set(l->fault, "%s: the keys of the log can't be used", c->keys);
+    buf_free(&origin);
+    buf_free(&text);
+    return ok;
+}
+
 static bool put_keys(struct loading *l, const struct config *c)
 {
     struct keyring *ring = NULL;
@@ -120,7 +150,7 @@ static bool put_keys(struct loading *l, const struct config *c)
     else if (ring != NULL)
         ok = put_keys_for(l, ring, 1u << KEY_TOK, FOR(WORKER)) &&
              put_keys_for(l, ring, 1u << KEY_IDX | 1u << KEY_LOG, FOR(LEDGER)) &&
-             put_keys_for(l, ring, 1u << KEY_IDX, FOR(ADMIN));
+             put_keys_for(l, ring, 1u << KEY_IDX, FOR(ADMIN)) && put_log_keys(l, c, ring);
     keyring_free(ring);
     if (text.data != NULL)
         crypto_wipe(text.data, text.len);

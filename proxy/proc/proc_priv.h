@@ -218,6 +218,7 @@ void seats_set(struct master *m); /* seats as the configuration says */
 MUST_USE bool rules_send(struct ipc *to, uint64_t revision, uint64_t request, struct str text);
 
 /* reload.c */
+const char *admin_audit_group(const struct config *c); /* there may be no such group */
 MUST_USE bool admin_socket_open(struct master *m, const struct config *c, const struct privs *p,
                                 struct fault *f);
 void master_reload(struct master *m);

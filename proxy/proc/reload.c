@@ -77,23 +77,35 @@ bool listens_open(struct master *m, const struct config *c, struct listening **o
     return true;
 }
 
-/* Who may connect: root, the run user, and the group of the configuration. */
+/*
+ * Who may connect: root, the run user, and the group of the configuration. A file has one group:
+ * where there are auditors as well everybody may connect, and the admin, who asks the kernel who it
+ * is, gives nothing to others.
+ */
 static bool socket_for(const char *path, const struct privs *p, const struct group *group,
-                       struct fault *f)
+                       bool auditors, struct fault *f)
 {
     gid_t gid = group != NULL ? group->gr_gid : p->gid;
 
-    if (chmod(path, group != NULL ? 0660 : 0600) == 0 &&
+    if (chmod(path, auditors        ? 0666
+                    : group != NULL ? 0660
+                                    : 0600) == 0 &&
         ((!p->change && group == NULL) || chown(path, p->change ? p->uid : (uid_t)-1, gid) == 0))
         return true;
     fault_set_errno(f, "%s: cannot set who may connect", path);
     return false;
 }
 
+const char *admin_audit_group(const struct config *c)
+{
+    return c->admin.audit_group != NULL ? c->admin.audit_group : "consentd-audit";
+}
+
 /* The operators' socket. Bound here, where the folder may be root's. */
 bool admin_socket_open(struct master *m, const struct config *c, const struct privs *p,
                        struct fault *f)
 {
+    bool auditors = getgrnam(admin_audit_group(c)) != NULL;
     const struct group *group = c->admin.group != NULL ? getgrnam(c->admin.group) : NULL;
     char *path = c->admin.socket != NULL ? mem_strdup(c->admin.socket)
                                          : file_resolve(c->state_dir, "admin.sock");
@@ -107,9 +119,14 @@ bool admin_socket_open(struct master *m, const struct config *c, const struct pr
         free(path);
         return false;
     }
+    if (c->admin.audit_group != NULL && !auditors) {
+        fault_set(f, "admin.audit_group: there is no group \"%s\"", c->admin.audit_group);
+        free(path);
+        return false;
+    }
     if (m->admin_socket != NULL && strcmp(m->admin_socket, path) == 0) {
         free(path);
-        return socket_for(m->admin_socket, p, group, f);
+        return socket_for(m->admin_socket, p, group, auditors, f);
     }
     snprintf(address, sizeof(address), "unix:%s", path);
     folder = file_dir_of(path);
@@ -117,7 +134,7 @@ bool admin_socket_open(struct master *m, const struct config *c, const struct pr
     fd = file_make_dirs(folder, 0755, f) ? listener_bind(address, f) : -1;
     umask(mask);
     free(folder);
-    if (fd < 0 || !socket_for(path, p, group, f)) {
+    if (fd < 0 || !socket_for(path, p, group, auditors, f)) {
         if (fd >= 0)
             close(fd);
         free(path);
