@@ -17,6 +17,7 @@
 #include "consentd/str.h"
 
 #define CRYPTO_SHA256_LEN    32 /* bytes of a SHA-256 or HMAC-SHA256 */
+#define CRYPTO_SHA1_LEN      20 /* bytes of a SHA-1 */
 #define CRYPTO_KEY_LEN       32 /* bytes of an AES-256 key */
 #define CRYPTO_GCM_NONCE_LEN 12 /* bytes of a GCM nonce */
 #define CRYPTO_GCM_TAG_LEN   16 /* bytes that sealing adds */
@@ -26,6 +27,9 @@ void crypto_random(void *out, size_t len);
 
 /* SHA-256 of one piece. */
 void crypto_sha256(const void *p, size_t len, uint8_t out[32]);
+
+/* SHA-1 of one piece: for the handshake of websockets (RFC 6455), where it proves no secret. */
+void crypto_sha1(const void *p, size_t len, uint8_t out[20]);
 
 /* SHA-256 in pieces. After init exactly one final, which frees what init took. */
 struct crypto_hash {

@@ -52,6 +52,7 @@ enum h1_error {
     H1_ERR_TARGET_SIZE,   /* 414 */
     H1_ERR_VERSION,       /* not HTTP/1.digit, or HTTP/0.9 */
     H1_ERR_VERSION_MAJOR, /* a well-formed major version >= 2: 505 */
+    H1_ERR_PROTOCOL,      /* HTTP/2's CONNECT for something other than a websocket: 501 */
     /* host */
     H1_ERR_HOST_MISSING,
     H1_ERR_HOST_TWICE, /* the same value twice counts */
@@ -138,9 +139,13 @@ struct h1_request {
     enum h1_body body; /* NONE, LENGTH or CHUNKED, whatever the method */
     uint64_t content_length;
     bool keep_alive;
-    bool expect_continue;   /* HTTP/1.1 and "Expect: 100-continue" */
-    bool upgrade_websocket; /* GET, 1.1, no body, Connection: upgrade, Upgrade: websocket */
-    int32_t max_forwards;   /* of OPTIONS; -1: none */
+    bool expect_continue; /* HTTP/1.1 and "Expect: 100-continue" */
+    /*
+     * GET, 1.1, no body, Connection: upgrade, Upgrade: websocket; or version_major 2 and CONNECT
+     * with :protocol websocket (RFC 8441), which is then a GET here.
+     */
+    bool upgrade_websocket;
+    int32_t max_forwards; /* of OPTIONS; -1: none */
 };
 
 struct h1_response {

@@ -64,6 +64,15 @@ void crypto_sha256(const void *p, size_t len, uint8_t out[32])
     crypto_sha256_final(&h, out);
 }
 
+void crypto_sha1(const void *p, size_t len, uint8_t out[20])
+{
+    static EVP_MD *md;
+
+    if (md == NULL)
+        md = EVP_MD_fetch(NULL, "SHA1", NULL);
+    ASSERT(md != NULL && EVP_Digest(p, len, out, NULL, md, NULL) == 1);
+}
+
 /* One finished context is kept for the next hash; several may be open at once. */
 static EVP_MD_CTX *spare_hash;
 

@@ -239,6 +239,7 @@ static const struct {
     [H1_ERR_TARGET_SIZE] = {414, "target too long"},
     [H1_ERR_VERSION] = {400, "malformed or missing version"},
     [H1_ERR_VERSION_MAJOR] = {505, "version not supported"},
+    [H1_ERR_PROTOCOL] = {501, "protocol not supported"},
     [H1_ERR_HOST_MISSING] = {400, "no Host"},
     [H1_ERR_HOST_TWICE] = {400, "more than one Host"},
     [H1_ERR_HOST] = {400, "malformed Host or authority"},

@@ -44,6 +44,8 @@ static enum h1_error take_field(struct h2_head *head, const struct h1_limits *li
         head->scheme = value;
     else if (str_eq_c(name, ":authority"))
         head->authority = value;
+    else if (str_eq_c(name, ":protocol"))
+        head->protocol = value;
     else if (name.len == 0 || chars_span(name, CHAR_TOKEN) != name.len)
         return H1_ERR_FIELD_NAME;
     else if (chars_span(value, CHAR_VALUE) != value.len)
@@ -118,6 +120,27 @@ static enum h1_error join_host(struct h2_head *head)
     return headers_set(h, head->arena, HDR_HOST, head->authority) ? H1_ERR_NONE : H1_ERR_HEAD_SIZE;
 }
 
+/*
+ * RFC 8441 4: CONNECT with :protocol. What is behind sees the request that HTTP/1.1 has for it (a
+ * GET with Upgrade), so that cookies and targets are judged by the same rules; its body is the
+ * tunnel's.
+ */
+static enum h1_error set_tunnel(struct h2_head *head, bool end)
+{
+    struct h1_request *req = head->req;
+
+    if (head->protocol.len == 0)
+        return H1_ERR_METHOD_DENIED; /* a plain CONNECT has no :path either */
+    if (!str_eq_fold_c(head->protocol, "websocket"))
+        return H1_ERR_PROTOCOL;
+    if (end || headers_find(&req->headers, HDR_CONTENT_LENGTH) != NULL)
+        return H1_ERR_LENGTH;
+    req->method = STR("GET");
+    req->method_id = HTTP_METHOD_GET;
+    headers_remove(&req->headers, HDR_EXPECT);
+    return H1_ERR_NONE;
+}
+
 /* A length is announced by END_STREAM, by Content-Length, or not at all. */
 static enum h1_error set_body(struct h1_request *req, bool end)
 {
@@ -137,11 +160,12 @@ enum h1_error h2_head_finish(struct h2_head *head, bool end)
 {
     struct h1_request *req = head->req;
     enum h1_error error = head->error;
+    bool tunnel = req->method_id == HTTP_METHOD_CONNECT;
 
     if (error == H1_ERR_NONE && req->method.len == 0)
         error = H1_ERR_METHOD;
-    if (error == H1_ERR_NONE && req->method_id == HTTP_METHOD_CONNECT)
-        error = H1_ERR_METHOD_DENIED; /* it has no :path */
+    if (error == H1_ERR_NONE && tunnel)
+        error = set_tunnel(head, end);
     if (error == H1_ERR_NONE && (req->target.len == 0 || !is_web(head->scheme)))
         error = H1_ERR_TARGET;
     if (error == H1_ERR_NONE)
@@ -155,6 +179,6 @@ enum h1_error h2_head_finish(struct h2_head *head, bool end)
     if (error != H1_ERR_NONE)
         return error;
     req->keep_alive = true;
-    req->upgrade_websocket = false; /* RFC 9113 8.6: there is no Upgrade */
-    return set_body(req, end);
+    req->upgrade_websocket = tunnel; /* RFC 9113 8.6: there is no Upgrade */
+    return tunnel ? H1_ERR_NONE : set_body(req, end);
 }

@@ -18,8 +18,8 @@
 struct h2_head {
     struct arena *arena;
     struct h1_request *req;
-    struct str scheme, authority; /* in the arena */
-    size_t size;                  /* as RFC 9113 6.5.2 counts: names, values, 32 each */
+    struct str scheme, authority, protocol; /* in the arena */
+    size_t size;                            /* as RFC 9113 6.5.2 counts: names, values, 32 each */
     unsigned fields;
     enum h1_error error; /* the first one; what follows is dropped */
 };

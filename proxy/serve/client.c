@@ -39,6 +39,16 @@ bool client_is_choked(const struct client *c)
     return c->ops->is_choked(c);
 }
 
+void client_tunnel(struct client *c)
+{
+    c->ops->tunnel(c);
+}
+
+void client_shut(struct client *c)
+{
+    c->ops->shut(c);
+}
+
 void client_answered(struct client *c)
 {
     c->ops->answered(c);

@@ -181,16 +181,9 @@ static size_t read_head(struct client *c, const uint8_t *data, size_t len)
 
 static size_t read_tunnel(struct client *c, const uint8_t *data, size_t len)
 {
-    struct flow *f = c->flow;
-
-    if (f->oc == NULL || f->oc->conn == NULL || !conn_write(f->oc->conn, data, len)) {
-        client_close(c, true);
+    if (c->stalled)
         return 0;
-    }
-    timer_set(&f->timer, SERVER_TUNNEL_IDLE_MS);
-    if (conn_is_choked(f->oc->conn))
-        conn_pause_read(c->conn);
-    return len;
+    return tunnel_from_client(c->flow, data, len) ? len : 0;
 }
 
 /* One step: a head, a piece of a body. 0: not now, or not enough. */
@@ -290,8 +283,8 @@ static void on_eof(void *owner)
     struct client *c = owner;
 
     c->eof = true;
-    if (c->state == CLIENT_TUNNEL && c->flow->oc != NULL && c->flow->oc->conn != NULL)
-        conn_shut_write(c->flow->oc->conn);
+    if (c->state == CLIENT_TUNNEL)
+        tunnel_client_eof(c->flow);
     else if (c->state == CLIENT_BODY) /* an incomplete request must not look complete */
         client_close(c, true);
     else if (c->state == CLIENT_BUSY)
@@ -320,6 +313,7 @@ static void on_closed(void *owner, enum conn_why why)
     struct client *c = owner;
 
     c->conn = NULL;
+    timer_clear(&c->send_timer);
     if (why == CONN_WHY_TLS)
         metric_add(METRIC_TLS_FAILED, 1);
     if (c->state == CLIENT_TUNNEL && why == CONN_WHY_EOF && c->flow->oc != NULL &&
@@ -378,7 +372,7 @@ static void on_send_timer(void *arg)
 
 static bool h1_is_choked(const struct client *c)
 {
-    return conn_is_choked(c->conn);
+    return c->conn != NULL && conn_is_choked(c->conn);
 }
 
 static void h1_want_body(struct client *c)
@@ -407,6 +401,8 @@ static void h1_stall(struct client *c, bool on)
     if (c->stalled == on)
         return;
     c->stalled = on;
+    if (c->conn == NULL) /* a tunnel whose client has said and heard all */
+        return;
     if (on) {
         timer_clear(&c->timer); /* the silence is not the client's */
         conn_pause_read(c->conn);
@@ -466,6 +462,8 @@ static bool h1_body(struct client *c, const uint8_t *data, size_t len)
 
     if (len == 0)
         return true;
+    if (c->conn == NULL)
+        return false;
     if (c->chunked)
         ok = conn_queue(c->conn, size, chunked_head(size, len));
     if (ok)
@@ -476,6 +474,17 @@ static bool h1_body(struct client *c, const uint8_t *data, size_t len)
     if (conn_is_choked(c->conn) && !timer_is_set(&c->send_timer))
         send_timer_set(c);
     return ok;
+}
+
+static void h1_tunnel(struct client *c)
+{
+    conn_resume_read(c->conn);
+}
+
+static void h1_shut(struct client *c)
+{
+    if (c->conn != NULL)
+        conn_shut_write(c->conn);
 }
 
 static void h1_answered(struct client *c)
@@ -507,6 +516,8 @@ static const struct client_ops h1_ops = {
     .head = h1_head,
     .body = h1_body,
     .is_choked = h1_is_choked,
+    .tunnel = h1_tunnel,
+    .shut = h1_shut,
     .answered = h1_answered,
     .close = h1_close,
 };

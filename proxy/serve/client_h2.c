@@ -50,9 +50,22 @@ static void watch_queue(struct client *c)
     timer_set(&c->send_timer, limits_of(c)->send_timeout_ms);
 }
 
+/* The same in a tunnel: the client may send as much more as the origin's connection took. */
+static void take_tunnel(struct client *c, const uint8_t *data, size_t len, bool end)
+{
+    h2_session_credit(c->h2->session, c->stream, len);
+    flush_later(c->h2);
+    if ((len == 0 || tunnel_from_client(c->flow, data, len)) && end)
+        tunnel_client_eof(c->flow);
+}
+
 /* Hands a piece of the body on. */
 static void take(struct client *c, const uint8_t *data, size_t len, bool end)
 {
+    if (c->state == CLIENT_TUNNEL) {
+        take_tunnel(c, data, len, end);
+        return;
+    }
     h2_session_credit(c->h2->session, c->stream, len);
     flush_later(c->h2);
     if (end) {
@@ -67,7 +80,15 @@ static void take(struct client *c, const uint8_t *data, size_t len, bool end)
 
 static bool takes_body(const struct client *c)
 {
-    return c->flow != NULL && c->state == CLIENT_BODY && c->want_body && !c->stalled;
+    return c->flow != NULL && !c->stalled &&
+           (c->state == CLIENT_TUNNEL || (c->state == CLIENT_BODY && c->want_body));
+}
+
+/* What comes now is somebody's, perhaps later: of a tunnel also before the origin has agreed. */
+static bool keeps_body(const struct client *c)
+{
+    return c->flow != NULL && (c->state == CLIENT_BODY || c->state == CLIENT_TUNNEL ||
+                               c->flow->x.req.upgrade_websocket);
 }
 
 /* What was kept while nobody took it. */
@@ -120,6 +141,17 @@ static void stream_stall(struct client *c, bool on)
     loop_defer(c->server->loop, &c->again);
 }
 
+static void stream_tunnel(struct client *c)
+{
+    loop_defer(c->server->loop, &c->again);
+}
+
+static void stream_shut(struct client *c)
+{
+    h2_session_end(c->h2->session, c->stream);
+    flush_later(c->h2);
+}
+
 static bool stream_asked_for(struct client *c, const struct site *site)
 {
     return c->h2->c != NULL && client_asked_for(c->h2->c, site);
@@ -128,20 +160,21 @@ static bool stream_asked_for(struct client *c, const struct site *site)
 static bool stream_head(struct client *c, unsigned status, struct h1_response *resp,
                         struct h1_framing framing)
 {
-    bool final = status >= 200;
+    bool final = status >= 200 || status == 101;
     bool has_length = final && status != 204 && framing.body == H1_BODY_LENGTH;
     const struct h2_answer answer = {
-        .status = status,
+        .status = status == 101 ? 200 : status, /* RFC 8441 5: of a tunnel */
         .headers = &resp->headers,
         .has_length = has_length,
         .length = framing.length,
-        .end = final && (framing.body == H1_BODY_NONE || (has_length && framing.length == 0) ||
-                         status == 204 || status == 304 ||
-                         (c->flow != NULL && c->flow->x.req.method_id == HTTP_METHOD_HEAD)),
+        .end =
+            status >= 200 &&
+            (framing.body == H1_BODY_NONE || (has_length && framing.length == 0) || status == 204 ||
+             status == 304 || (c->flow != NULL && c->flow->x.req.method_id == HTTP_METHOD_HEAD)),
     };
 
     flush_later(c->h2);
-    return status != 101 && h2_session_head(c->h2->session, c->stream, &answer);
+    return h2_session_head(c->h2->session, c->stream, &answer);
 }
 
 static bool stream_body(struct client *c, const uint8_t *data, size_t len)
@@ -201,6 +234,8 @@ static const struct client_ops stream_ops = {
     .head = stream_head,
     .body = stream_body,
     .is_choked = stream_is_choked,
+    .tunnel = stream_tunnel,
+    .shut = stream_shut,
     .answered = stream_answered,
     .close = stream_close,
 };
@@ -316,7 +351,7 @@ static void on_body(void *stream, const uint8_t *data, size_t len)
 {
     struct client *c = stream;
 
-    if (c->flow == NULL || c->state != CLIENT_BODY)
+    if (!keeps_body(c))
         h2_session_credit(c->h2->session, c->stream, len); /* nobody wants it any more */
     else if (takes_body(c) && c->in.len == 0)
         take(c, data, len, false);
@@ -346,6 +381,8 @@ static void on_closed(void *stream)
     struct h2_client *h = c->h2;
     struct flow *f = c->flow;
 
+    if (c->state == CLIENT_TUNNEL && c->eof)
+        tunnel_finish(f, buf_str(&c->in));
     stream_leave(c);
     timer_clear(&c->send_timer);
     loop_undefer(h->server->loop, &c->again);

@@ -118,7 +118,7 @@ void origin_send(struct flow *f)
     if (f->x.req.upgrade_websocket)
         framing.persist = H1_PERSIST_UPGRADE;
     buf_clear(head);
-    if (!prepare(f) || !set_host(f) ||
+    if (!prepare(f) || !set_host(f) || !tunnel_prepare(f) ||
         !h1_write_request_head(head, f->x.req.method, f->x.req.path, &f->x.req.headers, &framing)) {
         exchange_fail(&f->x, 500, "memory limit");
         return;
@@ -197,30 +197,6 @@ static bool interim(struct flow *f)
     return false;
 }
 
-static void upgraded(struct flow *f)
-{
-    struct exchange *x = &f->x;
-    struct h1_framing framing = {.persist = H1_PERSIST_UPGRADE};
-
-    if (!x->req.upgrade_websocket || !x->resp.upgrade_websocket) {
-        flow_origin_failed(f, 502, "unasked 101");
-        return;
-    }
-    headers_strip_hop_by_hop(&x->resp.headers);
-    if (enforce_response(x) != ENFORCE_FORWARD || f->done) {
-        exchange_fail(x, 502, "upgrade refused");
-        return;
-    }
-    f->head_sent = x->answered = true;
-    f->status = 101;
-    f->client->state = CLIENT_TUNNEL;
-    timer_set(&f->timer, SERVER_TUNNEL_IDLE_MS);
-    if (!client_head(f->client, 101, &x->resp, framing))
-        client_close(f->client, true);
-    else
-        conn_resume_read(f->client->conn);
-}
-
 static size_t read_head(struct flow *f, const uint8_t *data, size_t len)
 {
     const struct config_limits *max = &f->x.server->config->limits;
@@ -243,7 +219,9 @@ static size_t read_head(struct flow *f, const uint8_t *data, size_t len)
     origin_judge(f, f->x.resp.status < 502 || f->x.resp.status > 504);
     f->oleft = f->x.resp.content_length;
     if (f->x.resp.status == 101)
-        upgraded(f);
+        tunnel_begin(f);
+    else if (tunnel_would_open(f, f->x.resp.status))
+        flow_origin_failed(f, 502, "no 101 to an upgrade");
     else
         flow_response(f);
     return used;
@@ -293,21 +271,6 @@ static bool is_empty(const struct flow *f)
     return f->x.resp.body == H1_BODY_NONE || (f->x.resp.body == H1_BODY_LENGTH && f->oleft == 0);
 }
 
-static size_t from_tunnel(struct flow *f, const uint8_t *data, size_t len)
-{
-    if (f->client->conn == NULL || !conn_write(f->client->conn, data, len)) {
-        client_close(f->client, true);
-        return len;
-    }
-    f->x.sent += len;
-    timer_set(&f->timer, SERVER_TUNNEL_IDLE_MS);
-    if (conn_is_choked(f->client->conn)) {
-        f->choked = true;
-        conn_pause_read(f->oc->conn);
-    }
-    return len;
-}
-
 static size_t on_data(void *owner, const uint8_t *data, size_t len)
 {
     struct origin_conn *oc = owner;
@@ -322,7 +285,7 @@ static size_t on_data(void *owner, const uint8_t *data, size_t len)
         size_t n;
 
         if (f->client->state == CLIENT_TUNNEL)
-            return used + from_tunnel(f, data + used, len - used);
+            return used + tunnel_from_origin(f, data + used, len - used);
         n = f->head_seen ? read_body(f, data + used, len - used)
                          : read_head(f, data + used, len - used);
         if (oc->flow == f && f->head_seen && f->client->state != CLIENT_TUNNEL && is_empty(f))
@@ -344,20 +307,6 @@ static size_t on_data(void *owner, const uint8_t *data, size_t len)
     return oc->flow == NULL ? len : used;
 }
 
-/* The origin says no more; the client may. The tunnel ends when both connections have. */
-static void tunnel_eof(struct flow *f)
-{
-    f->oc->eof = true;
-    if (f->client->conn != NULL)
-        conn_shut_write(f->client->conn);
-}
-
-static void tunnel_closed(struct flow *f, enum conn_why why)
-{
-    if (f->client->conn == NULL || why != CONN_WHY_EOF)
-        client_close(f->client, true);
-}
-
 static void on_eof(void *owner)
 {
     struct origin_conn *oc = owner;
@@ -366,7 +315,7 @@ static void on_eof(void *owner)
     if (f == NULL)
         upstream_forget(oc->origin->pool, oc);
     else if (f->client->state == CLIENT_TUNNEL)
-        tunnel_eof(f);
+        tunnel_origin_eof(f);
     else if (f->head_seen && f->x.resp.body == H1_BODY_CLOSE)
         answer_end(f, NULL, 0, true);
     else
@@ -379,7 +328,7 @@ static void on_closed(void *owner, enum conn_why why)
 
     oc->conn = NULL;
     if (oc->flow != NULL && oc->flow->client->state == CLIENT_TUNNEL)
-        tunnel_closed(oc->flow, why);
+        tunnel_origin_closed(oc->flow, why);
     else if (oc->flow != NULL)
         origin_lost(oc->flow, why);
     else
@@ -401,10 +350,7 @@ static void on_writable(void *owner)
 
     if (oc->flow == NULL)
         return;
-    if (oc->flow->client->state == CLIENT_TUNNEL && oc->flow->client->conn != NULL)
-        conn_resume_read(oc->flow->client->conn);
-    else
-        client_stall(oc->flow->client, false);
+    client_stall(oc->flow->client, false);
     if (!oc->flow->body_done && !oc->flow->head_seen)
         timer_clear(&oc->flow->timer); /* the client's turn again */
 }

@@ -177,6 +177,8 @@ bool exchange_answer(struct exchange *x, unsigned status, const struct headers *
 
     if (f->done || f->head_sent || f->client == NULL)
         return false;
+    if (tunnel_would_open(f, status)) /* a page of ours is no websocket */
+        status = 403;
     if (status < 200 || status == 204 || status == 304)
         framing.body = H1_BODY_NONE;
     origin_release(f, false);

@@ -1,10 +1,9 @@
 /*
  * serve_priv.h - what the files of the data plane share.
  *
- *   client.c      what a request sees of its client, whatever that speaks
- *   client_h1.c   bytes of one client connection <-> requests and answers
- *   client_h2.c   the same for HTTP/2: one connection, a client for each of its streams
+ *   client_priv.h the client's side: a connection of HTTP/1, or a stream of HTTP/2
  *   request.c     one exchange from head to end; asks enforcement
+ *   tunnel.c      websockets, once the origin has agreed
  *   origin.c      the request toward the origin and its answer; see origin_priv.h
  *   forwarded.c   who the client is behind trusted proxies
  *   access_log.c  one line per request
@@ -15,6 +14,7 @@
 #ifndef CONSENTD_SERVE_PRIV_H
 #define CONSENTD_SERVE_PRIV_H
 
+#include "client_priv.h"
 #include "consentd/buf.h"
 #include "consentd/chunked.h"
 #include "consentd/config.h"
@@ -43,69 +43,6 @@ struct acceptor {
     struct listener *listener;
     struct proxied *proxied; /* owned; NULL: the peer is the client */
     struct tls_server *tls;  /* NULL: cleartext */
-};
-
-struct client;
-struct h2_client;
-
-/* How an exchange's answer leaves and its body comes: HTTP/1, or a stream of HTTP/2. */
-struct client_ops {
-    void (*want_body)(struct client *c);
-    void (*hold_body)(struct client *c);
-    void (*stall)(struct client *c, bool on);
-    bool (*asked_for)(struct client *c, const struct site *site);
-    bool (*head)(struct client *c, unsigned status, struct h1_response *resp,
-                 struct h1_framing framing);
-    bool (*body)(struct client *c, const uint8_t *data, size_t len);
-    bool (*is_choked)(const struct client *c);
-    void (*answered)(struct client *c);
-    void (*close)(struct client *c, bool cut);
-};
-
-enum client_state {
-    CLIENT_HEAD = 0, /* between requests, or within a head */
-    CLIENT_BODY,     /* the request's body is being read */
-    CLIENT_BUSY,     /* request read; its answer is on the way */
-    CLIENT_TUNNEL,   /* after a 101 */
-    CLIENT_CLOSING,  /* all is said; the connection sends the rest and lingers */
-    CLIENT_GONE,     /* freed at the end of the turn */
-};
-
-struct client {
-    const struct client_ops *ops;
-    struct server *server;
-    struct acceptor *acceptor;
-    struct conn *conn;    /* NULL for a stream of HTTP/2, and when it has closed */
-    struct h2_client *h2; /* the connection speaks HTTP/2, or the stream's connection */
-    int32_t stream;       /* its number; 0: a connection */
-    struct buf in;        /* a stream's body, not taken yet */
-    struct flow *flow;    /* from the first byte of a request to the end of its answer */
-    struct client *prev, *next;
-    enum client_state state;
-    struct h1_parser parser;
-    struct chunked_decoder chunks;
-    uint64_t left; /* bytes of a body with Content-Length still to come */
-    struct timer timer;
-    struct timer send_timer; /* the client does not read */
-    uint64_t progress;       /* conn_progress() when send_timer was set */
-    struct deferred again, reap;
-    bool want_body; /* somebody takes the body */
-    bool last;      /* nothing is read after this request */
-    bool eof;       /* the client says no more */
-    bool chunked;   /* the answer's body is */
-    bool unread;    /* bytes wait for the next turn */
-    bool reading;   /* on_data is on the stack */
-    bool held;      /* the next request waits until answers have left */
-    bool stalled;   /* the body waits until the origin takes more */
-    bool begun;     /* which protocol it speaks is known */
-    bool fin;       /* the client's FIN is here, perhaps behind unread bytes */
-    bool probed;
-    bool counted;          /* by the budget of its address */
-    bool sni_read;         /* the next two are set */
-    bool sni_any;          /* the handshake named no host */
-    struct site *sni_site; /* what it named; NULL: no site of ours */
-    struct sockaddr_storage peer;
-    char peer_text[64];
 };
 
 struct flow {
@@ -142,7 +79,8 @@ struct flow {
     size_t collect_max;
     exchange_body_fn collect_fn;
     struct filter *filters, last;
-    unsigned retry_s; /* for 429 and 503: when to ask again; 0: not known */
+    char ws_accept[29]; /* what a websocket's origin must answer to the key that is ours */
+    unsigned retry_s;   /* for 429 and 503: when to ask again; 0: not known */
 };
 
 struct server_data {
@@ -195,28 +133,17 @@ void flow_origin_failed(struct flow *f, unsigned status, const char *why);
 void flow_response(struct flow *f); /* x.resp is the final head */
 MUST_USE bool flow_push(struct flow *f, const uint8_t *data, size_t len, bool end);
 
-/* client.c: through the client's ops */
-void client_want_body(struct client *c);
-void client_hold_body(struct client *c);      /* nobody takes it until it is wanted again */
-void client_stall(struct client *c, bool on); /* the origin takes no body for now */
-/* False: the handshake named another site, or none of ours. */
-bool client_asked_for(struct client *c, const struct site *site);
-MUST_USE bool client_head(struct client *c, unsigned status, struct h1_response *resp,
-                          struct h1_framing framing);
-MUST_USE bool client_body(struct client *c, const uint8_t *data, size_t len);
-bool client_is_choked(const struct client *c); /* produce no more for now */
-void client_answered(struct client *c);
-void client_close(struct client *c, bool cut);
-
-/* client_h2.c */
-size_t client_h2_data(struct client *c, const uint8_t *data, size_t len);
-void client_h2_writable(struct client *c);
-void client_h2_start(struct client *c); /* an open connection speaks HTTP/2 from now on */
-void client_h2_stop(struct client *c);  /* it is over: its streams with it */
-void client_h2_drain(struct client *c);
-void client_h2_idle(struct client *c); /* the connection's timer */
-
-/* client_h1.c */
-void client_accept(void *owner, int fd, const struct sockaddr *peer, socklen_t len);
+/* tunnel.c */
+MUST_USE bool tunnel_prepare(struct flow *f); /* the request of HTTP/2 gets a key of ours */
+void tunnel_begin(struct flow *f);            /* x.resp is a 101 */
+/* An answer without a 101 that HTTP/2 would take for one. */
+bool tunnel_would_open(const struct flow *f, unsigned status);
+MUST_USE bool tunnel_from_client(struct flow *f, const uint8_t *data, size_t len);
+void tunnel_client_eof(struct flow *f);
+size_t tunnel_from_origin(struct flow *f, const uint8_t *data, size_t len);
+void tunnel_origin_eof(struct flow *f);
+/* Both have said all, and the client is gone: the origin still gets the rest. */
+void tunnel_finish(struct flow *f, struct str rest);
+void tunnel_origin_closed(struct flow *f, enum conn_why why);
 
 #endif
