@@ -6,6 +6,7 @@
  *   T:rk:<leaf/100>  leaf -> r     T:sx:<3 hex>  subject tag -> (ts, leaf)*
  *   T:st:<yyyymmdd>  counters      T:gap  leaves that were lost: first -> last
  *   c:own:<site>:<node>  the writer that may write
+ *   c:cp:<site>:<node>   stream of signed checkpoints, id <leaves>-0, field n = the note
  *
  * The journal is the queue: a Redis that is away costs disk, not memory. One script
  * applies up to 256 records of a day atomically behind the high-water mark hw; every write in it
@@ -27,6 +28,7 @@
 
 #define SHIP_BATCH_RECORDS 256        /* records of one script call */
 #define SHIP_BATCH_BYTES   (1u << 20) /* sealed bytes of one script call */
+#define SHIP_CHECKPOINTS   "100000"   /* about so many are kept in Redis */
 #define SHIP_MONTHS_MAX    120        /* months compared on connect */
 
 struct journal;
@@ -60,6 +62,9 @@ void ship_free(struct ship *s); /* NULL is fine */
 
 /* The journal grew. Cheap; to be called after every commit. */
 void ship_kick(struct ship *s);
+
+/* The newest signed checkpoint, of `size` leaves; goes to Redis when Redis has those leaves. */
+void ship_checkpoint(struct ship *s, uint64_t size, struct str note);
 
 /* The list of erasures grew or changed. */
 void ship_erase(struct ship *s);

@@ -2,12 +2,13 @@
  * tlog.h - the log as files: tiles, entries, the signed checkpoint (C2SP tlog-tiles). layer: ledger
  *
  *   DIR/checkpoint                   the newest signed tree
+ *   DIR/checkpoints[.old]            every one that was signed, oldest first (not served)
  *   DIR/tile/<L>/<N>[.p/<W>]         256 (or W) hashes of level 8 * L
  *   DIR/tile/entries/<N>[.p/<W>]     the entries of tile 0/N: u16 length (32), commitment
  *
  * <N> in groups of three digits, all but the last with an x: 1234067 is x001/x234/067. Nothing in
  * here is personal data; all of it may be published. A full tile never changes. Partial ones
- * belong to the checkpoint that they were written for.
+ * belong to the checkpoint that they were written for and go when the full one is there.
  *
  * The writer is the ledger's: it never signs a tree that does not continue the last signed one.
  * Each file is synced before it has its name, the checkpoint last, so that what a checkpoint says
@@ -61,6 +62,15 @@ MUST_USE bool tlog_entry(const struct tlog_dir *dir, uint64_t leaf, uint8_t cmt_
 MUST_USE bool tlog_checkpoint(const char *path, const struct note_key *keys, unsigned key_cnt,
                               struct buf *text_out, struct merkle_tree *out, struct fault *f);
 
+#define TLOG_KEPT     "checkpoints"
+#define TLOG_KEPT_MAX (16u << 20) /* bytes of one of its two files */
+
+/* One checkpoint that was kept: `file` is its file's name; false ends the walk. */
+typedef bool (*tlog_kept_fn)(void *arg, const char *file, struct str note);
+
+/* Walks what was kept, oldest first. False: a file can't be read, or holds something else. */
+MUST_USE bool tlog_kept(const char *dir, tlog_kept_fn fn, void *arg, struct fault *f);
+
 /* --- writing --- */
 
 struct tlog;
@@ -92,6 +102,9 @@ MUST_USE bool tlog_add(struct tlog *t, uint64_t leaf, const uint8_t cmt[32], str
 
 uint64_t tlog_size(const struct tlog *t);   /* leaves */
 uint64_t tlog_signed(const struct tlog *t); /* leaves of the last checkpoint */
+
+/* The newest checkpoint as it was signed; empty: none. Valid until the next tlog_publish. */
+struct str tlog_note(const struct tlog *t);
 
 /* Signs what was added since; nothing to do is fine. Blocks for a sync. */
 MUST_USE bool tlog_publish(struct tlog *t, struct fault *f);

@@ -1,15 +1,13 @@
 /*
  * cmd_verify.c - consentctl audit verify | prove | verify-proof, consentctl ledger vkey.
  *
- * Verification trusts nothing but the public key: the checkpoint's signature, then every entry
- * hashed up to the root that was signed, then every record of the journal against its entry and,
- * where its key still exists, its text against its commitment. Of a place that does not fit the
- * first is named.
+ * What verification does is in consentd/verify.h.
  */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "consentd/b64.h"
 #include "consentd/config.h"
@@ -23,12 +21,10 @@
 #include "consentd/mem.h"
 #include "consentd/record.h"
 #include "consentd/tlog.h"
+#include "consentd/verify.h"
 #include "ctl_priv.h"
 
 #define KEYS_MAX 16
-
-/* What the shell gets from verify (LEDGER 2.2). */
-enum verify_exit { VERIFY_OK = 0, VERIFY_TAMPERED = 1, VERIFY_INCOMPLETE = 2, VERIFY_USAGE = 3 };
 
 struct verify {
     struct config *config; /* owned; NULL with --offline */
@@ -38,14 +34,10 @@ struct verify {
     struct tlog_dir dir;
     struct merkle_tree tree;
     struct buf checkpoint;
-    struct buf bundle; /* of entries, the last one that was read */
-    uint64_t bundle_number;
-    uint64_t records, opened, erased;
-    uint64_t shredded;   /* erased on request */
     struct erased *list; /* owned; of the requests */
 };
 
-static int say(enum verify_exit status, const char *what, const char *why)
+static int say(enum verify_status status, const char *what, const char *why)
 {
     fprintf(stderr, "consentctl: %s: %s\n", what, why);
     return (int)status;
@@ -91,7 +83,6 @@ static bool verify_open(struct verify *v, const struct ctl_args *args, const cha
 {
     log_set_level(LOG_LEVEL_ERROR);
     buf_init(&v->checkpoint, NOTE_CHECKPOINT_MAX);
-    buf_init(&v->bundle, TLOG_BUNDLE_LEN);
     if (offline != NULL) {
         v->path = mem_strdup(offline);
     } else {
@@ -107,7 +98,6 @@ static bool verify_open(struct verify *v, const struct ctl_args *args, const cha
 static void verify_close(struct verify *v)
 {
     buf_free(&v->checkpoint);
-    buf_free(&v->bundle);
     free(v->path);
     config_free(v->config);
     erased_free(v->list);
@@ -121,249 +111,118 @@ static bool read_checkpoint(struct verify *v, struct fault *f)
     return true;
 }
 
-static bool checkpoint_exists(const struct verify *v)
+/* --- verify ----------------------------------------------------------------------------- */
+
+/* A line that is written over, for who watches. */
+static void on_progress(const char *what, uint64_t done, uint64_t all)
 {
-    char *file = file_resolve(v->path, "checkpoint");
-    struct buf text;
-    bool ok;
-
-    buf_init(&text, NOTE_CHECKPOINT_MAX);
-    ok = file_read(file, NOTE_CHECKPOINT_MAX, &text, NULL);
-    buf_free(&text);
-    free(file);
-    return ok;
-}
-
-/* Entry number `leaf`, of a signed size; entries are asked for in order. */
-static bool entry_of(struct verify *v, uint64_t leaf, uint8_t cmt[32], struct fault *f)
-{
-    size_t at = leaf % TLOG_TILE_WIDTH * TLOG_ENTRY_LEN;
-
-    if (v->bundle.len == 0 || v->bundle_number != leaf / TLOG_TILE_WIDTH) {
-        buf_clear(&v->bundle);
-        v->bundle_number = leaf / TLOG_TILE_WIDTH;
-        if (!tlog_read(&v->dir, TLOG_ENTRIES, v->bundle_number, &v->bundle, f)) {
-            buf_clear(&v->bundle);
-            return false;
-        }
-    }
-    memcpy(cmt, v->bundle.data + at + TLOG_ENTRY_LEN - MERKLE_HASH_LEN, MERKLE_HASH_LEN);
-    if (v->bundle.data[at] == 0 && v->bundle.data[at + 1] == MERKLE_HASH_LEN)
-        return true;
-    memset(cmt, 0, MERKLE_HASH_LEN); /* no entry of ours: it will not fit */
-    return true;
-}
-
-/* --- the log ---------------------------------------------------------------------------- */
-
-/* One tile of hashes against what they are made of: the entries, or the tiles below. */
-struct level {
-    uint8_t hashes[TLOG_TILE_LEN];
-    unsigned cnt;
-    uint64_t tiles; /* finished */
-};
-
-static int check_tile(const struct verify *v, struct level *levels, unsigned level)
-{
-    struct level *l = &levels[level];
-    struct fault f = {{0}};
-    struct buf tile;
-    char what[80];
-    int status = VERIFY_OK;
-
-    buf_init(&tile, TLOG_BUNDLE_LEN);
-    if (!tlog_read(&v->dir, level, l->tiles, &tile, &f)) {
-        status = say(VERIFY_INCOMPLETE, "the log", f.text);
-    } else {
-        for (unsigned i = 0; i < l->cnt && status == VERIFY_OK; i++) {
-            size_t at = (size_t)i * MERKLE_HASH_LEN;
-
-            if (memcmp(tile.data + at, l->hashes + at, MERKLE_HASH_LEN) == 0)
-                continue;
-            snprintf(what, sizeof(what), level == 0 ? "leaf %" PRIu64 : "leaves from %" PRIu64,
-                     ((l->tiles * TLOG_TILE_WIDTH) + i) << (8 * level));
-            status = say(VERIFY_TAMPERED, what, "the tile does not fit its entries");
-        }
-    }
-    buf_free(&tile);
-    l->tiles++;
-    l->cnt = 0;
-    return status;
-}
-
-/* One more hash of a level; a full tile is checked and is one hash of the next. */
-static int add_hash(const struct verify *v, struct level *levels, unsigned level,
-                    const uint8_t hash[32])
-{
-    struct level *l = &levels[level];
-    struct merkle_frontier tile = {0};
-    uint8_t up[MERKLE_HASH_LEN];
-    int status;
-
-    memcpy(l->hashes + (size_t)l->cnt++ * MERKLE_HASH_LEN, hash, MERKLE_HASH_LEN);
-    if (l->cnt < TLOG_TILE_WIDTH)
-        return VERIFY_OK;
-    for (unsigned i = 0; i < TLOG_TILE_WIDTH; i++)
-        merkle_append(&tile, l->hashes + (size_t)i * MERKLE_HASH_LEN);
-    merkle_root(&tile, up);
-    status = check_tile(v, levels, level);
-    return status != VERIFY_OK || level + 1 == TLOG_ENTRIES ? status
-                                                            : add_hash(v, levels, level + 1, up);
-}
-
-/* Every entry up to the root that was signed, and every tile on the way. */
-static int check_log(struct verify *v)
-{
-    struct level *levels = mem_calloc(TLOG_ENTRIES, sizeof(*levels));
-    struct merkle_frontier frontier = {0};
-    struct fault f = {{0}};
-    uint8_t cmt[32], leaf[32], root[32];
-    int status = VERIFY_OK;
-
-    for (uint64_t i = 0; i < v->tree.size && status == VERIFY_OK; i++) {
-        if (!entry_of(v, i, cmt, &f)) {
-            status = say(VERIFY_INCOMPLETE, "the log", f.text);
-            break;
-        }
-        merkle_leaf(str_make(cmt, sizeof(cmt)), leaf);
-        merkle_append(&frontier, leaf);
-        status = add_hash(v, levels, 0, leaf);
-    }
-    for (unsigned level = 0; level < TLOG_ENTRIES && status == VERIFY_OK; level++)
-        if (levels[level].cnt > 0)
-            status = check_tile(v, levels, level);
-    free(levels);
-    if (status != VERIFY_OK)
-        return status;
-    merkle_root(&frontier, root);
-    if (memcmp(root, v->tree.root, sizeof(root)) != 0)
-        return say(VERIFY_TAMPERED, "the log", "the entries are not those that were signed");
-    return VERIFY_OK;
-}
-
-/* --- the journal ------------------------------------------------------------------------ */
-
-static bool text_fits(struct verify *v, const struct keks *keks, const struct journal_record *rec)
-{
-    const uint8_t *kek = keks_get(keks, rec->month);
-    struct record_place at = {.node = (uint8_t)rec->node, .leaf = rec->leaf, .month = rec->month};
-    uint8_t json[RECORD_OPLOG_MAX], cmt[32];
-
-    if (erased_has(v->list, rec->leaf)) {
-        v->shredded++;
-        return true;
-    }
-    if (kek == NULL) {
-        v->erased++;
-        return true;
-    }
-    if (rec->sealed.len > sizeof(json) || !record_open(&at, kek, rec->r, rec->sealed, json))
-        return false;
-    record_commit(rec->r, str_make(json, rec->sealed.len - CRYPTO_GCM_TAG_LEN), cmt);
-    v->opened++;
-    return memcmp(cmt, rec->cmt, sizeof(cmt)) == 0;
-}
-
-static int check_record(struct verify *v, const struct keks *keks, const struct journal_record *rec)
-{
-    struct fault f = {{0}};
-    uint8_t cmt[32];
-    char what[40];
-
-    v->records++;
-    snprintf(what, sizeof(what), "leaf %" PRIu64, rec->leaf);
-    if (rec->leaf < v->tree.size) {
-        if (!entry_of(v, rec->leaf, cmt, &f))
-            return say(VERIFY_INCOMPLETE, what, f.text);
-        if (memcmp(cmt, rec->cmt, sizeof(cmt)) != 0)
-            return say(VERIFY_TAMPERED, what, "the journal's commitment is not the log's");
-    }
-    if (!text_fits(v, keks, rec))
-        return say(VERIFY_TAMPERED, what, "the record does not fit its commitment");
-    return VERIFY_OK;
-}
-
-static int walk_journal(struct verify *v, const struct keks *keks, struct journal_reader *rd)
-{
-    struct journal_record rec;
-    uint64_t next = 0, from, to;
-    enum journal_step step;
-    char what[80];
-    int status = VERIFY_OK;
-
-    while (status == VERIFY_OK &&
-           (step = journal_reader_next(rd, UINT64_MAX, &rec)) != JOURNAL_STEP_END) {
-        if (step == JOURNAL_STEP_ERROR)
-            return say(VERIFY_INCOMPLETE, "the journal", journal_reader_fault(rd));
-        if (step == JOURNAL_STEP_GAP) {
-            journal_reader_gap(rd, &from, &to);
-            snprintf(what, sizeof(what), "leaves %" PRIu64 " to %" PRIu64, from, to - 1);
-            return say(VERIFY_TAMPERED, what, "the journal can't be read there");
-        }
-        if (!journal_type_has_leaf(rec.type))
-            continue;
-        next = rec.leaf + 1;
-        status = check_record(v, keks, &rec);
-    }
-    if (status == VERIFY_OK && next < v->tree.size) {
-        snprintf(what, sizeof(what), "leaves from %" PRIu64 " on", next);
-        return say(VERIFY_TAMPERED, what, "signed, and gone from the journal");
-    }
-    return status;
-}
-
-static int check_journal(struct verify *v)
-{
-    char *path = file_resolve(v->config->state_dir, "keks.json");
-    struct fault f = {{0}};
-    struct keks *keks = keks_open(path, false, &f);
-    struct journal_reader *rd =
-        keks == NULL
-            ? NULL
-            : journal_reader_open(v->config->ledger.journal, (uint8_t)v->config->ledger.node, &f);
-    int status = VERIFY_INCOMPLETE;
-
-    v->list = ctl_erased(v->config, &f);
-    if (v->list == NULL || rd == NULL || !journal_reader_seek(rd, 0, &f))
-        status = say(VERIFY_INCOMPLETE, "the journal", f.text);
+    if (what[0] == '\0')
+        fprintf(stderr, "\r\x1b[K");
+    else if (all > 0)
+        fprintf(stderr, "\r\x1b[K%-12s %3u %%", what,
+                (unsigned)(done < all ? done * 100 / all : 100));
     else
-        status = walk_journal(v, keks, rd);
-    journal_reader_close(rd);
-    keks_free(keks);
-    free(path);
-    return status;
+        fprintf(stderr, "\r\x1b[K%-12s %" PRIu64, what, done);
 }
 
-static int verify_all(struct verify *v)
+static int print_report(const struct verify_config *cfg, const struct verify_report *r, int status)
 {
-    struct fault f = {{0}};
-    int status;
-
-    if (!checkpoint_exists(v))
-        return say(VERIFY_INCOMPLETE, v->path, "no checkpoint: nothing was signed yet");
-    if (!read_checkpoint(v, &f))
-        return say(VERIFY_TAMPERED, "the checkpoint", f.text);
-    printf("checkpoint  %s  %" PRIu64 " leaves\n", v->keys[0].name, v->tree.size);
-    status = check_log(v);
+    if (r->leaves > 0)
+        printf("checkpoints %" PRIu64 " of %s, the newest of %" PRIu64 " leaves\n", r->checkpoints,
+               r->origin, r->leaves);
     if (status != VERIFY_OK)
-        return status;
+        return say((enum verify_status)status, r->what, r->why);
     printf("log         every entry leads to the signed root\n");
-    if (v->config == NULL)
-        return VERIFY_OK;
-    status = check_journal(v);
-    if (status == VERIFY_OK)
+    if (cfg->journal_dir != NULL)
         printf("journal     %" PRIu64 " records fit the log; %" PRIu64
                " were opened, the keys of %" PRIu64 " are gone, %" PRIu64
                " were erased on request\n",
-               v->records, v->opened, v->erased, v->shredded);
+               r->records, r->opened, r->keyless, r->erased);
+    if (cfg->redis != NULL)
+        printf("Redis       %" PRIu64 " entries fit the log, %" PRIu64 " were opened; %" PRIu64
+               " references of subjects and %" PRIu64 " counters were computed again\n",
+               r->entries, r->entries_opened, r->subjects_checked, r->counters);
+    return status;
+}
+
+/* The subject tags' key, for the index. */
+static bool idx_key(const struct config *config, uint8_t out[32], struct fault *f)
+{
+    struct keyring *ring = NULL;
+    struct buf text;
+    const struct key *key;
+
+    buf_init(&text, KEYRING_TEXT_MAX);
+    if (file_read(config->keys, KEYRING_TEXT_MAX, &text, f))
+        ring = keyring_parse(config->keys, buf_str(&text), f);
+    key = ring != NULL ? keyring_active(ring, KEY_IDX) : NULL;
+    if (key != NULL)
+        memcpy(out, key->bytes, 32);
+    if (text.data != NULL)
+        crypto_wipe(text.data, text.len);
+    buf_free(&text);
+    keyring_free(ring);
+    return key != NULL;
+}
+
+/* Level 3: what Redis has. */
+static int verify_deep(const struct verify *v, struct verify_config *cfg,
+                       struct verify_report *report)
+{
+    struct ctl_redis redis;
+    uint8_t key[32] = {0};
+    struct fault f = {{0}};
+    int status;
+
+    if (!ctl_redis_config(v->config, &redis, &f) || !idx_key(v->config, key, &f)) {
+        status = say(VERIFY_USAGE, "--deep", f.text);
+    } else {
+        cfg->redis = &redis.config;
+        cfg->site = v->config->ledger.name;
+        cfg->idx_key = key;
+        status = print_report(cfg, report, (int)verify_run(cfg, report));
+    }
+    crypto_wipe(key, sizeof(key));
+    ctl_redis_free(&redis);
+    return status;
+}
+
+static int verify_here(struct verify *v, struct verify_config *cfg, bool deep)
+{
+    char *path = file_resolve(v->config->state_dir, "keks.json");
+    struct verify_report report;
+    struct fault f = {{0}};
+    struct keks *keks = keks_open(path, false, &f);
+    int status;
+
+    free(path);
+    v->list = keks != NULL ? ctl_erased(v->config, &f) : NULL;
+    cfg->journal_dir = v->config->ledger.journal;
+    cfg->node = (uint8_t)v->config->ledger.node;
+    cfg->keks = keks;
+    cfg->erased = v->list;
+    if (v->list == NULL)
+        status = say(VERIFY_INCOMPLETE, "the journal", f.text);
+    else if (deep)
+        status = verify_deep(v, cfg, &report);
+    else
+        status = print_report(cfg, &report, (int)verify_run(cfg, &report));
+    keks_free(keks);
     return status;
 }
 
 int cmd_audit_verify(struct ctl_args *args)
 {
     struct verify v = {0};
-    const char *offline = NULL, *vkey = NULL;
-    const struct ctl_option options[] = {{"--offline", &offline, NULL}, {"--vkey", &vkey, NULL}};
+    struct verify_config cfg = {0};
+    struct verify_report report;
+    const char *offline = NULL, *vkey = NULL, *from = NULL, *to = NULL;
+    bool deep = false;
+    const struct ctl_option options[] = {{"--offline", &offline, NULL},
+                                         {"--vkey", &vkey, NULL},
+                                         {"--deep", NULL, &deep},
+                                         {"--from", &from, NULL},
+                                         {"--to", &to, NULL}};
     struct fault f = {{0}};
     int status;
 
@@ -371,8 +230,20 @@ int cmd_audit_verify(struct ctl_args *args)
         return VERIFY_USAGE;
     if (offline != NULL && vkey == NULL)
         return say(VERIFY_USAGE, "--offline DIR", "needs --vkey, the log's public key");
-    status = verify_open(&v, args, offline, vkey, &f) ? verify_all(&v)
-                                                      : say(VERIFY_USAGE, "audit verify", f.text);
+    if (offline != NULL && deep)
+        return say(VERIFY_USAGE, "--deep", "asks Redis: not with --offline");
+    if (!ctl_time(from, &cfg.from_ms) || !ctl_time(to, &cfg.to_ms))
+        return say(VERIFY_USAGE, "--from, --to", "expected 2026-11-01 or 2026-11-01T00:00:00Z");
+    if (!verify_open(&v, args, offline, vkey, &f)) {
+        status = say(VERIFY_USAGE, "audit verify", f.text);
+    } else {
+        cfg.log_dir = v.path;
+        cfg.keys = v.keys;
+        cfg.key_cnt = v.key_cnt;
+        cfg.progress = isatty(STDERR_FILENO) ? on_progress : NULL;
+        status = offline != NULL ? print_report(&cfg, &report, (int)verify_run(&cfg, &report))
+                                 : verify_here(&v, &cfg, deep);
+    }
     verify_close(&v);
     return status;
 }

@@ -15,6 +15,7 @@
 #include "consentd/buf.h"
 #include "consentd/category.h"
 #include "consentd/fault.h"
+#include "consentd/redis.h"
 #include "consentd/rules.h"
 
 #define CTL_CONFIG_DEFAULT "/etc/consentd/consentd.json"
@@ -76,6 +77,19 @@ MUST_USE bool ctl_ask(const struct ctl_args *args, const char *method, const cha
 struct config;
 struct erased;
 MUST_USE struct erased *ctl_erased(const struct config *config, struct fault *f);
+
+/* How to reach the ledger's Redis; config borrows from the buffers. */
+struct ctl_redis {
+    struct rlink_config config;
+    struct buf password, ca;
+};
+
+/* False with the reason; ctl_redis_free in any case. */
+MUST_USE bool ctl_redis_config(const struct config *config, struct ctl_redis *out, struct fault *f);
+void ctl_redis_free(struct ctl_redis *redis);
+
+/* 2026-11-01 or 2026-11-01T00:00:00Z, as Unix ms; NULL leaves *ms_out. False: something else. */
+MUST_USE bool ctl_time(const char *text, uint64_t *ms_out);
 
 /* The commands; a file per group. */
 int cmd_status(struct ctl_args *args);

@@ -42,7 +42,7 @@ static const struct ctl_command commands[] = {
     {"audit verify-proof", "FILE --vkey KEY [--commitment HEX]",
      "check a proof with nothing but the log's public key; exit 1: it proves nothing",
      cmd_audit_verify_proof},
-    {"audit verify", "[--offline DIR --vkey KEY]",
+    {"audit verify", "[--deep] [--from TIME] [--to TIME] [--offline DIR --vkey KEY]",
      "the log against its signature, the journal against the log; exit 1: changed, 2: incomplete",
      cmd_audit_verify},
     {"audit prove", "NODE:LEAF [--disclose]",

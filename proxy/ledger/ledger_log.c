@@ -14,6 +14,7 @@
 #include "consentd/log.h"
 #include "consentd/mem.h"
 #include "consentd/metrics.h"
+#include "consentd/ship.h"
 #include "ledger_priv.h"
 
 static void refuse(struct ledger *l, const struct fault *f)
@@ -22,6 +23,15 @@ static void refuse(struct ledger *l, const struct fault *f)
     metric_set(METRIC_LOG_REFUSED, 1);
     tlog_free(l->log);
     l->log = NULL;
+}
+
+/* The newest checkpoint goes to everybody who keeps them. */
+static void hand_on(struct ledger *l)
+{
+    struct str note = tlog_note(l->log);
+
+    if (note.len > 0 && l->ship != NULL)
+        ship_checkpoint(l->ship, tlog_signed(l->log), note);
 }
 
 /* The leaves that the journal has and the tiles have not. */
@@ -73,6 +83,8 @@ void ledger_log_open(struct ledger *l, const struct ledger_config *cfg)
             refuse(l, &f);
     }
     free(path);
+    if (l->log != NULL)
+        hand_on(l);
 }
 
 void ledger_log_batch(struct ledger *l)
@@ -88,10 +100,14 @@ void ledger_log_batch(struct ledger *l)
 void ledger_log_publish(struct ledger *l)
 {
     struct fault f = {{0}};
+    uint64_t before;
 
     if (l->log == NULL)
         return;
+    before = tlog_signed(l->log);
     if (!tlog_publish(l->log, &f)) /* no space, perhaps: the next second tries again */
         log_error("log.unsigned", "reason=\"%s\"", f.text);
+    else if (tlog_signed(l->log) != before)
+        hand_on(l);
     metric_set(METRIC_LOG_SIGNED, tlog_signed(l->log));
 }

@@ -28,6 +28,7 @@
 #include "consentd/loop.h"
 #include "consentd/mem.h"
 #include "consentd/metrics.h"
+#include "consentd/note.h"
 #include "consentd/record.h"
 #include "consentd/timer.h"
 #include "ship_priv.h"
@@ -78,6 +79,9 @@ struct ship {
     uint64_t gap_from, gap_to, batch_gap;
     struct mark marks[SHIP_MONTHS_MAX];
     unsigned mark_cnt, mark_answers;
+    struct buf note;    /* the newest checkpoint */
+    uint64_t note_size; /* its leaves */
+    bool note_due;      /* goes to Redis once that has them */
     char run_id[48], sha[48];
     char error[ERROR_MAX];
     struct apply apply;
@@ -326,6 +330,7 @@ static void on_loaded(void *arg, const struct resp *reply)
         return;
     (void)snprintf(s->sha, sizeof(s->sha), "%.*s", STR_ARGS(resp_str(reply)));
     s->step = STEP_RUN;
+    s->note_due = s->note.len > 0; /* Redis may be another one than before */
     if (s->eraser != NULL)
         eraser_up(s->eraser, s->aof);
     pump(s);
@@ -519,6 +524,42 @@ static bool collect(struct ship *s)
     return s->apply.records > 0;
 }
 
+static void on_noted(void *arg, const struct resp *reply)
+{
+    struct ship *s = arg;
+
+    /* "equal or smaller": it is there from before */
+    if (resp_type(reply) == RESP_ERROR && str_find(resp_str(reply), STR("equal or smaller")) < 0)
+        log_warn("ship.checkpoint", "error=\"%.*s\"", STR_ARGS(resp_str(reply)));
+    if (reply == NULL)
+        s->note_due = true;
+}
+
+/* A checkpoint in Redis says that Redis has its leaves: who finds fewer knows they were removed. */
+static void send_note(struct ship *s)
+{
+    char key[SHIP_KEY_MAX], id[32];
+    struct str argv[] = {STR("XADD"),           {NULL, 0}, STR("MAXLEN"), STR("~"),
+                         STR(SHIP_CHECKPOINTS), {NULL, 0}, STR("n"),      buf_str(&s->note)};
+
+    if (!s->note_due || s->leaf < s->note_size)
+        return;
+    (void)snprintf(key, sizeof(key), "c:cp:%s:%u", s->site, s->log.node);
+    (void)snprintf(id, sizeof(id), "%" PRIu64 "-0", s->note_size);
+    argv[1] = str_c(key);
+    argv[5] = str_c(id);
+    s->note_due = !rlink_command(s->link, argv, COUNT_OF(argv), on_noted, s);
+}
+
+void ship_checkpoint(struct ship *s, uint64_t size, struct str note)
+{
+    buf_clear(&s->note);
+    s->note_due = buf_append_str(&s->note, note);
+    s->note_size = size;
+    if (s->step == STEP_RUN)
+        send_note(s);
+}
+
 /* Sends the next batch when none is in flight. */
 static void pump(struct ship *s)
 {
@@ -529,6 +570,7 @@ static void pump(struct ship *s)
     if (s->step != STEP_RUN || s->in_flight)
         return;
     metric_set(METRIC_REDIS_LAG, journal_next_leaf(s->journal) - s->leaf);
+    send_note(s);
     if (s->leaf >= journal_next_leaf(s->journal)) {
         caught_up(s);
         return;
@@ -632,6 +674,7 @@ struct ship *ship_new(struct loop *loop, const struct ship_config *cfg, const st
                                 .keks = cfg->keks,
                                 .own = s->own,
                                 .erased = cfg->erased};
+    buf_init(&s->note, NOTE_CHECKPOINT_MAX);
     s->journal = cfg->journal;
     s->ops = *ops;
     s->owner = owner;
@@ -658,6 +701,7 @@ void ship_free(struct ship *s)
     eraser_free(s->eraser);
     journal_reader_close(s->rd);
     buf_free(&s->apply.text);
+    buf_free(&s->note);
     free(s->site);
     free(s->dir);
     free(s);

@@ -25,6 +25,7 @@ struct tlog {
     uint8_t seed[32];
     struct merkle_frontier frontier;
     struct merkle_tree last; /* signed */
+    struct buf note;         /* its checkpoint */
     bool broken;
     uint8_t tiles[TILE_LEVELS][TLOG_TILE_WIDTH][MERKLE_HASH_LEN]; /* not full yet */
     uint8_t bundle[TLOG_BUNDLE_LEN];
@@ -91,6 +92,8 @@ static bool write_tile(const struct tlog *t, unsigned level, uint64_t index, uns
                   ? write_file(path, t->bundle, (size_t)width * TLOG_ENTRY_LEN, f)
                   : write_file(path, t->tiles[level][0], (size_t)width * MERKLE_HASH_LEN, f);
 
+    if (ok && width == TLOG_TILE_WIDTH)
+        tlog_drop_partial(path);
     free(path);
     return ok;
 }
@@ -169,21 +172,25 @@ bool tlog_publish(struct tlog *t, struct fault *f)
 {
     struct merkle_tree tree = {.size = t->frontier.size};
     char *path;
-    struct buf text;
     bool ok;
 
     if (t->broken || tree.size <= t->last.size)
         return true;
     merkle_root(&t->frontier, tree.root);
     path = file_resolve(t->path, "checkpoint");
-    buf_init(&text, NOTE_CHECKPOINT_MAX);
-    ok = write_partial(t, f) && checkpoint_sign(&t->key, t->seed, &tree, &text) &&
-         file_write_atomic(path, text.data, text.len, 0644, f);
+    buf_clear(&t->note);
+    ok = write_partial(t, f) && checkpoint_sign(&t->key, t->seed, &tree, &t->note) &&
+         tlog_keep(t->path, buf_str(&t->note), f) &&
+         file_write_atomic(path, t->note.data, t->note.len, 0644, f);
     if (ok)
         t->last = tree;
-    buf_free(&text);
     free(path);
     return ok;
+}
+
+struct str tlog_note(const struct tlog *t)
+{
+    return buf_str(&t->note);
 }
 
 /* --- taking up -------------------------------------------------------------------------- */
@@ -247,23 +254,32 @@ static bool agrees(const struct tlog *t, struct fault *f)
     return false;
 }
 
+/* A log of an older ledger kept none: the newest is the first one that is. */
+static bool keep_first(const struct tlog *t, struct fault *f)
+{
+    char *path = file_resolve(t->path, TLOG_KEPT);
+    bool ok =
+        t->note.len == 0 || access(path, F_OK) == 0 || tlog_keep(t->path, buf_str(&t->note), f);
+
+    free(path);
+    return ok;
+}
+
 struct tlog *tlog_open(const struct tlog_config *cfg, struct fault *f)
 {
     struct tlog *t = mem_new(struct tlog);
     char *path;
-    struct buf text;
     bool ok;
 
     t->path = mem_strdup(cfg->path);
     t->key = cfg->keys[0];
     memcpy(t->seed, cfg->seed, sizeof(t->seed));
     path = file_resolve(t->path, "checkpoint");
-    buf_init(&text, NOTE_CHECKPOINT_MAX);
+    buf_init(&t->note, NOTE_CHECKPOINT_MAX);
     ok = file_make_dirs(t->path, 0755, f) &&
          (access(path, F_OK) != 0 ||
-          tlog_checkpoint(t->path, cfg->keys, cfg->key_cnt, &text, &t->last, f)) &&
-         (cfg->rebuild || (load(t, f) && agrees(t, f)));
-    buf_free(&text);
+          tlog_checkpoint(t->path, cfg->keys, cfg->key_cnt, &t->note, &t->last, f)) &&
+         keep_first(t, f) && (cfg->rebuild || (load(t, f) && agrees(t, f)));
     free(path);
     if (ok)
         return t;
@@ -276,6 +292,7 @@ void tlog_free(struct tlog *t)
     if (t == NULL)
         return;
     crypto_wipe(t->seed, sizeof(t->seed));
+    buf_free(&t->note);
     free(t->path);
     free(t);
 }
