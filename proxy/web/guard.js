@@ -11,9 +11,9 @@
  *
  * proxy/web/minify.py shortens it: names of our own must not be those of globals.
  */
-(R => {
-  var top = self, page = top.document, me = page && page.currentScript || {}, frames = top.length;
-  var natives = new WeakMap(), realms = new WeakSet(), hosts = {}, patterns = {}, stands = [], unfinished = '';
+(function script(R) {
+  var top = self, page = top.document, me = page?.currentScript || {}, frames = top.length;
+  var patterns = {}, stands = [], blobs = {}, unfinished = '', natives = new WeakMap(), wraps = new WeakMap();
   var empty = location.origin + R.p + 'empty.js';
   var matches = (text, value) => {
     try {
@@ -24,41 +24,27 @@
   };
   var needs = mask => !(mask & R.m);
   var verdict = (rules, bad) => {
-    var best = -1;
-    rules.forEach(r => {
-      if (r[2] > best || r[2] === best && needs(r[1])) {
-        best = r[2];
-        bad = needs(r[1]);
-      }
-    });
-    return bad;
+    rules.sort((a, b) => b[2] - a[2] || needs(b[1]) - needs(a[1]));
+    return rules[0] ? needs(rules[0][1]) : bad;
   };
-  R.u.forEach(r => (hosts[r[3]] = hosts[r[3]] || []).push(r));
-
   /* The verdict on a URL; the site's own addresses are the proxy's to judge. */
   var denied = value => {
-    var u, host, found = [], at = 0;
+    var u, host, left;
     try {
       u = new URL(value, page ? page.baseURI : location);
     } catch {
       return;
     }
-    if (u.host === location.host) return;
-    host = u.hostname.replace(/\.$/, '');
-    do {
-      (hosts[host.slice(at)] || []).forEach(r => {
-        var left = host.slice(0, at && at - 1).split('.');
-        if ((r[4] ? at && !(r[5] && left[1]) && matches(r[4], left.pop()) : !at || !r[5]) &&
-            matches(r[0], u.pathname + (r[6] ? u.search : '')) &&
-            r[7].every(q => u.searchParams.getAll(q[0]).some(value => matches(q[1], value)))) found.push(r);
-      });
-      at = host.indexOf('.', at) + 1;
-    } while (at);
-    return verdict(found) && (me.blocked = true);
+    host = '.' + u.hostname.replace(/\.$/, '');
+    return u.host !== location.host && verdict(R.u.filter(r => host.endsWith('.' + r[3]) &&
+      (left = host.slice(1, -1 - r[3].length).split('.'),
+      r[4] ? left[0] && !(r[5] && left[1]) && matches(r[4], left.pop()) : !left[0] || !r[5]) &&
+      matches(r[0], u.pathname + (r[6] ? u.search : '')) &&
+      r[7].every(q => u.searchParams.getAll(q[0]).some(value => matches(q[1], value))))) && (me.blocked = true);
   };
   var deniedName = (list, bad) => name => verdict(list.filter(r => matches(r[0], name)), bad);
   var deniedCookie = deniedName(R.c, R.x), deniedKey = deniedName(R.s);
-  var instead = value => denied(value && value.url || value) ? empty : value;
+  var instead = value => denied(value?.url || value) ? empty : value;
 
   /*
    * What takes a native's place looks like it: a Proxy, its text the native's, absent from stacks.
@@ -69,7 +55,7 @@
       try {
         return fn(go, self, args, name);
       } catch (e) {
-        if (e instanceof Error) e.stack = e.stack.replace(/\n.*(guard\.js|Reflect\.).*/g, '');
+        if (e.stack) e.stack = e.stack.replace(/\n.*(guard\.js|Reflect\.).*/g, '');
         throw e;
       } finally {
         if (frames !== top.length) for (var i = frames = top.length; i--;) install(top[i]);
@@ -84,29 +70,25 @@
   };
   /* An object whose properties are set by assignment: fix makes the value that is stored, or R for none. */
   var wrap = (object, fix) => {
-    var p = natives.get(object);
+    var p = wraps.get(object);
     if (!p) {
       p = new Proxy(object, {
         get: (o, key) => o[key],
-        set: (o, key, value) => {
-          value = fix(value, key);
-          if (value !== R) o[key] = value;
-          return true;
-        },
+        set: (o, key, value) => (value = fix(value, key)) === R || Reflect.set(o, key, value),
         defineProperty: (o, key, d) => fix(d.value, key) === R || Reflect.defineProperty(o, key, d)
       });
-      natives.set(object, p);
+      wraps.set(object, p);
       natives.set(p, object);
     }
     return p;
   };
   var later = (target, type) => { setTimeout(() => target.dispatchEvent(new Event(type))); };
-  var css = text => text && text.replace ?
-    text.replace(/((?:url|image|set)\(\s*["']?|@import\s*["'])([^"')]+)/gi, (all, head, url) => denied(url) ? head + 'data:,' : all) : text;
+  var css = text => text?.replace ?
+    text.replace(/((?:url|image|set)\(\s*["']?|@import\s*["'])([^"')]+)/gi, (all, head, url) => denied(url) ? head : all) : text;
   var names = '(\\w*src\\w*|href|data|poster)';
   var bad = (name, value) => /srcset$/i.test(name) ? String(value).split(/[\s,]+/).some(denied) : denied(value);
   var badAttribute = (element, name, value) => matches('^(.*:)?' + names + '$', name = name.toLowerCase()) &&
-    !(element && /^(a|area|base)$/.test(element.localName)) && bad(name, value);
+    !/^(a|area|base)$/.test(element.localName) && bad(name, value);
   var clean = html => {
     var before = String(html), after = before.replace(/<(?!(a|area|base)\b)[a-z][^>]*>/gi, tag =>
       tag.replace(RegExp('([\\s"\'/])' + names + '\\s*=\\s*("[^"]*"|\'[^\']*\'|[^\\s>]+)', 'gi'), (all, gap, name, value) =>
@@ -117,24 +99,25 @@
 
   var install = W => {
     try {
-      if (realms.has(W.Function)) return;
+      if (wraps.get(W.Function)) return;
     } catch {
       return;
     }
-    realms.add(W.Function);
-    /* "Owner member ..." are on Owner's prototype, or on window; ".member" means its getter. */
+    wraps.set(W.Function, 1);
+    /* "Owner member ..." are on Owner's prototype, Owner or window; ".member" means its getter. */
     var on = (list, fn) => list.split('|').forEach(line => line.split(' ').forEach((name, i, words) => {
-      var owner = words[0] === 'W' ? W : W[words[0]] && W[words[0]].prototype, key = name.replace('.', '');
-      var d = i && owner && Reflect.getOwnPropertyDescriptor(owner, key), part = key < name ? 'get' : d && d.set ? 'set' : 'value';
-      if (!d || !d[part]) return;
+      var owner = W[words[0]] || W, key = name.replace('.', '');
+      if (key in (owner.prototype || R)) owner = owner.prototype;
+      var d = i && Reflect.getOwnPropertyDescriptor(owner, key) || {}, part = name < key ? 'get' : d.set ? 'set' : 'value';
+      if (!d[part]) return;
       d[part] = hook(d[part], fn, key);
       Reflect.defineProperty(owner, key, d);
-      if (/^[A-Z]/.test(key)) d.value.prototype.constructor = d.value;
+      if (key < 'a') d.value.prototype.constructor = d.value;
     }));
     var each = fix => (go, self, args) => go(args.map(fix));
     on('Function toString', go => go([]));
     Object.getOwnPropertyNames(W).forEach(name => {
-      if (/^HTML(?!A|B).*Element$/.test(name)) on(name + ' src srcset imageSrcset href data poster', (go, self, args, name) =>
+      if (/^HTML[^AB].*t$/.test(name)) on(name + ' src srcset imageSrcset href data poster', (go, self, args, name) =>
         bad(name, args[0]) ? later(self, 'error') : go(args));
     });
     on('Element setAttribute setAttributeNS', (go, self, args) => {
@@ -142,21 +125,24 @@
       return badAttribute(self, name, value) ? later(self, 'error') : go(args.concat(name === 'style' ? css(value) : value));
     });
     on('Element setAttributeNode setAttributeNodeNS|NamedNodeMap setNamedItem setNamedItemNS', (go, self, args) =>
-      badAttribute(self.localName && self, args[0].name, args[0].value) ? null : go(args));
+      badAttribute(self, args[0].name, args[0].value) ? null : go(args));
     on('Attr value|Node nodeValue textContent|CharacterData data', (go, self, args) => {
       var style = self.nodeType === 3 && self.parentNode || self;
-      if (self.nodeType !== 2 || !badAttribute(self.ownerElement, self.name, args[0])) go((style.localName || self.name) === 'style' ? args.map(css) : args);
+      if (!self.ownerElement || !badAttribute(self.ownerElement, self.name, args[0])) go(style.localName === 'style' ? args.map(css) : args);
     });
     on('Element innerHTML outerHTML insertAdjacentHTML setHTMLUnsafe|ShadowRoot innerHTML setHTMLUnsafe|HTMLIFrameElement srcdoc|Range createContextualFragment|DOMParser parseFromString', (go, self, args) =>
       go(args.map(self.localName === 'style' ? css : clean)));
     on('Document write writeln', (go, self, args) => {
       var text = unfinished + args.join('');
-      unfinished = /<[a-z!/][^>]*$|$/i.exec(text)[0];
-      go([clean(text.slice(0, text.length - unfinished.length))]);
+      unfinished = '';
+      go([clean(text.replace(/<[a-z!/][^>]*$/i, rest => {
+        unfinished = rest;
+        return '';
+      }))]);
     });
     on('Node appendChild insertBefore replaceChild|Element append prepend replaceChildren', (go, self, args) => {
       if (self.localName === 'style') args = args.map(node => {
-        if (node && node.data) node.data = css(node.data);
+        if (node?.data) node.data = css(node.data);
         return css(node);
       });
       return go(args);
@@ -170,23 +156,38 @@
     on('CSSStyleSheet insertRule replace replaceSync|CSSStyleDeclaration setProperty cssText getPropertyValue getPropertyPriority removeProperty item|HTMLElement style|SVGElement style|Storage getItem removeItem key clear', each(css));
     on('HTMLElement .style|SVGElement .style', go => wrap(go([]), css));
 
-    on('W fetch Worker SharedWorker|WorkerGlobalScope fetch importScripts|XMLHttpRequest open|Navigator sendBeacon', each(instead));
+    on('WorkerGlobalScope fetch importScripts|XMLHttpRequest open|Navigator sendBeacon', each(instead));
+    /* A worker made of a blob or of data has no answer that the proxy could put the companion into. */
+    on('URL createObjectURL revokeObjectURL', (go, self, args) => {
+      var url = go(args);
+      blobs[url || args[0]] = url && args[0];
+      return url;
+    });
+    on('W Worker SharedWorker', each(value => {
+      var blob = blobs[value], own = '(' + script + ')(' + JSON.stringify(R) + ');\n';
+      if (blob && blob.size) blob = blobs[value] = URL.createObjectURL(new Blob([own, blob], blob));
+      return blob || instead(value?.replace ? value.replace(/^data:[^,]*?(;base64)?,/i, (all, coded) =>
+        coded ? all + btoa(own + ' '.repeat(own.length * 2 % 3)) : all + encodeURIComponent(own)) : value);
+    }));
     on('W WebSocket EventSource', (go, self, args) => {
       if (!denied(args[0])) return go(args);
-      var closed = new EventTarget(), own = { url: args[0], readyState: self.CLOSED };
-      Reflect.setPrototypeOf(closed, self.prototype);
-      own.send = own.close = () => {};
+      var closed = new EventTarget();
+      closed.url = args[0];
+      closed.readyState = self.CLOSED;
+      closed.send = closed.close = () => {};
       ['open', 'message', 'error', 'close'].forEach((type, i) => {
-        own['on' + type] = null;
+        closed['on' + type] = null;
         closed.addEventListener(type, event => { if (closed['on' + type]) closed['on' + type](event); });
         if (i > 1) later(closed, type);
       });
-      Object.keys(own).forEach(key => Reflect.defineProperty(closed, key, { value: own[key], writable: true }));
+      Reflect.setPrototypeOf(closed, self.prototype);
       return closed;
     });
 
-    on('Document cookie', (go, self, args) => { if (!deniedCookie(/[^=;]*/.exec(args[0])[0].trim())) go(args); });
-    on('CookieStore set', (go, self, args) => deniedCookie(args[0] && args[0].name || args[0]) ? Promise.resolve() : go(args));
+    on('Document cookie', (go, self, args) => {
+      if (/=;Max-Age=0;/.test(args[0]) || !deniedCookie(/[^=;]*/.exec(args[0])[0].trim())) go(args);
+    });
+    on('CookieStore set', async (go, self, args) => { if (!deniedCookie(args[0]?.name || args[0])) await go(args); });
     on('Storage setItem', (go, self, args) => { if (!deniedKey(args[0])) go(args); });
     on('W .localStorage .sessionStorage', go => wrap(go([]), (value, key) => deniedKey(key) ? R : value));
     on('IDBFactory open', (go, self, args) => {
@@ -199,17 +200,15 @@
     });
   };
 
-  var jar = page && Reflect.getOwnPropertyDescriptor(Document.prototype, 'cookie');
   /* What a tag wrote when the last page was left, or before the refusal. */
   var clear = () => {
     try {
-      jar.get.call(page).split('; ').forEach(pair => {
+      page.cookie.split('; ').forEach(pair => {
         var name = pair.split('=')[0], host = '.' + location.hostname, end = name + '=;Max-Age=0;Path=/';
         if (deniedCookie(name))
-          for (jar.set.call(page, end); host; host = host.replace(/^\.[^.]*/, '')) jar.set.call(page, end + ';Domain=' + host.slice(1));
+          for (page.cookie = end; host; host = host.replace(/^\.[^.]*/, '')) page.cookie = end + ';Domain=' + host.slice(1);
       });
-      [localStorage, sessionStorage].forEach(store =>
-        Object.keys(store).filter(deniedKey).forEach(key => store.removeItem(key)));
+      [localStorage, sessionStorage].forEach(store => { for (var key in store) if (deniedKey(key)) delete store[key]; });
       indexedDB.databases().then(all => all.forEach(db => deniedKey(db.name) && indexedDB.deleteDatabase(db.name)));
     } catch {}
   };
@@ -220,7 +219,7 @@
     if (name in top || !needs(g[1])) return;
     var take = path => (...args) => {
       queue.push([path, args]);
-      args.forEach(a => (a = a && (a.hitCallback || a.event_callback)) && setTimeout(a));
+      args.forEach(a => a && setTimeout(a.hitCallback || a.event_callback || needs));
     };
     if (!g[2]) stand = new Proxy(take(), {
       get: (f, key) => key in f || !key.big || key === 'then' ? f[key] : f[key] = take(key)
@@ -242,7 +241,7 @@
     top.addEventListener('pageshow', clear);
     page.addEventListener('consent:change', event => {
       R.m = 1;
-      Object.keys(R.k).forEach(id => { if (event.detail.grants[id]) R.m |= R.k[id]; });
+      for (var id in R.k) if (event.detail.grants[id]) R.m |= R.k[id];
       clear();
       handOver();
       setInterval(handOver, 200);

@@ -7,6 +7,7 @@ import pytest
 
 from harness import ROOT, Origin, Proxy, http_response
 from test_browser import Trackers, asked, errors, settled, start_browser, until
+from test_enforce import decide
 
 pytest.importorskip("selenium")
 
@@ -50,6 +51,7 @@ PAGE = """<!DOCTYPE html><html lang="en"><head><title>t</title><script>%s</scrip
 SLY = """
 var T = 'https://www.facebook.com/tr?id=';
 localStorage._hjid = 1; sessionStorage['_hjid'] = 1; localStorage.mine = 'x';
+window.stored = [Object.keys(localStorage).join(), sessionStorage.length];
 var request = indexedDB.open('_hjid'); request.onsuccess = function () { window.opened = 1; };
 var frame = document.createElement('iframe'); document.body.appendChild(frame);
 var borrowed = frame.contentWindow.fetch; borrowed(T + 1, {mode: 'no-cors'});
@@ -181,7 +183,7 @@ def test_the_sly_ways_do_not_escape(browser, proxy, trackers):
     settled(browser)
     assert asked(trackers) == []
     assert browser.execute_script(
-        "return [Object.keys(localStorage), sessionStorage.length, window.opened || 0, localStorage.mine]") == [["mine"], 0, 0, "x"]
+        "return [stored, sessionStorage.length, window.opened || 0, localStorage.mine]") == [["mine", 0], 0, 0, "x"]
     assert browser.execute_async_script("indexedDB.databases().then(arguments[0])") == []
     browser.execute_script("localStorage.clear()")
     assert errors(browser) == []
@@ -213,6 +215,131 @@ def test_modules_and_service_workers_too(browser, proxy, trackers):
         navigator.serviceWorker.getRegistration().then(function (r) { return r.unregister(); }).then(done);""") is True
     assert asked(trackers) == []
     errors(browser)
+
+
+INNER = """%sonmessage = function () {
+  fetch('https://www.facebook.com/tr?id=30', {mode: 'no-cors'}).catch(function () {});
+  var post = function (inner) { (self.port || self).postMessage([inner, String(fetch), location.protocol, 'ü']); };
+  if (!self.Worker) return post('in');  // a shared worker makes none
+  var inner = new Worker(URL.createObjectURL(new Blob(["fetch('https://www.facebook.com/tr?id=31', {mode: 'no-cors'}); postMessage('in')"])));
+  inner.onmessage = function (event) { post(event.data); };
+};"""
+MAKE = """var text = arguments[0], how = arguments[1], done = arguments[2], url, worker;
+if (how === 'data') url = 'data:text/javascript,' + encodeURIComponent(text);
+else if (how === 'base64') url = 'data:text/javascript;charset=utf-8;base64,' + btoa(unescape(encodeURIComponent(text)));
+else url = URL.createObjectURL(new Blob([text], {type: 'text/javascript'}));
+if (how === 'shared') {
+  worker = new SharedWorker(url, 'x');
+  if (new SharedWorker(url, 'x').port === worker.port) done('one port');
+  worker.port.onmessage = function (event) { done(event.data); };
+  worker.port.postMessage(1);
+} else {
+  worker = new Worker(url, how === 'module' ? {type: 'module'} : undefined);
+  URL.revokeObjectURL(url);
+  worker.onmessage = function (event) { done(event.data); };
+  worker.postMessage(1);
+}
+worker.onerror = function (event) { done(event.message || 'error'); };"""
+SHARED = "onconnect = function (event) { self.port = self.port || event.ports[0]; port.onmessage = self.onmessage; };"
+
+
+@pytest.mark.parametrize("how", ["classic", "module", "data", "base64", "shared"])
+def test_a_worker_made_in_the_page_gets_it_too(browser, proxy, trackers, how):
+    trackers.asked.clear()
+    browser.get(f"http://localhost:{proxy.port}/late")
+    got = browser.execute_async_script(MAKE, INNER % "" + (SHARED if how == "shared" else ""), how)
+    assert got == ["in", "function fetch() { [native code] }", "data:" if how in ("data", "base64") else "blob:", "ü"]
+    assert asked(trackers) == []
+    # other blobs are what they were
+    assert browser.execute_async_script("""var done = arguments[0], url = URL.createObjectURL(new Blob(['plain']));
+        fetch(url).then(function (r) { return r.text(); }).then(function (t) { URL.revokeObjectURL(url);
+            fetch(url).then(function () { done('kept'); }, function () { done(t); }); });""") == "plain"
+    errors(browser)
+
+
+def test_the_cookie_store(browser, proxy):
+    browser.delete_all_cookies()
+    browser.get(f"http://localhost:{proxy.port}/late")
+    assert browser.execute_async_script("""var done = arguments[0];
+        Promise.all([cookieStore.set('_fbp', '1'), cookieStore.set({name: '_ga', value: '1'}), cookieStore.set('own', '1')])
+            .then(function (all) { return cookieStore.getAll().then(function (list) {
+                return cookieStore.delete('own').then(function () { done([all, list.map(function (c) { return c.name; })]); }); }); });""") == \
+        [[None, None, None], ["own"]]
+
+
+# What a page's own code could look at. The same text runs where everything is granted, without the companion.
+BATTERY = r"""
+function about(f) {
+  var out = [typeof f, f.name, f.length, String(f), Function.prototype.toString.call(f), Object.prototype.toString.call(f),
+    Reflect.ownKeys(f).map(String).join(), f instanceof Function, Object.getPrototypeOf(f) === Function.prototype || Object.getPrototypeOf(f).name,
+    'prototype' in f, Object.isExtensible(f), Reflect.ownKeys(f).map(function (k) { var d = Object.getOwnPropertyDescriptor(f, k); return [d.writable, d.enumerable, d.configurable].join(''); }).join()];
+  try { f.call(1); out.push('called'); } catch (e) { out.push(e.constructor.name, e.message, /guard|Reflect/.test(e.stack)); }
+  try { new f(); out.push('made'); } catch (e) { out.push(e.constructor.name, e.message.replace(/^\S+ is/, 'it is'), /guard|Reflect/.test(e.stack)); }
+  return out.join('|');
+}
+var out = {}, names = 'Function.prototype.toString fetch Worker SharedWorker WebSocket EventSource URL.createObjectURL URL.revokeObjectURL XMLHttpRequest.prototype.open Navigator.prototype.sendBeacon Element.prototype.setAttribute Element.prototype.insertAdjacentHTML Node.prototype.appendChild Node.prototype.insertBefore Element.prototype.append Document.prototype.write Storage.prototype.setItem Storage.prototype.getItem CSSStyleDeclaration.prototype.setProperty CSSStyleSheet.prototype.insertRule IDBFactory.prototype.open CookieStore.prototype.set Range.prototype.createContextualFragment DOMParser.prototype.parseFromString'.split(' ');
+names.forEach(function (path) { var f = path.split('.').reduce(function (o, k) { return o[k]; }, window); out[path] = about(f); });
+'HTMLImageElement.src HTMLScriptElement.src HTMLIFrameElement.srcdoc Element.innerHTML Node.textContent Attr.value Document.cookie HTMLElement.style window.localStorage HTMLIFrameElement.contentWindow CSSStyleDeclaration.cssText'.split(' ').forEach(function (path) {
+  var parts = path.split('.'), owner = parts[0] === 'window' ? window : window[parts[0]].prototype, d = Object.getOwnPropertyDescriptor(owner, parts[1]);
+  out[path] = [d.enumerable, d.configurable, d.get && about(d.get), d.set && about(d.set)].join('/');
+});
+'Worker WebSocket EventSource SharedWorker'.split(' ').forEach(function (name) {
+  var C = window[name], d = Object.getOwnPropertyDescriptor(window, name);
+  out[name + ' class'] = [d.enumerable, d.writable, C.prototype.constructor === C, C.CLOSED, class extends C {}.prototype instanceof C, Object.keys(C).join()].join();
+});
+class Own extends WebSocket { constructor(url) { super(url); this.mine = 1; } }
+var own = new Own('ws://' + location.host + '/x');
+out.subclass = [own instanceof Own, own instanceof WebSocket, own.constructor.name, own.mine, own.readyState, Object.keys(own).join()].join();
+class Request2 extends XMLHttpRequest { open(method, url) { this.seen = url; return super.open(method, url); } }
+var request = new Request2(); request.open('GET', '/own.png');
+out.xhr = [request.seen, request.readyState, request instanceof XMLHttpRequest].join();
+var style = document.createElement('p').style;
+style.color = 'red'; style.setProperty('margin-top', '1px'); style['padding-left'] = '2px'; style.webkitTransition = 'none';
+out.style = [style.cssText, style.length, style[0], style.color, 'color' in style, 'nonsense' in style, Object.keys(style).length, String(style), style instanceof CSSStyleDeclaration,
+  style.parentRule, delete style.color, style.color, Object.getPrototypeOf(style) === CSSStyleDeclaration.prototype, JSON.stringify(style).length, style.item(0)].join();
+Object.assign(style, {color: 'blue', width: '3px'}); style.own = 5; out.assigned = [style.color, style.width, style.own].join();
+var p = document.createElement('p'); p.style = 'color: green'; out.forward = p.getAttribute('style') + p.style.cssText;
+localStorage.clear(); localStorage.a = 1; localStorage.setItem('b', 2); localStorage['c'] = {};
+out.storage = [Object.keys(localStorage).sort().join(), localStorage.length, localStorage.a, 'b' in localStorage, 'd' in localStorage, localStorage.d, JSON.stringify(localStorage, Object.keys(localStorage).sort()), delete localStorage.a, localStorage.length,
+  String(localStorage), localStorage.hasOwnProperty('b'), localStorage instanceof Storage, [localStorage.key(0), localStorage.key(1)].sort().join(), Object.entries(localStorage).sort().join(';'), localStorage === window.localStorage].join();
+localStorage.clear();
+// what libraries ask before they trust a native: lodash, core-js, jQuery, React, Zone.js, Vue
+var native = RegExp('^' + Function.prototype.toString.call(Object.prototype.hasOwnProperty).replace(/[\\^$.*+?()[\]{}|]/g, '\\$&').replace(/hasOwnProperty|(function).*?(?=\\\()| for .+?(?=\\\])/g, '$1.*?') + '$');
+out.lodash = [fetch, Worker, document.createElement('i').setAttribute, XMLHttpRequest.prototype.open].map(function (f) { return native.test(Function.prototype.toString.call(f)); }).join();
+out.corejs = String(Function.prototype.toString).indexOf('native code') > 0 && !('inspectSource' in Function);
+var div = document.createElement('div'); div.innerHTML = '   <link/><table></table><a href="/a" style="top:1px">a</a><input type="checkbox"/>';
+out.jquery = [div.firstChild.nodeType, div.getElementsByTagName('tbody').length, div.getElementsByTagName('link').length, div.getElementsByTagName('a')[0].getAttribute('href'), /top/.test(div.getElementsByTagName('a')[0].getAttribute('style')), div.cloneNode(true).innerHTML].join();
+var input = document.createElement('input'); input.setAttribute('value', 'x'); var tracked = Object.getOwnPropertyDescriptor(input.constructor.prototype, 'value');
+out.react = [typeof tracked.get, typeof tracked.set, input.hasOwnProperty('value'), input.value].join();
+var seen = []; var open = XMLHttpRequest.prototype.open; XMLHttpRequest.prototype.open = function () { seen.push(arguments[1]); return open.apply(this, arguments); };
+var patched = new XMLHttpRequest(); patched.open('GET', '/own.js'); XMLHttpRequest.prototype.open = open; out.zone = [seen.join(), patched.readyState, XMLHttpRequest.prototype.open === open].join();
+var image = Object.getOwnPropertyDescriptor(HTMLImageElement.prototype, 'src'), noted = [];
+Object.defineProperty(HTMLImageElement.prototype, 'src', {configurable: true, enumerable: true, get: image.get, set: function (v) { noted.push(v); image.set.call(this, v); }});
+new Image().src = '/own.png'; Object.defineProperty(HTMLImageElement.prototype, 'src', image); out.patched = noted.join();
+var box = document.createElement('div'), list = []; new MutationObserver(function () {}).observe(box, {attributes: true}); box.setAttribute('data-src', 'https://www.facebook.com/tr?id=1'); box.innerHTML = '<p data-href="https://www.facebook.com/">x</p>';
+out.data = box.outerHTML;
+var frame = document.createElement('iframe'); document.body.append(frame); out.frame = [String(frame.contentWindow.fetch), frame.contentWindow.Array === Array, frame.contentDocument.defaultView === frame.contentWindow, frame.contentWindow.frameElement === frame].join(); frame.remove();
+try { document.body.appendChild({}); } catch (e) { out.error = [e.constructor.name, e.message, e.stack.split('\n').length].join(); }
+try { document.createElement('p').setAttribute('<', 1); } catch (e) { out.dom = [e.constructor === DOMException, e.name, e.code, e.stack.split('\n').length].join(); }
+document.cookie = 'own=1; path=/'; out.cookie = [/own=1/.test(document.cookie), document.cookie = 'own=; max-age=0', /own=1/.test(document.cookie)].join();
+out.text = (function () { var s = document.createElement('style'); s.textContent = 'p{color:red}/*url(x)*/'; s.append('b{}'); return s.textContent + s.childNodes.length; })();
+return out;"""
+
+
+def test_a_battery_of_questions(browser, proxy):
+    """Whatever a page's own code asks, the answers are those of a page without the companion."""
+    browser.get(f"http://localhost:{proxy.port}/late")
+    assert browser.execute_script("return !!document.querySelector('[data-consent-guard]')")
+    with_it = browser.execute_script(BATTERY)
+    browser.add_cookie({"name": "consent", "value": decide(proxy, "analytics", "marketing").split("=", 1)[1]})
+    browser.get(f"http://localhost:{proxy.port}/late")
+    assert not browser.execute_script("return !!document.querySelector('[data-consent-guard]')")
+    without = browser.execute_script(BATTERY)
+    browser.delete_all_cookies()
+    errors(browser)
+    assert len(without) > 50
+    assert {key: with_it[key] for key in without if with_it[key] != without[key]} == \
+        {key: without[key] for key in without if with_it[key] != without[key]}
 
 
 def test_what_was_called_is_handed_over(browser, proxy):
