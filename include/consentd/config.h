@@ -45,6 +45,8 @@ struct config_limits {                  /* "limits": what one peer may ask of us
     uint64_t body_timeout_ms;           /* silence within a request body */
     uint64_t keepalive_timeout_ms;      /* silence between two requests */
     uint64_t send_timeout_ms;           /* no byte taken by a client we send to */
+    uint64_t upload_rate;               /* bytes a second that a body comes with; 0: any */
+    uint64_t download_rate;             /* the same of answers that wait for the client */
     uint64_t inline_script;             /* bytes of one inline script that are looked at */
     uint64_t tag;                       /* bytes of one HTML tag */
     unsigned pcre_match_limit;          /* steps of one regular expression match */

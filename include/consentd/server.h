@@ -40,6 +40,7 @@ struct snapshot;
 #define SERVER_FREE_EXCHANGES  1024   /* exchange structs kept for reuse */
 #define SERVER_TUNNEL_IDLE_MS  600000 /* a websocket without a byte either way is closed */
 #define SERVER_LINGER_MS       2000   /* how long the rest of a refused request is drained */
+#define SERVER_RATE_GRACE_MS   20000  /* an upload may be so far behind its rate, or body_timeout */
 #define SERVER_GATHER_MAX      16384  /* so much of a body is read before a slot is taken */
 #define SERVER_INFORMATION_MAX 20     /* 1xx answers before a final one; more: 502 */
 

@@ -8,8 +8,6 @@
 #include "consentd/chars.h"
 #include "h1_priv.h"
 
-#define FIELD_OVERHEAD 32 /* RFC 9113 6.5.2 */
-
 static enum h1_error set_method(struct h1_request *req, struct str value)
 {
     if (value.len == 0 || chars_span(value, CHAR_TOKEN) != value.len)
@@ -62,7 +60,7 @@ void h2_head_field(struct h2_head *head, const struct h1_limits *limits, struct 
 
     if (head->error != H1_ERR_NONE)
         return;
-    head->size += name.len + value.len + FIELD_OVERHEAD;
+    head->size += name.len + value.len + H2_FIELD_OVERHEAD;
     head->fields++;
     if (head->fields > limits->fields_max)
         head->error = H1_ERR_FIELD_CNT;

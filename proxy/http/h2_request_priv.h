@@ -14,6 +14,8 @@
 #include "consentd/arena.h"
 #include "consentd/h1_parse.h"
 
+#define H2_FIELD_OVERHEAD 32 /* RFC 9113 6.5.2: what a field counts besides its bytes */
+
 /* A head while its fields come. Zero it, then set arena and req. */
 struct h2_head {
     struct arena *arena;

@@ -13,6 +13,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include "consentd/buf.h"
+#include "consentd/chunked.h"
 #include "consentd/headers.h"
 #include "consentd/mem.h"
 #include "h1_priv.h"
@@ -33,6 +34,7 @@ struct h2_stream {
     bool out_end;    /* nothing comes behind out */
     bool waiting;    /* nghttp2 found out empty: tell it when there is more */
     bool head_begun; /* of the request: on_request has not come yet */
+    size_t trailers; /* bytes of them: checked, bounded and dropped, as in HTTP/1 */
 };
 
 struct h2_session {
@@ -181,9 +183,13 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, nghttp2_rc
 
     UNUSED(ng);
     UNUSED(flags);
-    if (st != NULL && st->head_begun) /* else trailers, which are not forwarded */
+    if (st != NULL && st->head_begun)
         h2_head_field(&st->head, &s->limits, text_of(name), text_of(value));
-    return 0;
+    else if (st != NULL)
+        st->trailers += text_of(name).len + text_of(value).len + H2_FIELD_OVERHEAD;
+    return st == NULL || st->trailers <= CHUNKED_TRAILER_MAX
+               ? 0
+               : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
 /* What nghttp2 would leave out silently: the whole stream is malformed (RFC 9113 8.2.1). */

@@ -3,6 +3,52 @@
  */
 #include "serve_priv.h"
 
+static uint64_t grace_ms(const struct client *c)
+{
+    uint64_t silence = c->server->config->limits.body_timeout_ms;
+
+    return silence < SERVER_RATE_GRACE_MS ? silence : SERVER_RATE_GRACE_MS;
+}
+
+static void pace_timer(struct client *c, uint64_t now)
+{
+    const struct config_limits *max = &c->server->config->limits;
+    uint64_t ms = max->body_timeout_ms;
+
+    if (max->upload_rate > 0 && c->late_ms - now < ms)
+        ms = c->late_ms - now;
+    timer_set(&c->timer, ms);
+}
+
+void client_pace_start(struct client *c)
+{
+    uint64_t now = loop_now_ms(c->server->loop);
+
+    c->late_ms = now + grace_ms(c);
+    pace_timer(c, now);
+}
+
+/* A bucket of time: bytes fill it, up to the grace, and the clock empties it. */
+void client_pace(struct client *c, uint64_t bytes)
+{
+    uint64_t rate = c->server->config->limits.upload_rate;
+    uint64_t now = loop_now_ms(c->server->loop);
+    uint64_t earned = rate > 0 ? bytes * 1000 / rate : 0;
+
+    c->late_ms = c->late_ms > now ? c->late_ms + earned : now + 1;
+    if (c->late_ms > now + grace_ms(c))
+        c->late_ms = now + grace_ms(c);
+    pace_timer(c, now);
+}
+
+bool client_is_slow(const struct client *c, uint64_t taken, unsigned share)
+{
+    const struct config_limits *max = &c->server->config->limits;
+    uint64_t least = max->download_rate * max->send_timeout_ms / 1000 / (share > 0 ? share : 1);
+
+    return taken == c->progress || (taken - c->progress < least && taken - c->progress < c->owed);
+}
+
 void client_want_body(struct client *c)
 {
     c->ops->want_body(c);

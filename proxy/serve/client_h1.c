@@ -117,7 +117,6 @@ static size_t read_body(struct client *c, const uint8_t *data, size_t len)
 
     if (!c->want_body || c->stalled)
         return 0;
-    timer_set(&c->timer, c->server->config->limits.body_timeout_ms);
     if (c->flow->x.req.body == H1_BODY_LENGTH) {
         used = piece.len = c->left < len ? (size_t)c->left : len;
         c->left -= used;
@@ -132,6 +131,7 @@ static size_t read_body(struct client *c, const uint8_t *data, size_t len)
         }
         end = status == CHUNKED_END;
     }
+    client_pace(c, used);
     if (end) {
         timer_clear(&c->timer);
         c->state = CLIENT_BUSY;
@@ -353,6 +353,7 @@ static void on_timer(void *arg)
 static void send_timer_set(struct client *c)
 {
     c->progress = conn_progress(c->conn);
+    c->owed = conn_queued(c->conn);
     timer_set(&c->send_timer, c->server->config->limits.send_timeout_ms);
 }
 
@@ -362,7 +363,7 @@ static void on_send_timer(void *arg)
 
     if (conn_queued(c->conn) == 0)
         return;
-    if (conn_progress(c->conn) != c->progress) {
+    if (!client_is_slow(c, conn_progress(c->conn), 1)) {
         send_timer_set(c);
         return;
     }
@@ -385,7 +386,7 @@ static void h1_want_body(struct client *c)
         return;
     }
     c->flow->x.req.expect_continue = false; /* once */
-    timer_set(&c->timer, c->server->config->limits.body_timeout_ms);
+    client_pace_start(c);
     if (!c->reading)
         loop_defer(c->server->loop, &c->again);
 }
@@ -409,7 +410,7 @@ static void h1_stall(struct client *c, bool on)
         return;
     }
     if (c->state == CLIENT_BODY)
-        timer_set(&c->timer, c->server->config->limits.body_timeout_ms);
+        client_pace_start(c);
     conn_resume_read(c->conn);
 }
 

@@ -47,6 +47,7 @@ static void watch_queue(struct client *c)
     if (timer_is_set(&c->send_timer) || h2_session_queued(c->h2->session, c->stream) == 0)
         return;
     c->progress = h2_session_taken(c->h2->session, c->stream);
+    c->owed = h2_session_queued(c->h2->session, c->stream);
     timer_set(&c->send_timer, limits_of(c)->send_timeout_ms);
 }
 
@@ -72,7 +73,7 @@ static void take(struct client *c, const uint8_t *data, size_t len, bool end)
         timer_clear(&c->timer);
         c->state = CLIENT_BUSY;
     } else {
-        timer_set(&c->timer, limits_of(c)->body_timeout_ms);
+        client_pace(c, (uint64_t)len * c->h2->cnt); /* they share what the line can do */
     }
     if (!flow_body(c->flow, data, len, end))
         return; /* it has ended: c->flow went with it */
@@ -117,7 +118,7 @@ static void stream_want_body(struct client *c)
         return;
     }
     c->flow->x.req.expect_continue = false; /* once */
-    timer_set(&c->timer, limits_of(c)->body_timeout_ms);
+    client_pace_start(c);
     loop_defer(c->server->loop, &c->again);
 }
 
@@ -137,7 +138,7 @@ static void stream_stall(struct client *c, bool on)
         return;
     }
     if (c->state == CLIENT_BODY)
-        timer_set(&c->timer, limits_of(c)->body_timeout_ms);
+        client_pace_start(c);
     loop_defer(c->server->loop, &c->again);
 }
 
@@ -276,7 +277,7 @@ static void on_send_timer(void *arg)
 
     if (c->state == CLIENT_GONE || h2_session_queued(c->h2->session, c->stream) == 0)
         return;
-    if (h2_session_taken(c->h2->session, c->stream) != c->progress) {
+    if (!client_is_slow(c, h2_session_taken(c->h2->session, c->stream), c->h2->cnt)) {
         watch_queue(c);
         return;
     }
@@ -432,6 +433,7 @@ static void on_flush(void *arg)
     }
     if (conn_is_choked(c->conn) && !timer_is_set(&c->send_timer)) {
         c->progress = conn_progress(c->conn);
+        c->owed = conn_queued(c->conn);
         timer_set(&c->send_timer, limits_of(c)->send_timeout_ms);
     }
     if (piece.len == 0 && (h->broken || h2_session_is_over(h->session)))

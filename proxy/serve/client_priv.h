@@ -69,7 +69,9 @@ struct client {
     uint64_t left; /* bytes of a body with Content-Length still to come */
     struct timer timer;
     struct timer send_timer; /* the client does not read */
-    uint64_t progress;       /* conn_progress() when send_timer was set */
+    uint64_t progress;       /* what the client had taken when send_timer was set */
+    size_t owed;             /* and what was queued for it then */
+    uint64_t late_ms;        /* when the upload is too slow; each byte puts it off */
     struct deferred again, reap;
     bool want_body; /* somebody takes the body */
     bool last;      /* nothing is read after this request */
@@ -104,6 +106,15 @@ void client_tunnel(struct client *c); /* what it says goes to tunnel_from_client
 void client_shut(struct client *c);   /* nothing more will be written; it may go on */
 void client_answered(struct client *c);
 void client_close(struct client *c, bool cut);
+
+/*
+ * client.c: the pace of uploads. A body may be silent for limits.body_timeout, and altogether no
+ * slower than limits.upload_rate, with SERVER_RATE_GRACE_MS to begin with or to catch up.
+ */
+void client_pace_start(struct client *c);           /* the body is wanted (again) from now on */
+void client_pace(struct client *c, uint64_t bytes); /* so many came */
+/* Whether a client that was sent to has taken too little since: less than all, and too slowly. */
+bool client_is_slow(const struct client *c, uint64_t taken, unsigned share);
 
 /* client_h2.c */
 size_t client_h2_data(struct client *c, const uint8_t *data, size_t len);
