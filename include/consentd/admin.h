@@ -11,6 +11,7 @@
  *   DELETE /api/v1/ledger/months/YYYYMM    drops a month whose retention is over
  *   GET  /api/v1/ledger            the state of journal and Redis
  *   POST /api/v1/reload            what SIGHUP does
+ *   POST /api/v1/upgrade           what SIGUSR2 does
  *   GET  /metrics                  Prometheus
  *   GET  /api/v1/routes            every route with the permission that it needs, and who asks
  *   GET  /api/v1/events?FILTERS    a page of records (filters: query_text.h)
@@ -77,7 +78,7 @@ struct admin_setup {
     struct rules *rules;    /* for names; must outlive the admin */
     struct str rules_text;  /* the state in force; empty: revision 0 */
     void (*on_rules)(void *owner, uint64_t revision, uint64_t request, struct str text);
-    void (*on_reload)(void *owner);
+    void (*on_change)(void *owner, enum ipc_change what); /* asked for */
     void (*on_idle)(void *owner);       /* no change is under way any more */
     const struct config *config;        /* for the modes that it sets, and the origins' names */
     const struct origin_stats *origins; /* what the workers know of them */
@@ -107,6 +108,9 @@ void admin_set_ledger(struct admin *a, struct ipc *ledger);
 
 /* A message that came over that link. */
 void admin_ledger_message(struct admin *a, uint16_t type, const void *data, size_t len);
+
+/* What became of the last reload or upgrade; why: "" when it is in force. */
+void admin_set_outcome(struct admin *a, const struct ipc_outcome *outcome, struct str why);
 
 /* A worker confirmed a revision. */
 void admin_rules_done(struct admin *a, const struct ipc_rules_done *done);

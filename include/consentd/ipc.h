@@ -44,6 +44,9 @@ MUST_USE bool ipc_send(struct ipc *ipc, uint16_t type, const void *data, size_t 
 
 size_t ipc_queued(const struct ipc *ipc); /* bytes that wait */
 
+/* Its socket, which stays its own, for a program that takes over from this one; -1: closed. */
+int ipc_fd(const struct ipc *ipc);
+
 /* Also from inside a callback. What is queued is lost. NULL is fine. */
 void ipc_free(struct ipc *ipc);
 

@@ -11,6 +11,13 @@
 
 #include <stdint.h>
 
+/*
+ * What the processes of two versions must agree on while one takes over from the other: the
+ * messages here and in ledger_msg.h, and the form of a bundle. Raise it with every change that
+ * an older process would misunderstand; an upgrade between two numbers is refused.
+ */
+#define IPC_VERSION 1
+
 enum ipc_type {
     IPC_NONE = 0,
     /* master -> child */
@@ -20,10 +27,12 @@ enum ipc_type {
     IPC_DRAIN,    /* no payload: stop accepting, finish, exit */
     IPC_RULES,    /* struct ipc_rules, then the rule state as JSON text */
     IPC_LOG_OPEN, /* struct ipc_log_open, with a file: write there from now on */
+    IPC_OUTCOME,  /* to the admin: struct ipc_outcome, then the reason as text */
     /* child -> master */
     IPC_READY,      /* no payload: this child serves */
     IPC_RULES_DONE, /* struct ipc_rules_done: a revision is in force here */
     IPC_RELOAD,     /* no payload: the admin asks for what SIGHUP does */
+    IPC_UPGRADE,    /* no payload: the admin asks for what SIGUSR2 does */
     /* worker, admin <-> ledger (ledger_msg.h) */
     IPC_EVENT,
     IPC_OPLOG,
@@ -47,6 +56,15 @@ enum ipc_log { IPC_LOG_PROGRAM = 0, IPC_LOG_ACCESS };
 
 struct ipc_log_open {
     uint32_t log; /* enum ipc_log */
+};
+
+/* What became of a reload or an upgrade. */
+enum ipc_change { IPC_CHANGE_NONE = 0, IPC_CHANGE_RELOAD, IPC_CHANGE_UPGRADE };
+
+struct ipc_outcome {
+    uint64_t number; /* counts up over the life of the master and its successors */
+    uint32_t what;   /* enum ipc_change */
+    uint32_t done;   /* 1: in force; 0: refused, the reason follows */
 };
 
 struct ipc_peer {

@@ -93,7 +93,10 @@
     /* proc */ X(PROC_STARTED, "processes_started_total", "Processes started by the master")       \
     /* proc */ X(PROC_DIED, "processes_died_total", "Processes that died unasked")                 \
     /* proc */ X(RELOADS, "reloads_total", "Configuration reloads that took effect")               \
-    /* proc */ X(RELOADS_REFUSED, "reloads_refused_total", "Configuration reloads refused")
+    /* proc */ X(RELOADS_REFUSED, "reloads_refused_total", "Configuration reloads refused")        \
+    /* proc */ X(UPGRADES, "upgrades_total", "Upgrades to another program file that took effect")  \
+    /* proc */ X(UPGRADES_REFUSED, "upgrades_refused_total", "Upgrades refused or taken back")     \
+    /* proc */ X(GENERATION, "generation", "Generation of processes in force: 1, 2 after a reload")
 
 enum metric {
 #define METRIC_ID(id, name, help) METRIC_##id,
@@ -119,8 +122,38 @@ void metric_down(enum metric id);
 /* Sum over all slots. */
 uint64_t metric_sum(enum metric id);
 
-/* Clears the gauges of a slot whose process is gone. */
+/* Clears the gauges of a slot whose process is gone; it is nobody's. */
 void metrics_release(unsigned slot);
+
+/* The process that a slot belongs to, as its master says. */
+struct metrics_owner {
+    uint64_t pid;             /* 0: nobody */
+    uint64_t role;            /* enum ipc_role */
+    uint64_t generation;      /* of the master's configuration or program */
+    uint64_t draining;        /* 1: finishes what it has */
+    uint64_t since_ms;        /* Unix time of its start */
+    uint64_t requests_before; /* of its slot's former owners: METRIC_REQUESTS at its start */
+};
+
+void metrics_own(unsigned slot, const struct metrics_owner *owner);
+
+/* False: the slot is nobody's. */
+MUST_USE bool metrics_owner(unsigned slot, struct metrics_owner *out);
+
+/* One counter of one slot; 0 past the last slot. */
+uint64_t metric_of(unsigned slot, enum metric id);
+
+/* Slots that there are. */
+unsigned metrics_slots(void);
+
+/*
+ * A number that differs when another program's counters are laid out differently: it can then
+ * not attach to this memory file, and takes the sums over instead.
+ */
+uint64_t metrics_layout(void);
+
+/* Adds to a counter by its name; a gauge, or a name that is not known, is left alone. */
+void metrics_restore(const char *name, uint64_t value);
 
 /* All of them as one JSON object, name to number; false when out is full. */
 MUST_USE bool metrics_json(struct buf *out);

@@ -170,7 +170,7 @@ void admin_get_metrics(struct admin_client *c)
 /* ledger: JSON of its state; "null": it is away. */
 static void answer_status(struct admin_client *c, struct str ledger)
 {
-    struct admin *a = c->admin;
+    const struct admin *a = c->admin;
     struct buf text;
     bool ok;
 
@@ -178,15 +178,9 @@ static void answer_status(struct admin_client *c, struct str ledger)
         admin_answer_error(c, 503, "the ledger is away");
         return;
     }
-    buf_init(&text, ANSWER_MAX);
+    buf_init(&text, STATUS_MAX);
     if (c->asks_whole)
-        ok = buf_printf(&text,
-                        "{\"version\":\"%s\",\"revision\":%llu,\"metrics\":", CONSENTD_VERSION,
-                        (unsigned long long)rules_state_revision(a->state)) &&
-             metrics_json(&text) && buf_append_c(&text, ",\"origins\":") &&
-             origin_stats_json(a->setup.origins, a->setup.config, a->setup.origins_rows, &text) &&
-             buf_append_c(&text, ",\"ledger\":") && buf_append_str(&text, ledger) &&
-             buf_append_c(&text, "}\n");
+        ok = status_print(a, ledger, &text);
     else
         ok = buf_append_str(&text, ledger);
     if (ok)
@@ -236,12 +230,25 @@ void admin_get_status(struct admin_client *c)
     ask_ledger(c, true);
 }
 
-void admin_post_reload(struct admin_client *c)
+/* The answer is the number of the last change: the outcome of this one has a higher one. */
+static void change(struct admin_client *c, enum ipc_change what)
 {
     struct admin *a = c->admin;
+    char body[64];
 
-    admin_answer(c, 202, "application/json", STR("{}"));
-    a->setup.on_reload(a->setup.owner);
+    (void)snprintf(body, sizeof(body), "{\"after\":%llu}\n", (unsigned long long)a->outcome.number);
+    admin_answer(c, 200, "application/json", str_c(body));
+    a->setup.on_change(a->setup.owner, what);
+}
+
+void admin_post_reload(struct admin_client *c)
+{
+    change(c, IPC_CHANGE_RELOAD);
+}
+
+void admin_post_upgrade(struct admin_client *c)
+{
+    change(c, IPC_CHANGE_UPGRADE);
 }
 
 /* --- requests --- */
@@ -557,6 +564,12 @@ void admin_ledger_message(struct admin *a, uint16_t type, const void *data, size
         on_ack(a, &ack);
     else
         log_warn("ipc.unexpected", "type=%u", type);
+}
+
+void admin_set_outcome(struct admin *a, const struct ipc_outcome *outcome, struct str why)
+{
+    a->outcome = *outcome;
+    (void)snprintf(a->outcome_why, sizeof(a->outcome_why), "%.*s", STR_ARGS(why));
 }
 
 void admin_rules_done(struct admin *a, const struct ipc_rules_done *done)

@@ -77,7 +77,9 @@ struct admin {
     char *rules_path; /* owned */
     char *log_path;   /* owned; folder of the Merkle log */
     struct listener *listener;
-    struct ipc *ledger;        /* borrowed */
+    struct ipc *ledger;         /* borrowed */
+    struct ipc_outcome outcome; /* of the last reload or upgrade; number 0: there was none */
+    char outcome_why[FAULT_TEXT_MAX];
     struct rules_state *state; /* owned; in force */
     struct store *store;       /* owned */
     struct admin_change change;
@@ -134,6 +136,7 @@ bool oplog_wants_denial(struct admin *a);
 void admin_get_ledger(struct admin_client *c);
 void admin_get_status(struct admin_client *c);
 void admin_post_reload(struct admin_client *c);
+void admin_post_upgrade(struct admin_client *c);
 void admin_get_metrics(struct admin_client *c);
 
 /* --- subject_api.c --- */
@@ -149,6 +152,11 @@ void events_api_list(struct admin_client *c);
 void events_api_one(struct admin_client *c);
 void events_api_subject(struct admin_client *c);
 void events_api_oplog(struct admin_client *c);
+
+/* --- status_api.c --- */
+/* Everything as one JSON object; ledger: its part. False: too large. */
+#define STATUS_MAX (16u << 20)
+MUST_USE bool status_print(const struct admin *a, struct str ledger, struct buf *out);
 
 /* --- rules_api.c --- */
 void rules_api_list(struct admin_client *c);

@@ -12,6 +12,7 @@ static const struct admin_route routes[] = {
     {"GET", "/api/v1/status", PERM_HEALTH_READ, false, admin_get_status},
     {"GET", "/api/v1/ledger", PERM_HEALTH_READ, false, admin_get_ledger},
     {"POST", "/api/v1/reload", PERM_DAEMON_RELOAD, true, admin_post_reload},
+    {"POST", "/api/v1/upgrade", PERM_DAEMON_RELOAD, true, admin_post_upgrade},
     /* a change of the rules makes its own record, with the revision */
     {"GET", "/api/v1/rules", PERM_RULES_READ, false, rules_api_list},
     {"POST", "/api/v1/rules", PERM_RULES_WRITE, false, rules_api_set},

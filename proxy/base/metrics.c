@@ -16,8 +16,11 @@
 
 #include "consentd/str.h"
 
+#define OWNER_FIELDS (sizeof(struct metrics_owner) / sizeof(uint64_t))
+
 struct slot {
     _Alignas(128) _Atomic uint64_t values[METRIC_CNT];
+    _Atomic uint64_t owner[OWNER_FIELDS]; /* struct metrics_owner; written by the master alone */
 };
 
 static struct slot own_slot; /* before attaching, and in tools and tests */
@@ -40,6 +43,26 @@ static const struct {
 static bool is_gauge(unsigned id)
 {
     return strstr(TABLE[id].name, "_total") == NULL;
+}
+
+uint64_t metrics_layout(void)
+{
+    uint64_t sum = UINT64_C(0xcbf29ce484222325) ^ sizeof(struct slot); /* FNV-1a */
+
+    for (unsigned i = 0; i < METRIC_CNT; i++) {
+        for (const char *p = TABLE[i].name; *p != '\0'; p++)
+            sum = (sum ^ (uint8_t)*p) * UINT64_C(0x100000001b3);
+        sum = (sum ^ '\n') * UINT64_C(0x100000001b3);
+    }
+    return sum;
+}
+
+void metrics_restore(const char *name, uint64_t value)
+{
+    for (unsigned i = 0; i < METRIC_CNT; i++) {
+        if (!is_gauge(i) && strcmp(TABLE[i].name, name) == 0)
+            metric_add((enum metric)i, value);
+    }
 }
 
 int metrics_create(unsigned slots)
@@ -110,10 +133,49 @@ uint64_t metric_sum(enum metric id)
     return sum;
 }
 
+uint64_t metric_of(unsigned slot, enum metric id)
+{
+    if (slot >= shared.cnt)
+        return 0;
+    return atomic_load_explicit(&shared.slots[slot].values[id], memory_order_relaxed);
+}
+
+unsigned metrics_slots(void)
+{
+    return shared.cnt;
+}
+
+void metrics_own(unsigned slot, const struct metrics_owner *owner)
+{
+    uint64_t fields[OWNER_FIELDS];
+
+    if (slot >= shared.cnt)
+        return;
+    memcpy(fields, owner, sizeof(fields));
+    for (size_t i = OWNER_FIELDS; i-- > 0;) /* the pid last: whoever sees it sees the rest */
+        atomic_store_explicit(&shared.slots[slot].owner[i], fields[i], memory_order_release);
+}
+
+bool metrics_owner(unsigned slot, struct metrics_owner *out)
+{
+    uint64_t fields[OWNER_FIELDS];
+
+    if (slot >= shared.cnt)
+        return false;
+    for (size_t i = 0; i < OWNER_FIELDS; i++)
+        fields[i] = atomic_load_explicit(&shared.slots[slot].owner[i], memory_order_acquire);
+    memcpy(out, fields, sizeof(*out));
+    return out->pid != 0;
+}
+
 void metrics_release(unsigned slot)
 {
-    if (slot < shared.cnt)
-        clear_gauges(&shared.slots[slot]);
+    static const struct metrics_owner nobody;
+
+    if (slot >= shared.cnt)
+        return;
+    metrics_own(slot, &nobody);
+    clear_gauges(&shared.slots[slot]);
 }
 
 bool metrics_json(struct buf *out)

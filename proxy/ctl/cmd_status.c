@@ -3,7 +3,9 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "consentd/clock.h"
 #include "consentd/json.h"
 #include "ctl_priv.h"
 
@@ -26,6 +28,8 @@ static const struct row rows[] = {
     {"choices granting", "choices_granted_total"},
     {"choices refusing", "choices_denied_total"},
     {"processes died", "processes_died_total"},
+    {"reloads", "reloads_total"},
+    {"upgrades", "upgrades_total"},
 };
 
 static long long number_of(const json_t *object, const char *key)
@@ -93,30 +97,93 @@ static void print_origins(const json_t *origins)
     }
 }
 
+static void print_age(long long ms)
+{
+    long long s = ms > 0 ? ms / 1000 : 0;
+
+    if (s < 120)
+        printf("%llds", s);
+    else if (s < 7200)
+        printf("%lldm", s / 60);
+    else if (s < 172800)
+        printf("%lldh", s / 3600);
+    else
+        printf("%lldd", s / 86400);
+}
+
+static void print_processes(const json_t *list)
+{
+    uint64_t now = clock_wall_ms();
+    size_t i;
+    json_t *p;
+
+    printf("\n%-8s %8s %11s %12s %10s %10s  %s\n", "PROCESS", "PID", "GENERATION", "CONNECTIONS",
+           "IN FLIGHT", "REQUESTS", "AGE");
+    json_array_foreach (list, i, p) {
+        bool worker = json_object_get(p, "requests") != NULL;
+
+        printf("%-8s %8lld %11lld", json_string_value(json_object_get(p, "role")),
+               number_of(p, "pid"), number_of(p, "generation"));
+        if (worker)
+            printf(" %12lld %10lld %10lld  ", number_of(p, "connections"),
+                   number_of(p, "in_flight"), number_of(p, "requests"));
+        else
+            printf(" %12s %10s %10s  ", "-", "-", "-");
+        print_age((long long)now - number_of(p, "since_ms"));
+        puts(json_is_true(json_object_get(p, "draining")) ? ", draining" : "");
+    }
+}
+
+static void print_last_change(const json_t *change)
+{
+    const char *what = json_string_value(json_object_get(change, "what"));
+    const char *why = json_string_value(json_object_get(change, "reason"));
+
+    if (what != NULL)
+        printf("%-20s %s %s%s%s\n", "last change", what,
+               json_is_true(json_object_get(change, "done")) ? "done" : "refused",
+               why != NULL && why[0] != '\0' ? ": " : "", why != NULL ? why : "");
+}
+
+static void print_status(const json_t *root)
+{
+    const json_t *metrics = json_object_get(root, "metrics");
+
+    printf("%-20s %s\n", "version", json_string_value(json_object_get(root, "version")));
+    printf("%-20s %lld\n", "generation", number_of(root, "generation"));
+    print_last_change(json_object_get(root, "last_change"));
+    printf("%-20s %lld\n", "rules revision", number_of(root, "revision"));
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        printf("%-20s %lld\n", rows[i].label, number_of(metrics, rows[i].counter));
+    print_origins(json_object_get(root, "origins"));
+    print_ledger(json_object_get(root, "ledger"));
+    print_processes(json_object_get(root, "processes"));
+}
+
 int cmd_status(struct ctl_args *args)
 {
     bool json = false;
-    const struct ctl_option options[] = {{"--json", NULL, &json}};
+    const char *format = "table";
+    const struct ctl_option options[] = {{"--json", NULL, &json}, {"-o", &format, NULL}};
     struct fault f = {{0}};
     struct buf out;
     json_t *root = NULL;
 
     if (!ctl_options(args, options, COUNT_OF(options)))
         return CTL_USAGE;
+    if (strcmp(format, "json") == 0)
+        json = true;
+    else if (strcmp(format, "table") != 0) {
+        fprintf(stderr, "consentctl: -o: \"%s\" is no format; expected table or json\n", format);
+        return CTL_USAGE;
+    }
     buf_init(&out, CTL_ANSWER_MAX);
     if (ctl_ask(args, "GET", "/api/v1/status", STR(""), &out, &f))
         root = json_load_text("answer", buf_str(&out), 0, &f);
     if (root != NULL && json) {
         (void)fwrite(out.data, 1, out.len, stdout);
     } else if (root != NULL) {
-        const json_t *metrics = json_object_get(root, "metrics");
-
-        printf("%-20s %s\n", "version", json_string_value(json_object_get(root, "version")));
-        printf("%-20s %lld\n", "rules revision", number_of(root, "revision"));
-        for (size_t i = 0; i < COUNT_OF(rows); i++)
-            printf("%-20s %lld\n", rows[i].label, number_of(metrics, rows[i].counter));
-        print_origins(json_object_get(root, "origins"));
-        print_ledger(json_object_get(root, "ledger"));
+        print_status(root);
     }
     buf_free(&out);
     if (root == NULL)

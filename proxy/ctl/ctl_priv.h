@@ -93,6 +93,8 @@ MUST_USE bool ctl_time(const char *text, uint64_t *ms_out);
 
 /* The commands; a file per group. */
 int cmd_status(struct ctl_args *args);
+int cmd_reload(struct ctl_args *args);
+int cmd_upgrade(struct ctl_args *args);
 int cmd_metrics(struct ctl_args *args);
 int cmd_rules_check(struct ctl_args *args);
 int cmd_rules_test(struct ctl_args *args);

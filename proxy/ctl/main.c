@@ -13,7 +13,10 @@
 #include "ctl_priv.h"
 
 static const struct ctl_command commands[] = {
-    {"status", "[--json]", "what the running consentd does", cmd_status},
+    {"status", "[-o table|json | --json]", "what the running consentd does", cmd_status},
+    {"reload", "", "check the configuration and bring it into force; exit 1: refused", cmd_reload},
+    {"upgrade", "", "go on as the program file that is installed now; exit 1: refused",
+     cmd_upgrade},
     {"metrics", "", "its counters, for Prometheus", cmd_metrics},
     {"rules list", "[--json]", "every rule set with its mode", cmd_rules_list},
     {"rules set", "NAME enforce|report|off|config [--site NAME]", "switch a rule set, live",

@@ -187,6 +187,11 @@ size_t ipc_queued(const struct ipc *ipc)
     return ipc->queue.len;
 }
 
+int ipc_fd(const struct ipc *ipc)
+{
+    return ipc->dead ? -1 : ipc->fd;
+}
+
 static int passed_fd(struct msghdr *msg)
 {
     struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);

@@ -72,12 +72,24 @@ static void on_rules(void *owner, uint64_t revision, uint64_t request, struct st
         log_error("rules.unsent", "revision=%llu", (unsigned long long)revision);
 }
 
-static void on_reload(void *owner)
+static void on_change(void *owner, enum ipc_change what)
 {
     struct admin_role *r = owner;
+    uint16_t type = what == IPC_CHANGE_UPGRADE ? IPC_UPGRADE : IPC_RELOAD;
 
-    if (r->master == NULL || !ipc_send(r->master, IPC_RELOAD, NULL, 0, -1))
+    if (r->master == NULL || !ipc_send(r->master, type, NULL, 0, -1))
         log_error("reload.unsent", "");
+}
+
+static void on_outcome(struct admin_role *r, const void *data, size_t len)
+{
+    struct ipc_outcome outcome;
+
+    if (len < sizeof(outcome))
+        return;
+    memcpy(&outcome, data, sizeof(outcome));
+    admin_set_outcome(r->admin, &outcome,
+                      str_make((const char *)data + sizeof(outcome), len - sizeof(outcome)));
 }
 
 /* A change that was recorded is carried through before this process goes. */
@@ -108,6 +120,8 @@ static void on_master_msg(void *owner, uint16_t type, const void *data, size_t l
     if (type == IPC_RULES_DONE && len == sizeof(done)) {
         memcpy(&done, data, sizeof(done));
         admin_rules_done(r->admin, &done);
+    } else if (type == IPC_OUTCOME) {
+        on_outcome(r, data, len);
     } else if (type == IPC_DRAIN) {
         r->draining = true;
         if (!admin_is_busy(r->admin))
@@ -203,7 +217,7 @@ static struct admin *make_admin(struct admin_role *r, struct str rules, struct f
         .rules = r->live.rules,
         .rules_text = rules,
         .on_rules = on_rules,
-        .on_reload = on_reload,
+        .on_change = on_change,
         .on_idle = on_idle,
         .config = c,
         .origins = r->env.origins,

@@ -10,7 +10,7 @@
 #include "consentd/config.h"
 #include "consentd/log.h"
 #include "consentd/loop.h"
-#include "proc_priv.h"
+#include "master_priv.h"
 
 #define LOOK_MS 2000
 

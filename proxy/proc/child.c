@@ -106,6 +106,7 @@ void child_begin(struct child_env *env, enum ipc_role role, unsigned slot)
     signal(SIGTERM, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
     signal(SIGUSR1, SIG_IGN);
+    signal(SIGUSR2, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
     if (!begin(env, &why)) {
         log_error("process.refused", "reason=\"%s\"", why.text);

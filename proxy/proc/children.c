@@ -17,13 +17,14 @@
 #include <unistd.h>
 
 #include "consentd/bundle.h"
+#include "consentd/clock.h"
 #include "consentd/config.h"
 #include "consentd/ipc.h"
 #include "consentd/log.h"
 #include "consentd/loop.h"
 #include "consentd/mem.h"
 #include "consentd/metrics.h"
-#include "proc_priv.h"
+#include "upgrade_priv.h"
 
 unsigned children_count(const struct master *m, enum ipc_role role)
 {
@@ -115,6 +116,22 @@ static void on_child_closed(void *owner)
 
     ipc_free(c->ipc); /* SIGCHLD says the rest */
     c->ipc = NULL;
+}
+
+static const struct ipc_ops child_ops = {.on_msg = on_child_msg, .on_closed = on_child_closed};
+
+static void show(const struct child *c)
+{
+    struct metrics_owner owner = {
+        .pid = (uint64_t)c->pid,
+        .role = c->role,
+        .generation = c->generation,
+        .draining = c->state == CHILD_DRAINING,
+        .since_ms = clock_wall_ms() - (clock_mono_ms() - c->started_ms),
+        .requests_before = c->requests_before,
+    };
+
+    metrics_own(c->slot, &owner);
 }
 
 static struct child *free_child(struct master *m)
@@ -236,6 +253,7 @@ static void greet(struct child *c)
         struct ipc_listen head = {0};
         int fd = fcntl(m->admin_fd, F_DUPFD_CLOEXEC, 16);
         ok = fd >= 0 && ipc_send(c->ipc, IPC_LISTEN, &head, sizeof(head), fd);
+        outcome_send(m, c);
     }
     join_ledger(m, c);
     if (!ipc_send(c->ipc, IPC_START, NULL, 0, -1) || !ok)
@@ -244,7 +262,6 @@ static void greet(struct child *c)
 
 static bool spawn(struct master *m, struct seat *seat)
 {
-    static const struct ipc_ops ops = {.on_msg = on_child_msg, .on_closed = on_child_closed};
     struct child *c = free_child(m);
     int fds[2];
 
@@ -264,8 +281,12 @@ static bool spawn(struct master *m, struct seat *seat)
     }
     *c = (struct child){.master = m, .seat = seat, .role = seat->role, .slot = slot, .pid = pid};
     c->started_ms = loop_now_ms(m->loop);
-    c->ipc = ipc_new(m->loop, fds[0], &ops, c);
+    c->generation = m->generation;
+    c->seat_no = -1;
+    c->requests_before = metric_of(slot, METRIC_REQUESTS);
+    c->ipc = ipc_new(m->loop, fds[0], &child_ops, c);
     timer_init(&c->deadline, m->loop, on_deadline, c);
+    show(c);
     seat->child = c;
     metric_add(METRIC_PROC_STARTED, 1);
     log_info("process.started", "role=%s slot=%u pid=%d", proc_role_name(c->role), slot, (int)pid);
@@ -288,16 +309,60 @@ void seats_fill(struct master *m)
     }
 }
 
+static uint64_t drain_limit(const struct master *m)
+{
+    return m->material->config->drain_timeout_ms + PROC_GRACE_MS;
+}
+
 void child_drain(struct child *c)
 {
-    uint64_t limit = c->master->material->config->drain_timeout_ms + PROC_GRACE_MS;
-
     if (c->state == CHILD_DRAINING)
         return;
     c->state = CHILD_DRAINING;
-    timer_set(&c->deadline, limit);
+    c->drain_ms = loop_now_ms(c->master->loop);
+    timer_set(&c->deadline, drain_limit(c->master));
+    show(c);
     if (c->ipc == NULL || !ipc_send(c->ipc, IPC_DRAIN, NULL, 0, -1))
         kill(c->pid, SIGKILL);
+}
+
+bool child_adopt(struct master *m, const struct child *as, int fd)
+{
+    struct child *c = &m->children[as->slot];
+
+    if (c->pid != 0)
+        return false;
+    *c = *as;
+    c->master = m;
+    c->seat = NULL;
+    c->ipc = fd >= 0 ? ipc_new(m->loop, fd, &child_ops, c) : NULL;
+    timer_init(&c->deadline, m->loop, on_deadline, c);
+    show(c);
+    return true;
+}
+
+void children_deadlines(struct master *m)
+{
+    uint64_t now = loop_now_ms(m->loop);
+
+    for (unsigned i = 0; i < PROC_SLOTS; i++) {
+        struct child *c = &m->children[i];
+        uint64_t until = c->drain_ms + drain_limit(m);
+
+        if (c->pid != 0 && c->state == CHILD_DRAINING && !timer_is_set(&c->deadline))
+            timer_set(&c->deadline, until > now ? until - now : 1);
+    }
+}
+
+bool seats_ready(const struct master *m, enum ipc_role role)
+{
+    for (unsigned i = 0; i < m->seat_cnt; i++) {
+        const struct seat *seat = &m->seats[i];
+
+        if (seat->role == role && (seat->child == NULL || seat->child->state != CHILD_READY))
+            return false;
+    }
+    return true;
 }
 
 /* A seat's child died unasked: wait, then another. */
@@ -334,6 +399,7 @@ static void gone(struct master *m, struct child *c, int status)
     c->pid = 0;
     if (seat != NULL) {
         seat->child = NULL;
+        m->swap_deaths++;
         if (!m->stopping)
             schedule(seat, lived_ms);
     }
@@ -345,6 +411,8 @@ void children_reap(struct master *m)
     pid_t pid;
 
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (upgrade_reaped(m, pid, status))
+            continue;
         for (unsigned i = 0; i < PROC_SLOTS; i++) {
             if (m->children[i].pid == pid) {
                 gone(m, &m->children[i], status);

@@ -12,7 +12,7 @@
 #include "consentd/config.h"
 #include "consentd/ipc.h"
 #include "consentd/log.h"
-#include "proc_priv.h"
+#include "master_priv.h"
 
 #define LOG_MODE 0640
 

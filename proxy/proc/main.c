@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "consentd/config.h"
-#include "proc_priv.h"
+#include "upgrade_priv.h"
 
 #define DEFAULT_CONFIG "/etc/consentd/consentd.json"
 
@@ -38,20 +38,25 @@ static const char USAGE[] =
     "      --help          print this\n"
     "\n"
     "SIGHUP: check the configuration again and bring it into force without failing a\n"
-    "request. SIGTERM: finish and stop; a second one: at once.\n";
+    "request. SIGUSR1: open the logs again. SIGUSR2: go on as the program file that is\n"
+    "there now. SIGTERM: finish and stop; a second one: at once.\n";
 
 struct arguments {
     const char *config;
     bool test;
     const char *role; /* NULL: the master */
+    const char *argv0;
     unsigned slot, row;
 };
 
 static int check(const char *path)
 {
     struct fault why = {0};
-    struct material *m = material_load(path, &why);
+    int inherited = upgrade_inherited();
+    struct material *m = NULL;
 
+    if (inherited < 0 || upgrade_check(inherited, &why))
+        m = material_load(path, &why);
     if (m == NULL) {
         fprintf(stderr, "consentd: %s\n", why.text);
         return 1;
@@ -65,7 +70,7 @@ static int check(const char *path)
 static int run(const struct arguments *args)
 {
     if (args->role == NULL)
-        return args->test ? check(args->config) : master_main(args->config);
+        return args->test ? check(args->config) : master_main(args->config, args->argv0);
     if (strcmp(args->role, "worker") == 0)
         return worker_main(args->slot, args->row);
     if (strcmp(args->role, "ledger") == 0)
@@ -78,7 +83,7 @@ static int run(const struct arguments *args)
 
 int main(int argc, char **argv)
 {
-    struct arguments args = {.config = DEFAULT_CONFIG};
+    struct arguments args = {.config = DEFAULT_CONFIG, .argv0 = argv[0]};
     uint64_t number;
     int opt;
 

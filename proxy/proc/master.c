@@ -19,7 +19,7 @@
 #include "consentd/mem.h"
 #include "consentd/metrics.h"
 #include "consentd/rules_state.h"
-#include "proc_priv.h"
+#include "upgrade_priv.h"
 
 /* Keeps text as the state in force. False: it is none. */
 static bool take_rules(struct master *m, struct str text, struct fault *f)
@@ -37,9 +37,9 @@ static bool take_rules(struct master *m, struct str text, struct fault *f)
 }
 
 /* The state that the last run left behind; none is fine, a damaged one is not. */
-static bool load_rules(struct master *m, struct fault *f)
+bool master_load_rules(struct master *m, const struct config *c, struct fault *f)
 {
-    char *path = file_resolve(m->material->config->state_dir, "rules.json");
+    char *path = file_resolve(c->state_dir, "rules.json");
     struct buf text;
     bool ok = true;
 
@@ -121,6 +121,8 @@ void master_message(struct child *c, uint16_t type, const void *data, size_t len
         on_rules_done(c->master, data, len);
     else if (type == IPC_RELOAD && c->role == IPC_ROLE_ADMIN)
         master_reload(c->master);
+    else if (type == IPC_UPGRADE && c->role == IPC_ROLE_ADMIN)
+        master_upgrade(c->master);
     else
         log_warn("ipc.unexpected", "role=%s type=%u", proc_role_name(c->role), type);
     if (fd >= 0)
@@ -187,17 +189,41 @@ static void on_usr1(void *arg)
     logs_reopen(arg);
 }
 
+static void on_usr2(void *arg)
+{
+    master_upgrade(arg);
+}
+
 static void on_child(void *arg)
 {
     children_reap(arg);
 }
 
+static bool watch_signals(struct master *m, struct fault *f)
+{
+    sigset_t none;
+
+    if (!loop_on_signal(m->loop, SIGTERM, on_stop, m) ||
+        !loop_on_signal(m->loop, SIGINT, on_stop, m) ||
+        !loop_on_signal(m->loop, SIGHUP, on_hup, m) ||
+        !loop_on_signal(m->loop, SIGUSR1, on_usr1, m) ||
+        !loop_on_signal(m->loop, SIGUSR2, on_usr2, m) ||
+        !loop_on_signal(m->loop, SIGCHLD, on_child, m)) {
+        fault_set(f, "cannot watch signals");
+        return false;
+    }
+    sigemptyset(&none); /* the program before this one held them back */
+    return sigprocmask(SIG_SETMASK, &none, NULL) == 0;
+}
+
+/* Everything anew. */
 static bool start(struct master *m, struct fault *f)
 {
     m->material = material_load(m->config_path, f);
     if (m->material == NULL || !logs_open_program(m->material->config, f) ||
         !privs_find(m->material->config, &m->privs, f) ||
-        !privs_make_dirs(m->material->config, &m->privs, f) || !load_rules(m, f) ||
+        !privs_make_dirs(m->material->config, &m->privs, f) ||
+        !master_load_rules(m, m->material->config, f) ||
         !admin_socket_open(m, m->material->config, &m->privs, f) ||
         !listens_open(m, m->material->config, &m->listens, f))
         return false;
@@ -207,14 +233,14 @@ static bool start(struct master *m, struct fault *f)
         fault_set_errno(f, "cannot make the counters");
         return false;
     }
-    if (!loop_on_signal(m->loop, SIGTERM, on_stop, m) ||
-        !loop_on_signal(m->loop, SIGINT, on_stop, m) ||
-        !loop_on_signal(m->loop, SIGHUP, on_hup, m) ||
-        !loop_on_signal(m->loop, SIGUSR1, on_usr1, m) ||
-        !loop_on_signal(m->loop, SIGCHLD, on_child, m)) {
-        fault_set(f, "cannot watch signals");
+    if (!watch_signals(m, f))
         return false;
-    }
+    m->generation = 1;
+    metric_set(METRIC_GENERATION, m->generation);
+    log_set_level(m->material->config->log_level);
+    log_info("master.started", "version=%s pid=%d", CONSENTD_VERSION, (int)getpid());
+    seats_set(m);
+    seats_fill(m);
     return true;
 }
 
@@ -248,14 +274,25 @@ static void master_free(struct master *m)
         free(m->admin_socket);
     }
     free(m->rules_text);
+    timer_clear(&m->swap_over);
+    upgrade_free(m);
     material_free(m->material);
     loop_free(m->loop);
     free(m);
 }
 
-int master_main(const char *config_path)
+/* After a program that handed itself over, or anew. */
+static bool begin(struct master *m, int inherited, struct fault *f)
+{
+    if (inherited < 0)
+        return hold_low_descriptors() && start(m, f);
+    return watch_signals(m, f) && upgrade_take_over(m, inherited, f);
+}
+
+int master_main(const char *config_path, const char *argv0)
 {
     struct master *m = mem_new(struct master);
+    int inherited = upgrade_inherited();
     struct fault why = {0};
 
     log_open("master", LOG_LEVEL_INFO, STDERR_FILENO);
@@ -263,16 +300,15 @@ int master_main(const char *config_path)
     umask(0027);
     m->config_path = config_path;
     m->loop = loop_new();
-    if (!hold_low_descriptors() || !start(m, &why)) {
+    upgrade_init(m, argv0);
+    reload_init(m);
+    if (!begin(m, inherited, &why)) {
         log_error("start.refused", "reason=\"%s\"", why.text);
         master_free(m);
         return 1;
     }
-    log_set_level(m->material->config->log_level);
-    log_info("master.started", "version=%s pid=%d", CONSENTD_VERSION, (int)getpid());
     certs_watch(m);
-    seats_set(m);
-    seats_fill(m);
+    children_reap(m); /* who died while nobody watched */
     int result = loop_run(m->loop);
     log_info("master.stopped", "");
     master_free(m);

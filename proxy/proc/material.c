@@ -270,16 +270,48 @@ struct material *material_load(const char *path, struct fault *f)
     return NULL;
 }
 
+struct material *material_adopt(const struct material *left, struct fault *f)
+{
+    struct material *m = mem_new(struct material);
+    struct str text, path, dir;
+    struct bundle *b;
+
+    *m = (struct material){.origins = left->origins};
+    memcpy(m->bundles, left->bundles, sizeof(m->bundles));
+    b = bundle_open(m->bundles[IPC_ROLE_WORKER], f);
+    if (b != NULL && bundle_get(b, STR(":config"), &text) &&
+        bundle_get(b, STR(":config.path"), &path) && bundle_get(b, STR(":config.dir"), &dir)) {
+        char *path_text = str_dup(path), *dir_text = str_dup(dir);
+
+        m->config = config_parse(path_text, dir_text, text, f);
+        free(path_text);
+        free(dir_text);
+    }
+    bundle_free(b);
+    if (m->config != NULL)
+        return m;
+    fault_prefix(f, "what the program before this one left");
+    material_free(m);
+    return NULL;
+}
+
+void material_close(struct material *m)
+{
+    for (unsigned role = 0; role < PROC_ROLES; role++) {
+        if (m->bundles[role] >= 0)
+            close(m->bundles[role]);
+        m->bundles[role] = -1;
+    }
+    if (m->origins >= 0)
+        close(m->origins);
+    m->origins = -1;
+}
+
 void material_free(struct material *m)
 {
     if (m == NULL)
         return;
-    for (unsigned role = 0; role < PROC_ROLES; role++) {
-        if (m->bundles[role] >= 0)
-            close(m->bundles[role]);
-    }
-    if (m->origins >= 0)
-        close(m->origins);
+    material_close(m);
     config_free(m->config);
     free(m);
 }

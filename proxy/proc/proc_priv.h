@@ -1,13 +1,12 @@
 /*
  * proc_priv.h - what the files of the process layer share.
  *
- *   master.c    the master's loop: signals, start, stop
- *   children.c  seats and children: spawn, respawn with back-off, wire, reap
- *   reload.c    a new generation beside the old one
  *   material.c  one configuration and everything it names, as one bundle per role
  *   live.c      policies, rules and keys read from a bundle
  *   logs.c      log files, and opening them again
- *   child.c     how every child begins; worker.c, ledger_role.c the roles
+ *   child.c     how every child begins; worker.c, ledger_role.c, admin_role.c the roles
+ *
+ * What is the master's alone is in master_priv.h.
  */
 #ifndef CONSENTD_PROC_PRIV_H
 #define CONSENTD_PROC_PRIV_H
@@ -23,7 +22,6 @@
 #include "consentd/rules.h"
 #include "consentd/snapshot.h"
 #include "consentd/str.h"
-#include "consentd/timer.h"
 
 struct bundle;
 struct config;
@@ -58,6 +56,12 @@ struct material {
 
 /* Reads the configuration and all it names, and checks it as the children will. */
 MUST_USE struct material *material_load(const char *path, struct fault *f);
+
+/* What another program made: its descriptors, which are this one's then. NULL with the reason. */
+MUST_USE struct material *material_adopt(const struct material *left, struct fault *f);
+
+/* Closes the descriptors; none are left. */
+void material_close(struct material *m);
 
 /* NULL is fine. */
 void material_free(struct material *m);
@@ -138,100 +142,16 @@ MUST_USE bool logs_open_program(const struct config *c, struct fault *f);
 int worker_main(unsigned slot, unsigned row); /* row: of the origins' figures */
 int ledger_main(unsigned slot);
 int admin_main(unsigned slot);
-int master_main(const char *config_path);
+int master_main(const char *config_path, const char *argv0);
 
-/* --- the master's own ------------------------------------------------------------------- */
+/* children.c: how many workers it asks for. */
+unsigned seats_workers(const struct config *c);
 
-enum child_state {
-    CHILD_STARTING = 0, /* executed; READY not seen */
-    CHILD_READY,        /* serves */
-    CHILD_DRAINING,     /* was told to finish */
-};
-
-struct child {
-    struct master *master;
-    struct seat *seat; /* NULL: of an old generation, not to be replaced */
-    enum ipc_role role;
-    enum child_state state;
-    unsigned slot;   /* of the metrics; also its number in logs */
-    pid_t pid;       /* 0: this entry is free */
-    struct ipc *ipc; /* owned; NULL once closed */
-    uint64_t started_ms;
-    struct timer deadline; /* drain timeout + grace: SIGKILL */
-};
-
-/* A place that the current generation wants filled. */
-struct seat {
-    struct master *master;
-    enum ipc_role role;
-    struct child *child; /* NULL: nobody sits here now */
-    uint64_t backoff_ms;
-    struct timer respawn;
-};
-
-#define SEATS_MAX    130 /* 128 workers, and the others, which come first */
-#define SEATS_OTHERS 2   /* the ledger, the admin */
-
-struct listening {
-    char *address; /* owned */
-    int fd;
-};
-
-struct master {
-    struct loop *loop;
-    const char *config_path;
-    struct material *material;
-    struct privs privs;
-    int metrics_fd;
-    struct seat seats[SEATS_MAX];
-    unsigned seat_cnt;
-    struct child children[PROC_SLOTS];
-    struct listening *listens; /* owned; as config->listens */
-    size_t listen_cnt;
-    int admin_fd;       /* the operators' socket */
-    char *admin_socket; /* owned; its path */
-    char *rules_text;   /* owned; the rule state in force, NULL: none yet */
-    size_t rules_len;
-    uint64_t rules_revision;
-    uint64_t rules_request; /* the admin's number of the change that is being confirmed */
-    unsigned rules_asked, rules_confirmed; /* workers */
-    bool swapping; /* a new generation is starting; old workers still serve */
-    bool stopping;
-    struct timer certs_timer;
-    uint64_t certs_last, certs_loaded; /* of the files: the last look, and those in force */
-};
-
-/* cert_watch.c */
-void certs_watch(struct master *m);
-void certs_seen(struct master *m); /* the files as they are now have been read */
-
-/* children.c */
-unsigned seats_workers(const struct config *c); /* how many it asks for */
-void seats_fill(struct master *m);              /* starts whoever is missing */
-void children_reap(struct master *m);           /* after SIGCHLD */
-void child_drain(struct child *c);              /* tells it to finish */
-unsigned children_count(const struct master *m, enum ipc_role role);
-unsigned children_send_rules(struct master *m, uint64_t request); /* how many got them */
-void seats_set(struct master *m); /* seats as the configuration says */
-
-/* The state as an IPC_RULES message, or in a bundle when it does not fit one. */
+/* children.c: the state as an IPC_RULES message, or in a bundle when it does not fit one. */
 MUST_USE bool rules_send(struct ipc *to, uint64_t revision, uint64_t request, struct str text);
 
 /* reload.c */
 const char *admin_audit_group(const struct config *c); /* there may be no such group */
-MUST_USE bool admin_socket_open(struct master *m, const struct config *c, const struct privs *p,
-                                struct fault *f);
-void master_reload(struct master *m);
-void reload_progress(struct master *m); /* a child became ready or died */
-MUST_USE bool listens_open(struct master *m, const struct config *c, struct listening **out,
-                           struct fault *f);
-
-/* master.c */
-void master_stop(struct master *m);
-void master_stop_step(struct master *m); /* a child is gone while stopping */
-void master_message(struct child *c, uint16_t type, const void *data, size_t len, int fd);
-
-void logs_reopen(struct master *m); /* logs.c: after SIGUSR1, for all of us */
 
 /* notify.c: systemd's sd_notify protocol; does nothing without NOTIFY_SOCKET. */
 void notify(const char *state);

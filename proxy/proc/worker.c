@@ -20,6 +20,7 @@
 #include "consentd/origin_stats.h"
 #include "consentd/rules_state.h"
 #include "consentd/server.h"
+#include "consentd/timer.h"
 #include "proc_priv.h"
 
 struct worker {

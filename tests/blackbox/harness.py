@@ -353,13 +353,15 @@ class Proxy:
         return {"address": f"{LOOPBACK}:{self.tls_port}",
                 "tls": {"certificates": [{"cert": str(cert), "key": str(key)}]}}
 
+    binary = BUILD / "consentd"
+
     def start(self):
         """Starts it and waits until every role is ready."""
         options = dict(os.environ, ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:exitcode=99:"
                        "quarantine_size_mb=64",
                        UBSAN_OPTIONS="print_stacktrace=1")
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([str(BUILD / "consentd"), "-c", str(self.folder / "consentd.json")],
+            self.process = subprocess.Popen([str(self.binary), "-c", str(self.folder / "consentd.json")],
                                             stderr=log, stdout=log, env=options)
         RUNNING.add(self.process)
         self.stopping = False

@@ -193,9 +193,10 @@ def test_respawning_backs_off(daemon):
     deaths = []
     for _ in range(5):
         wait_for(one)
-        os.kill(daemon.children("ledger").pop(), signal.SIGKILL)
+        victim = daemon.children("ledger").pop()
+        os.kill(victim, signal.SIGKILL)
         died = time.monotonic()
-        wait_for(lambda: not daemon.children("ledger"), 5)
+        wait_for(lambda v=victim: v not in daemon.children("ledger"), 5)
         wait_for(one)
         deaths.append(time.monotonic() - died)
     assert deaths[-1] > 1.0 and deaths[-1] > 4 * deaths[0]

@@ -1,0 +1,286 @@
+"""Another program file in place of the running one, under load: nothing fails, nothing is lost, and
+what is no good is not taken."""
+import base64
+import collections
+import http.client
+import json
+import os
+import shutil
+import signal
+import ssl
+import subprocess
+import threading
+import time
+
+import pytest
+
+import h2
+from harness import BUILD, Proxy, wait_for
+from test_kill import records
+
+ROUNDS = int(os.environ.get("UPGRADE_ROUNDS", "3"))  # reloads and upgrades each, one a second
+CHOICE = json.dumps({"grant": ["analytics"], "deny": ["marketing"]}).encode()
+
+
+class Upgradable(Proxy):
+    """Runs from a file of its own, that a test may replace."""
+
+    def __init__(self, folder, *args, **config):
+        self.binary = folder / "bin/consentd"
+        self.binary.parent.mkdir()
+        shutil.copy(BUILD / "consentd", self.binary)
+        super().__init__(folder, *args, **config)
+
+    def replace(self, path=None, text=None):
+        """As a package manager does it: a new file, renamed over the old one."""
+        fresh = self.binary.with_suffix(".new")
+        if text is None:
+            shutil.copy(path or BUILD / "consentd", fresh)
+        else:
+            fresh.write_text(text)
+        fresh.chmod(0o755)
+        fresh.rename(self.binary)
+
+    def events(self, name):
+        return [line for line in self.log().splitlines() if f"event={name}" in line]
+
+    def upgrade(self):
+        done = len(self.events("upgrade.done"))
+        os.kill(self.pid, signal.SIGUSR2)
+        wait_for(lambda: len(self.events("upgrade.done")) > done, 40)
+
+    def refused(self):
+        """USR2 that is refused; the reason."""
+        before = len(self.events("upgrade.refused"))
+        os.kill(self.pid, signal.SIGUSR2)
+        wait_for(lambda: len(self.events("upgrade.refused")) > before, 60)
+        return self.events("upgrade.refused")[-1].split("reason=", 1)[1]
+
+    def file_of(self, pid):
+        return os.stat(f"/proc/{pid}/exe").st_ino
+
+
+def crowd(proxy):
+    return proxy.workers() + [proxy.role("ledger"), proxy.role("admin")]
+
+
+def test_the_new_file_serves_under_the_same_process(tmp_path):
+    proxy = Upgradable(tmp_path, workers=2)
+    assert proxy.get("/").status == 200
+    before, pid, inode = crowd(proxy), proxy.pid, proxy.file_of(proxy.pid)
+    proxy.replace()
+    proxy.upgrade()
+    assert proxy.process.poll() is None and proxy.pid == pid
+    wait_for(lambda: not set(before) & set(crowd(proxy)) and len(proxy.workers()) == 2)
+    fresh = os.stat(proxy.binary).st_ino
+    assert fresh != inode and {proxy.file_of(p) for p in crowd(proxy) + [pid]} == {fresh}
+    assert proxy.get("/").status == 200
+    status = json.loads(proxy.ctl("status", "-o", "json").stdout)
+    assert status["metrics"]["upgrades_total"] == 1 and status["metrics"]["requests_total"] >= 2
+    held = os.listdir(f"/proc/{pid}/fd")
+    for _ in range(2):
+        proxy.upgrade()
+    wait_for(lambda: len(crowd(proxy)) == 4 and len(proxy.workers()) == 2)
+    wait_for(lambda: len(os.listdir(f"/proc/{pid}/fd")) <= len(held))  # nothing is left open
+    assert proxy.hup()
+    proxy.stop()
+    assert not (tmp_path / "admin.sock").exists()
+
+
+def test_a_toggle_and_the_log_outlive_it(tmp_path):
+    proxy = Upgradable(tmp_path)
+    assert proxy.ctl("rules", "set", "hotjar", "off").returncode == 0
+    proxy.upgrade()
+    assert "off" in next(x for x in proxy.ctl("rules", "list").stdout.splitlines() if x.startswith("hotjar"))
+    assert proxy.ctl("rules", "set", "hotjar", "enforce").returncode == 0
+    proxy.upgrade()
+    assert proxy.ctl("audit", "query", "--kind", "operator", "--journal", "-o", "jsonl").stdout.count("\n") == 2
+    proxy.stop()
+
+
+@pytest.mark.parametrize("what, says", [
+    ("missing", "No such file"), ("text", "Exec format error"), ("script", "this one is broken"),
+    ("config", 'unknown key; did you mean "workers"?'), ("crash", "crashed")])
+def test_what_cannot_start_changes_nothing(tmp_path, what, says):
+    proxy = Upgradable(tmp_path)
+    before = crowd(proxy)
+    if what == "missing":
+        proxy.binary.unlink()
+    elif what == "text":
+        proxy.replace(text="no program\n")
+        proxy.binary.write_bytes(b"\x7fELF no program")
+    elif what == "script":
+        proxy.replace(text="#!/bin/sh\necho 'this one is broken' >&2; exit 3\n")
+    elif what == "crash":
+        proxy.replace(text="#!/bin/sh\nkill -SEGV $$\n")
+    else:
+        proxy.rewrite(dict(proxy.config, wrokers=1))
+    assert says in proxy.refused()
+    assert crowd(proxy) == before and proxy.get("/").status == 200
+    asked = proxy.ctl("upgrade")
+    assert asked.returncode == 1 and says in asked.stderr
+    proxy.rewrite(proxy.config)
+    proxy.replace()
+    assert proxy.ctl("upgrade").returncode == 0
+    assert not set(before) & {proxy.role("ledger")}
+    proxy.stop()
+
+
+@pytest.mark.parametrize("role", ["worker", "ledger", "admin"])
+def test_a_new_version_whose_processes_die_is_taken_back(tmp_path, role):
+    """It passes its own check, takes over, and one of its roles dies: the old file goes on."""
+    proxy = Upgradable(tmp_path, workers=2)
+    workers, inode = set(proxy.workers()), proxy.file_of(proxy.pid)
+    real, preload = tmp_path / "bin/real", tmp_path / "die.so"
+    shutil.copy(BUILD / "consentd", real)
+    (tmp_path / "die.c").write_text(
+        '#include <string.h>\n#include <unistd.h>\n'
+        '__attribute__((constructor)) static void die(int c, char **v) {\n'
+        '    char exe[4096] = ""; if (readlink("/proc/self/exe", exe, sizeof(exe) - 1) < 0) return;\n'
+        f'    if (strcmp(exe, "{real}") == 0 && c > 2 && strcmp(v[1], "--role") == 0 &&\n'
+        f'        strcmp(v[2], "{role}") == 0) _exit(9);\n}}\n')
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", preload, tmp_path / "die.c"], check=True)
+    proxy.replace(text=f'#!/bin/sh\nexport LD_PRELOAD={preload} ASAN_OPTIONS=verify_asan_link_order=0\n'
+                  f'exec {real} "$@"\n')
+    assert "died" in proxy.refused()
+    assert proxy.file_of(proxy.pid) == inode and workers <= set(proxy.workers())
+    wait_for(lambda: len(proxy.workers()) == 2 and len(crowd(proxy)) == 4 and None not in crowd(proxy))
+    wait_for(lambda: {proxy.file_of(p) for p in crowd(proxy)} == {inode})
+    answer = proxy.get("/.consent/choice", [("Content-Type", "application/json")], "POST", CHOICE)
+    assert answer.status == 201 and answer.header("set-cookie")
+    proxy.replace()
+    proxy.upgrade()
+    assert proxy.get("/").status == 200
+    assert proxy.terminate() is None and proxy.process.wait(30) == 0 and "Sanitizer" not in proxy.log()
+
+
+# --- under load --------------------------------------------------------------------------------
+
+
+class Load(threading.Thread):
+    """Requests one after the other until told to stop; nothing that goes wrong is forgiven."""
+
+    def __init__(self, proxy):
+        super().__init__(daemon=True)
+        self.proxy, self.go, self.cnt, self.connections, self.errors = proxy, True, 0, 0, []
+
+    def run(self):
+        while self.go:
+            try:
+                self.one()
+                self.cnt += 1
+            except Exception as error:  # whatever it is: a request failed
+                self.errors.append(repr(error))
+                self.drop()
+
+    def drop(self):
+        pass
+
+
+class Http1(Load):
+    def __init__(self, proxy, tls=False, keep=True):
+        super().__init__(proxy)
+        self.tls, self.keep, self.conn = tls, keep, None
+
+    def drop(self):
+        if self.conn is not None:
+            self.conn.close()
+        self.conn = None
+
+    def request(self, method="GET", path="/", body=None, headers=None):
+        if self.conn is None:
+            self.connections += 1
+            context = ssl.create_default_context(cafile=str(self.proxy.ca)) if self.tls else None
+            kind = http.client.HTTPSConnection if self.tls else http.client.HTTPConnection
+            port = self.proxy.tls_port if self.tls else self.proxy.port
+            self.conn = kind("localhost", port, timeout=30, **({"context": context} if self.tls else {}))
+        self.conn.request(method, path, body, {"Host": "localhost", **(headers or {})})
+        answer = self.conn.getresponse()
+        text = answer.read()
+        if not self.keep or answer.will_close:
+            self.drop()
+        return answer, text
+
+    def one(self):
+        answer, text = self.request()
+        assert answer.status == 200 and text == b"ok\n", (answer.status, text)
+
+
+class Chooser(Http1):
+    """Posts one new choice after the other; acked: where the ledger says it recorded each."""
+
+    def __init__(self, proxy):
+        super().__init__(proxy)
+        self.acked = {}
+
+    def one(self):
+        eid = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        answer, text = self.request("POST", "/.consent/choice", json.dumps(
+            {"grant": ["analytics"], "deny": ["marketing"], "eid": eid, "mth": "panel.save"}),
+            {"Content-Type": "application/json", "Sec-Fetch-Site": "same-origin"})
+        assert answer.status in (200, 201), (answer.status, text)
+        receipt = json.loads(text)
+        assert receipt["recorded"] and "consent=" in answer.getheader("Set-Cookie"), text
+        self.acked[eid] = (receipt["node"], receipt["leaf"])
+
+
+class Http2(Load):
+    """Eight streams at a time; a stream that GOAWAY leaves out is asked for again (RFC 9113 6.8)."""
+
+    def __init__(self, proxy):
+        super().__init__(proxy)
+        self.client = None
+
+    def drop(self):
+        if self.client is not None:
+            self.client.sock.close()
+        self.client = None
+
+    def one(self):
+        if self.client is None:
+            self.client = h2.Client(self.proxy, tls=True)
+            self.connections += 1
+        client = self.client
+        streams = [client.get("/") for _ in range(8)]
+        client.wait(*streams)
+        for stream in streams:
+            answer = client.answers.pop(stream)
+            if client.goaway and stream > client.goaway[0]:
+                assert not answer.heads
+                continue
+            assert answer.status == 200 and answer.body == b"ok\n", (answer.status, answer.reset, client.goaway)
+        if client.goaway or client.closed:
+            self.drop()
+
+
+def test_reloads_and_upgrades_every_second_fail_nothing(tmp_path):
+    """Each second one of each; keep-alive, one-shot, TLS, HTTP/2, choices: every one is answered well."""
+    proxy = Upgradable(tmp_path, workers=2, tls=True, drain_timeout="10s")
+    loads = [Http1(proxy), Http1(proxy, keep=False), Http1(proxy, tls=True), Http1(proxy, tls=True, keep=False),
+             Http2(proxy), Chooser(proxy), Chooser(proxy)]
+    for load in loads:
+        load.start()
+    for turn in range(ROUNDS):
+        if turn % 2:
+            proxy.replace()
+        os.kill(proxy.pid, signal.SIGHUP)
+        time.sleep(0.5)
+        os.kill(proxy.pid, signal.SIGUSR2)
+        time.sleep(0.5)
+    wait_for(lambda: proxy.events("upgrade.done"), 60)
+    upgrades = len(proxy.events("upgrade.done"))
+    proxy.upgrade()  # the last one is through: what was asked for before is too
+    for load in loads:
+        load.go = False
+    for load in loads:
+        load.join(60)
+    print({type(load).__name__: load.cnt for load in loads}, upgrades, len(proxy.events("reload.done")))
+    assert [load.errors for load in loads] == [[]] * len(loads)
+    assert all(load.cnt > 0 for load in loads)
+    assert proxy.events("upgrade.refused") == [] and proxy.events("reload.refused") == []
+    acked = {eid: where for load in loads if isinstance(load, Chooser) for eid, where in load.acked.items()}
+    found = collections.Counter(eid for eid, _, _ in records(proxy, "--journal"))
+    places = {eid: (node, leaf) for eid, node, leaf in records(proxy, "--journal")}
+    assert set(found.values()) <= {1} and all(places[eid] == where for eid, where in acked.items())
+    wait_for(lambda: len(proxy.workers()) == 2, 30)  # the old ones have left
+    proxy.stop()
