@@ -79,7 +79,7 @@ struct admin_setup {
     struct str rules_text;  /* the state in force; empty: revision 0 */
     void (*on_rules)(void *owner, uint64_t revision, uint64_t request, struct str text);
     void (*on_change)(void *owner, enum ipc_change what); /* asked for */
-    void (*on_idle)(void *owner);       /* no change is under way any more */
+    void (*on_idle)(void *owner);                         /* no change is under way any more */
     const struct config *config;        /* for the modes that it sets, and the origins' names */
     const struct origin_stats *origins; /* what the workers know of them */
     unsigned origins_rows;

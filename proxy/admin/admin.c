@@ -42,6 +42,39 @@ static void forget(struct admin_client *c)
     *c = (struct admin_client){0};
 }
 
+static size_t on_rest(void *owner, const uint8_t *data, size_t len)
+{
+    UNUSED(owner);
+    UNUSED(data);
+    return len;
+}
+
+static void on_gone(void *owner, enum conn_why why)
+{
+    UNUSED(why);
+    forget(owner);
+}
+
+static void cut(struct admin_client *c)
+{
+    conn_close(c->conn);
+    forget(c);
+}
+
+/* Answered: the place is kept until the peer has the answer, and asks for nothing any more. */
+static void let_go(struct admin_client *c, uint64_t linger_ms)
+{
+    static const struct conn_ops ops = {.on_data = on_rest, .on_closed = on_gone};
+    struct admin_client kept = {.admin = c->admin, .conn = c->conn, .peer = c->peer, .asked = true};
+    bool waits = conn_close_flush(c->conn, linger_ms);
+
+    forget(c);
+    if (!waits)
+        return;
+    *c = kept;
+    conn_set_owner(c->conn, &ops, c);
+}
+
 static const char *reason_of(unsigned status)
 {
     return status < 300 ? "OK" : status < 500 ? "Refused" : "Unavailable";
@@ -58,10 +91,9 @@ void admin_answer(struct admin_client *c, unsigned status, const char *type, str
     ASSERT(!c->streaming);
     conn_set_marks(c->conn, 1024, ANSWER_MAX, ANSWER_MAX + sizeof(head));
     if (conn_queue(c->conn, head, (size_t)len) && conn_write(c->conn, body.ptr, body.len))
-        conn_close_flush(c->conn, 1000);
+        let_go(c, 1000);
     else
-        conn_close(c->conn);
-    forget(c);
+        cut(c);
 }
 
 void admin_answer_error(struct admin_client *c, unsigned status, const char *fmt, ...)
@@ -129,10 +161,9 @@ bool admin_is_choked(const struct admin_client *c)
 void admin_stream_end(struct admin_client *c)
 {
     if (conn_write(c->conn, "0\r\n\r\n", 5))
-        conn_close_flush(c->conn, ADMIN_STALL_MS);
+        let_go(c, ADMIN_STALL_MS);
     else
-        conn_close(c->conn);
-    forget(c);
+        cut(c);
 }
 
 void admin_stream_cut(struct admin_client *c)
