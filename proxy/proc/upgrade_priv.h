@@ -19,7 +19,7 @@
 #ifndef CONSENTD_UPGRADE_PRIV_H
 #define CONSENTD_UPGRADE_PRIV_H
 
-#include <jansson.h>
+#include "consentd/json.h"
 
 #include "master_priv.h"
 
