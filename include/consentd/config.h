@@ -158,13 +158,15 @@ struct config_site {           /* "sites[]" */
     enum config_encoding html_encoding;
     const struct config_set_mode *rule_sets;
     size_t rule_set_cnt;
-    const char *rules_json;       /* "rules": the site's own, as JSON text ("[]" when none) */
-    unsigned rules_line;          /* line of "rules" in the file, for errors; 0 when absent */
-    bool shared_cache;            /* rewritten HTML may be stored by shared caches */
-    bool banner;                  /* inject the banner */
-    bool guard;                   /* put the companion script into pages */
-    bool preserve_host;           /* the origin sees the visitor's Host */
-    bool allow_cleartext_consent; /* give the cookie without TLS, not only on loopback */
+    const char *rules_json;        /* "rules": the site's own, as JSON text ("[]" when none) */
+    unsigned rules_line;           /* line of "rules" in the file, for errors; 0 when absent */
+    bool shared_cache;             /* rewritten HTML may be stored by shared caches */
+    bool banner;                   /* inject the banner */
+    struct config_texts languages; /* of the banner; the first is the fallback; none: all known */
+    bool signals;                  /* consent mode of Google's and Microsoft's tags */
+    bool guard;                    /* put the companion script into pages */
+    bool preserve_host;            /* the origin sees the visitor's Host */
+    bool allow_cleartext_consent;  /* give the cookie without TLS, not only on loopback */
     uint64_t connect_timeout_ms;
     uint64_t response_timeout_ms;    /* request sent to response head, and silence in a body */
     uint64_t origin_idle_timeout_ms; /* a kept origin connection is closed after this */

@@ -116,10 +116,18 @@ const char *policy_text(const struct policy_text *text, unsigned language);
 /* The interface text `key` in this language, else in the fallback language, else NULL. */
 const char *policy_ui_text(const struct policy *p, unsigned language, const char *key);
 
+/* The same, but only what the policy says in this language itself; else NULL. */
+const char *policy_text_given(const struct policy_text *text, unsigned language);
+const char *policy_ui_given(const struct policy *p, unsigned language, const char *key);
+
 /*
- * The best language for an Accept-Language field (RFC 9110 12.5.4, lookup of RFC 4647: "de-AT"
- * finds "de"); 0, the fallback, when nothing fits.
+ * The best of cnt language tags for an Accept-Language field (RFC 9110 12.5.4): the lookup of
+ * RFC 4647, so "de-AT" finds "de", then the first tag that the range is the beginning of: "pt"
+ * finds "pt-BR". 0, the fallback, when nothing fits.
  */
+unsigned language_choose(const char *const *tags, size_t cnt, struct str accept_language);
+
+/* The same among the policy's own languages. */
 unsigned policy_language(const struct policy *p, struct str accept_language);
 
 /* The category with this one bit, or NULL. */

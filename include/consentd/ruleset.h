@@ -81,7 +81,8 @@ struct rule_inline {
 struct ruleset {
     const char *id, *name, *vendor, *purpose; /* "" where a site's own rules leave it out */
     const char *privacy_policy;               /* or NULL */
-    uint16_t categories;                      /* mask; any grant lets it pass */
+    const char *embed; /* what its frames are: "video", "map", …; NULL: nothing a visitor sees */
+    uint16_t categories; /* mask; any grant lets it pass */
     const struct rule_cookie *cookies;
     size_t cookie_cnt;
     const struct rule_url *urls;

@@ -502,13 +502,26 @@ const char *policy_text(const struct policy_text *text, unsigned language)
     return text->by_language != NULL ? text->by_language[language] : "";
 }
 
+const char *policy_text_given(const struct policy_text *text, unsigned language)
+{
+    if (text->by_language == NULL)
+        return NULL;
+    /* read_texts() lets a language without a text of its own point to the first one's */
+    return language > 0 && text->by_language[language] == text->by_language[0]
+               ? NULL
+               : text->by_language[language];
+}
+
+const char *policy_ui_given(const struct policy *p, unsigned language, const char *key)
+{
+    return language < p->language_cnt ? map_get(p->memory->texts[language], str_c(key)) : NULL;
+}
+
 const char *policy_ui_text(const struct policy *p, unsigned language, const char *key)
 {
-    const char *text = NULL;
+    const char *text = policy_ui_given(p, language, key);
 
-    if (language < p->language_cnt)
-        text = map_get(p->memory->texts[language], str_c(key));
-    return text != NULL ? text : map_get(p->memory->texts[0], str_c(key));
+    return text != NULL ? text : policy_ui_given(p, 0, key);
 }
 
 const struct policy_category *policy_category_of(const struct policy *p, uint16_t bit)

@@ -1,5 +1,5 @@
 /*
- * policy_language.c - which of a policy's languages a visitor reads (RFC 9110 12.5.4).
+ * policy_language.c - which language a visitor reads (RFC 9110 12.5.4).
  */
 #include "consentd/policy.h"
 
@@ -27,23 +27,37 @@ static unsigned quality_of(struct str params)
     return 1000;
 }
 
-/* RFC 4647 3.4: the range, then the range without its last subtag, and so on. */
-static int lookup(const struct policy *p, struct str range)
+/* The tag that the range is, or is the beginning of up to a "-". */
+static int find(const char *const *tags, size_t cnt, struct str range, bool beginning)
 {
-    while (range.len > 0) {
-        ptrdiff_t dash;
+    for (size_t i = 0; i < cnt; i++) {
+        struct str tag = str_c(tags[i]);
 
-        for (size_t i = 0; i < p->language_cnt; i++) {
-            if (str_eq_fold_c(range, p->languages[i]))
-                return (int)i;
-        }
-        dash = str_find_last_char(range, '-');
-        range.len = dash > 0 ? (size_t)dash : 0;
+        if (beginning && tag.len > range.len && tag.ptr[range.len] == '-')
+            tag.len = range.len;
+        if (str_eq_fold(range, tag))
+            return (int)i;
     }
     return -1;
 }
 
-unsigned policy_language(const struct policy *p, struct str accept_language)
+/* RFC 4647 3.4: the range, then the range without its last subtag, and so on. */
+static int lookup(const char *const *tags, size_t cnt, struct str range)
+{
+    struct str whole = range;
+
+    while (range.len > 0) {
+        int found = find(tags, cnt, range, false);
+        ptrdiff_t dash = str_find_last_char(range, '-');
+
+        if (found >= 0)
+            return found;
+        range.len = dash > 0 ? (size_t)dash : 0;
+    }
+    return whole.len > 0 ? find(tags, cnt, whole, true) : -1;
+}
+
+unsigned language_choose(const char *const *tags, size_t cnt, struct str accept_language)
 {
     unsigned best = 0, best_quality = 0;
     struct str item;
@@ -59,11 +73,16 @@ unsigned policy_language(const struct policy *p, struct str accept_language)
         quality = quality_of(params);
         if (semicolon >= 0)
             item.len = (size_t)semicolon;
-        found = lookup(p, str_trim(item));
+        found = lookup(tags, cnt, str_trim(item));
         if (found >= 0 && quality > best_quality) {
             best = (unsigned)found;
             best_quality = quality;
         }
     }
     return best;
+}
+
+unsigned policy_language(const struct policy *p, struct str accept_language)
+{
+    return language_choose(p->languages, p->language_cnt, accept_language);
 }

@@ -515,6 +515,22 @@ static bool check_id(struct loader *l, const struct json_at *at, struct str id, 
     return true;
 }
 
+/* What the vendor's frames are: those leave a placeholder. */
+static bool read_embed(struct loader *l, const struct json_at *at)
+{
+    static const char *const kinds[] = {"video", "audio", "map", "form", "post", "other"};
+    struct str kind = {0};
+
+    if (!read_text(l, at, "embed", false, 16, &kind))
+        return false;
+    for (size_t i = 0; kind.ptr != NULL && i < COUNT_OF(kinds); i++) {
+        if (str_eq_c(kind, kinds[i]))
+            l->set->embed = kinds[i];
+    }
+    return kind.ptr == NULL || l->set->embed != NULL ||
+           json_at_fault(at, l->f, "embed: expected video, audio, map, form, post or other");
+}
+
 static bool read_head(struct loader *l, const struct json_at *at)
 {
     struct ruleset *set = l->set;
@@ -526,7 +542,7 @@ static bool read_head(struct loader *l, const struct json_at *at)
         !read_category(l, at, true, &set->categories) ||
         !read_text(l, at, "purpose", !l->own, 2048, &purpose) ||
         !read_text(l, at, "privacy_policy", false, 2048, &link) ||
-        !read_text(l, at, "note", false, 8192, &note))
+        !read_text(l, at, "note", false, 8192, &note) || !read_embed(l, at))
         return false;
     if (link.ptr != NULL && !str_starts(link, STR("https://")))
         return json_at_fault(at, l->f, "privacy_policy: expected a URL that begins with https://");
@@ -542,7 +558,7 @@ static bool read_set(struct loader *l, const struct json_at *at)
 {
     static const char *const keys[] = {"id",      "name",           "vendor", "category", "purpose",
                                        "cookies", "urls",           "inline", "storage",  "globals",
-                                       "sources", "privacy_policy", "note"};
+                                       "sources", "privacy_policy", "note",   "embed"};
     struct ruleset *set = l->set;
 
     return json_at_object(at, l->f) && json_at_only(at, keys, COUNT_OF(keys), l->f) &&

@@ -3,8 +3,9 @@
  *
  *   GET  state         what is decided, as JSON
  *   GET  preferences   a complete page that works without script
- *   GET  banner.css, banner.js    the banner's files, named by their hash: cached for ever
+ *   GET  banner.css, page.css, frame.css, banner.js    named by their hash: cached for ever
  *   GET  guard.js, empty.js       the companion with its rules; what it gives in place of a script
+ *   GET  signals.js    what tags are told of the consent
  *   GET  again.js      the reload that keeps what was typed; what a withdrawal clears
  *   POST choice        a decision (consent_choice.c)
  *   POST withdraw      takes back all grants, or those named
@@ -99,9 +100,24 @@ static enum enforce_step get_preferences(struct exchange *x)
     return step;
 }
 
-static enum enforce_step get_css(struct exchange *x)
+static enum enforce_step answer_style(struct exchange *x, struct str style)
 {
-    return answer(x, 200, STR("text/css; charset=utf-8"), STR(FOR_EVER), web_banner_css);
+    return answer(x, 200, STR("text/css; charset=utf-8"), STR(FOR_EVER), style);
+}
+
+static enum enforce_step get_banner_css(struct exchange *x)
+{
+    return answer_style(x, web_banner_css);
+}
+
+static enum enforce_step get_page_css(struct exchange *x)
+{
+    return answer_style(x, web_page_css);
+}
+
+static enum enforce_step get_frame_css(struct exchange *x)
+{
+    return answer_style(x, web_frame_css);
 }
 
 static enum enforce_step get_js(struct exchange *x)
@@ -131,6 +147,21 @@ static enum enforce_step get_again(struct exchange *x)
     return answer(x, 200, STR("text/javascript; charset=utf-8"), STR("no-cache"), web_again_js);
 }
 
+static enum enforce_step get_signals(struct exchange *x)
+{
+    enum enforce_step step = ENFORCE_REFUSE;
+    char *key = arena_printf(&x->arena, "%s%x", web_signals_js_hash, x->grants);
+    struct buf out;
+
+    buf_init(&out, PAGE_MAX);
+    if (key != NULL && signals_render(x, &out))
+        step = answer(x, 200, STR("text/javascript; charset=utf-8"),
+                      str_ends(x->req.path, str_c(key)) ? STR(FOR_EVER) : STR("no-store"),
+                      buf_str(&out));
+    buf_free(&out);
+    return step;
+}
+
 static enum enforce_step get_empty(struct exchange *x)
 {
     return answer(x, 200, STR("text/javascript; charset=utf-8"), STR(FOR_EVER), STR(""));
@@ -151,11 +182,12 @@ static const struct {
     enum { READ = 0, POST, ANY } method;
     enum enforce_step (*fn)(struct exchange *x);
 } routes[] = {
-    {"state", READ, get_state},        {"preferences", READ, get_preferences},
-    {"banner.css", READ, get_css},     {"banner.js", READ, get_js},
-    {"guard.js", READ, get_guard},     {"empty.js", ANY, get_empty},
-    {"again.js", READ, get_again},     {"choice", POST, post_choice},
-    {"withdraw", POST, post_withdraw},
+    {"state", READ, get_state},           {"preferences", READ, get_preferences},
+    {"banner.css", READ, get_banner_css}, {"banner.js", READ, get_js},
+    {"page.css", READ, get_page_css},     {"frame.css", READ, get_frame_css},
+    {"guard.js", READ, get_guard},        {"empty.js", ANY, get_empty},
+    {"signals.js", READ, get_signals},    {"again.js", READ, get_again},
+    {"choice", POST, post_choice},        {"withdraw", POST, post_withdraw},
 };
 
 enum enforce_step consent_api_request(struct exchange *x, struct str rest)

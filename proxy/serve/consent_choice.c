@@ -158,7 +158,10 @@ static bool form_read(struct exchange *x, struct choice *c, struct str body)
         form_member(x, c, name, value, &action);
     }
     c->grants &= optional;
-    if (str_eq_c(action, "accept-all")) {
+    if (str_eq_c(action, "allow")) { /* what is named, beside what is granted already */
+        c->grants |= enforcement_of(x)->claims.grants & optional;
+        c->method = STR("frame.allow");
+    } else if (str_eq_c(action, "accept-all")) {
         c->grants = optional;
         c->method = STR("banner.accept_all");
     } else if (str_eq_c(action, "reject-all")) {
@@ -168,7 +171,7 @@ static bool form_read(struct exchange *x, struct choice *c, struct str body)
         c->method = STR("panel.save");
     }
     return str_eq_c(action, "accept-all") || str_eq_c(action, "reject-all") ||
-           str_eq_c(action, "save");
+           str_eq_c(action, "save") || str_eq_c(action, "allow");
 }
 
 /* Adds the purposes of one array; false for a name that the policy does not have. */
@@ -200,7 +203,7 @@ static bool json_purposes(const struct exchange *x, const struct json_at *at, co
 static bool method_is_known(struct str method)
 {
     static const char *const known[] = {"banner.accept_all", "banner.reject_all", "banner.save",
-                                        "panel.save", "link.withdraw"};
+                                        "panel.save",        "link.withdraw",     "frame.allow"};
 
     for (size_t i = 0; i < COUNT_OF(known); i++) {
         if (str_eq_c(method, known[i]))
@@ -493,7 +496,7 @@ static unsigned event_fill(struct exchange *x, struct choice *c)
     event->expires_s = (uint32_t)((x->wall_ms + x->site->config->max_age_ms) / 1000);
     event->gpc = e->gpc;
     event->host = str_c(x->site->config->hosts.items[0]);
-    event->lang = str_c(policy->languages[e->language]);
+    event->lang = str_c(language_tag(x));
     event->method = method_of(c, event->act);
     memcpy(event->doc, policy->doc_hash, sizeof(event->doc));
     if (e->decided) {

@@ -56,15 +56,13 @@ void enforce_worker_stop(struct server *s)
 bool enforce_site_start(struct server *s, struct site *site, struct fault *fault_out)
 {
     UNUSED(s);
-    UNUSED(site);
-    UNUSED(fault_out);
-    return true;
+    return languages_start(site, fault_out);
 }
 
 void enforce_site_stop(struct server *s, struct site *site)
 {
     UNUSED(s);
-    UNUSED(site);
+    languages_stop(site);
 }
 
 void enforce_rules_changed(struct server *s, struct site *site)
@@ -159,10 +157,13 @@ static void token_read(struct exchange *x, struct enforcement *e)
 
     const struct enforce_worker *worker = x->server->enforce;
 
+    enum token_status status;
+
     if (value.ptr == NULL)
         return;
-    if (token_verify(x->server->keyring, value, &check, &e->claims) != TOKEN_OK ||
-        gone_has(worker->gone, e->claims.subject)) {
+    status = token_verify(x->server->keyring, value, &check, &e->claims);
+    e->outdated = status == TOKEN_EPOCH;
+    if (status != TOKEN_OK || gone_has(worker->gone, e->claims.subject)) {
         memset(&e->claims, 0, sizeof(e->claims));
         metric_add(METRIC_TOKEN_BAD, 1);
         return;
@@ -235,7 +236,7 @@ static bool enforcement_begin(struct exchange *x)
     e->style = wants_style(h);
     if (x->site->policy != NULL) {
         token_read(x, e);
-        e->language = policy_language(x->site->policy, headers_value(h, HDR_ACCEPT_LANGUAGE));
+        e->language = languages_choose(x->site, headers_value(h, HDR_ACCEPT_LANGUAGE));
     }
     x->grants = grants_of(e);
     e->decider.snapshot = x->snapshot;
@@ -570,6 +571,7 @@ static enum enforce_step enforce_page(struct exchange *x, struct enforcement *e)
         return ENFORCE_ANSWERED;
     }
     out = coding_out(x, e, in);
+    csp_prepare(x);
     if (!page_headers(x))
         return ENFORCE_REFUSE;
     headers_remove(&x->resp.headers, HDR_CONTENT_ENCODING);
@@ -615,6 +617,8 @@ enum enforce_step enforce_response(struct exchange *x)
     hints_filter_response(x, &x->resp.headers);
     if (fetches_a_part(x, e) && redirect_is_denied(x))
         return answer_endpoint(x, x->req.path, "a redirect to a tracker");
+    if (x->resp.status == 304 && e->matched_etag.len > 0)
+        csp_prepare(x);
     if (x->resp.status == 304)
         return not_modified_headers(x) ? ENFORCE_FORWARD : ENFORCE_REFUSE;
     if (is_sheet(x, e) && x->resp.body != H1_BODY_NONE)

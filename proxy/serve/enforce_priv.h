@@ -10,7 +10,13 @@
  *   consent_choice.c  reading a choice and answering it
  *   ledger_link.c     events and erasures that wait for the ledger's ack
  *   gone.c            the subjects whose cookies are refused
- *   banner.c          the banner and the preferences page
+ *   banner.c          the banner in a page
+ *   preferences.c     the page of all choices, which needs no script
+ *   frame.c           what stands in the place of a frame
+ *   page.c            what these three are drawn with
+ *   languages.c       the languages of a site
+ *   signals.c         what tags are told of the consent
+ *   csp.c             the page's own policy, and our parts
  *   guard.c           the companion: its rules, and its place in a page
  */
 #ifndef CONSENTD_ENFORCE_PRIV_H
@@ -20,6 +26,7 @@
 #include <stdint.h>
 
 #include "consentd/attr.h"
+#include "consentd/buf.h"
 #include "consentd/coding.h"
 #include "consentd/config.h"
 #include "consentd/decide.h"
@@ -65,8 +72,11 @@ struct enforcement {
     enum variant matched;       /* which */
     struct deletion deletions[DELETIONS_MAX];
     unsigned deletion_cnt;
-    unsigned language; /* of the policy, for the banner */
-    void *choice;      /* consent_choice.c's own while the ledger is asked */
+    unsigned language; /* number of the site's, for the banner (languages.c) */
+    bool outdated;     /* the token is of an older epoch: the visitor is asked again */
+    struct str script_nonce, style_nonce; /* of the page's own policy; empty: none */
+    bool script_inline, style_inline;     /* such an element of ours may stand in the page */
+    void *choice;                         /* consent_choice.c's own while the ledger is asked */
 };
 
 static inline struct enforcement *enforcement_of(const struct exchange *x)
@@ -134,12 +144,6 @@ enum enforce_step consent_log_request(struct exchange *x, struct str path);
 enum enforce_step consent_choice_post(struct exchange *x, bool withdraw);
 enum enforce_step consent_answer_json(struct exchange *x, unsigned status, struct str body);
 
-/* --- banner.c --- */
-struct buf;
-MUST_USE bool banner_render(struct exchange *x, struct buf *out);
-MUST_USE bool preferences_render(struct exchange *x, struct buf *out);
-MUST_USE bool html_escape(struct buf *out, struct str text);
-
 /* --- guard.c: the script that goes first into pages with something denied --- */
 
 #define GUARD_KEY_LEN    44    /* names rules, grants and script in the address */
@@ -155,9 +159,8 @@ MUST_USE bool guard_is_wanted(const struct exchange *x);
 MUST_USE bool guard_render(const struct exchange *x, struct buf *out);
 void guard_key(const struct exchange *x, char out[GUARD_KEY_LEN + 1]);
 
-/* The script element; ' nonce="..."' if the page's own policy has one for scripts. */
+/* The script element. */
 MUST_USE bool guard_element(const struct exchange *x, struct buf *out);
-MUST_USE bool nonce_attribute(const struct exchange *x, struct buf *out);
 
 /* What goes before the script of a worker, of which these are the first bytes. */
 MUST_USE bool guard_prefix(const struct exchange *x, struct str script, struct buf *out);
@@ -212,5 +215,7 @@ struct enforce_worker {
     struct ledger_link *link; /* owned */
     struct gone_set *gone;    /* owned */
 };
+
+#include "inject_priv.h"
 
 #endif

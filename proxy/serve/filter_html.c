@@ -48,7 +48,7 @@ struct page_filter {
     struct encoder *encoder;    /* owned; NULL for identity */
     struct buf out;             /* what this push makes */
     bool xml;                   /* an XML page: XHTML, SVG */
-    bool guard;                 /* the companion is not in yet: out is held until it is */
+    bool guard;                 /* our scripts are not in yet: out is held until they are */
     bool worker;                /* no page: the script of a worker, which gets the companion only */
 };
 
@@ -178,6 +178,14 @@ static void page_verdict(void *owner, const struct verdict *verdict, struct str 
         metric_add(METRIC_REPORTED, 1);
 }
 
+static bool page_frame(void *owner, const struct ruleset *set, const struct html_ref *ref,
+                       struct buf *out)
+{
+    struct page_filter *page = owner;
+
+    return frame_render(page->filter.x, set, ref, out);
+}
+
 static bool page_banner(void *owner, struct buf *out)
 {
     struct page_filter *page = owner;
@@ -240,7 +248,7 @@ static bool guard_put_before(struct page_filter *page, bool end)
     return ok;
 }
 
-/* Puts the companion in as soon as its place is known; false: no memory. */
+/* Puts the companion and the signals in as soon as the place is known; false: no memory. */
 static bool guard_put_in(struct page_filter *page, bool end)
 {
     struct exchange *x = page->filter.x;
@@ -256,7 +264,9 @@ static bool guard_put_in(struct page_filter *page, bool end)
     if (place < 0 || page->state == PAGE_PASS)
         return true;
     buf_init(&with, OUTPUT_MAX);
-    ok = buf_append_str(&with, str_slice(text, 0, (size_t)place)) && guard_element(x, &with) &&
+    ok = buf_append_str(&with, str_slice(text, 0, (size_t)place)) &&
+         (!guard_is_wanted(x) || guard_element(x, &with)) &&
+         (!signals_are_wanted(x) || signals_element(x, page->xml, &with)) &&
          buf_append_str(&with, str_slice(text, (size_t)place, text.len));
     out_becomes(page, &with);
     return ok;
@@ -344,7 +354,7 @@ struct str charset_of_type(struct str type)
 static struct page_filter *filter_add(struct exchange *x, struct str type, enum coding in,
                                       enum coding out)
 {
-    static const struct html_engine_ops ops = {page_output, page_banner, page_verdict, NULL};
+    static const struct html_engine_ops ops = {page_output, page_banner, page_verdict, page_frame};
     static const struct html_engine_ops plain_ops = {page_output, NULL, page_verdict, NULL};
     const struct config_limits *limits = &x->server->config->limits;
     struct page_filter *page = arena_calloc(&x->arena, 1, sizeof(*page));
@@ -364,7 +374,7 @@ static struct page_filter *filter_add(struct exchange *x, struct str type, enum 
     page->untyped = type.len == 0;
     page->label = charset_of_type(type);
     page->xml = setup.limits.xml;
-    page->guard = has_body && guard_is_wanted(x);
+    page->guard = has_body && (guard_is_wanted(x) || signals_are_wanted(x));
     page->decoder = in == CODING_IDENTITY ? NULL : decoder_new(in, PAGE_OUT_MAX, RATIO_MAX);
     page->encoder = out == CODING_IDENTITY ? NULL : encoder_new(out);
     page->engine = html_engine_new(&setup, has_body ? &ops : &plain_ops, page);

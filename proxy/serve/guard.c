@@ -16,8 +16,7 @@
 #include "enforce_priv.h"
 #include "web_assets.h"
 
-#define MASK_ANY  0xffffu /* of rules that are not enforced: any grant, also that of essential */
-#define NONCE_MAX 256     /* bytes of a nonce that is taken over */
+#define MASK_ANY 0xffffu /* of rules that are not enforced: any grant, also that of essential */
 
 struct guard {
     const struct exchange *x;
@@ -272,54 +271,7 @@ bool guard_is_wanted(const struct exchange *x)
            (field == NULL || !str_eq_fold_c(field->value, "XMLHttpRequest"));
 }
 
-/* --- the nonce of the page's own policy (CSP 3, 2.3.1) --- */
-
-static bool nonce_is_plain(struct str nonce)
-{
-    for (size_t i = 0; i < nonce.len; i++) {
-        char c = nonce.ptr[i];
-
-        if (!ascii_is_alpha(c) && !ascii_is_digit(c) && str_find_char(STR("+/=-_"), c) < 0)
-            return false;
-    }
-    return nonce.len > 0 && nonce.len <= NONCE_MAX;
-}
-
-static struct str nonce_in(struct str policy)
-{
-    struct str directive;
-
-    while (str_cut(&policy, ';', &directive)) {
-        ptrdiff_t at = str_find(directive, STR("'nonce-"));
-        struct str nonce;
-        ptrdiff_t end;
-
-        directive = str_trim(directive);
-        if (at < 0 || !str_starts_fold(directive, STR("script-src")))
-            continue;
-        at = str_find(directive, STR("'nonce-"));
-        nonce = str_slice(directive, (size_t)at + 7, directive.len);
-        end = str_find_char(nonce, '\'');
-        nonce = str_slice(nonce, 0, end < 0 ? 0 : (size_t)end);
-        if (nonce_is_plain(nonce))
-            return nonce;
-    }
-    return STR("");
-}
-
-bool nonce_attribute(const struct exchange *x, struct buf *out)
-{
-    unsigned iter = 0;
-    struct header *field;
-
-    while ((field = headers_next(&x->resp.headers, HDR_CONTENT_SECURITY_POLICY, &iter)) != NULL) {
-        struct str nonce = nonce_in(field->value);
-
-        if (nonce.len > 0)
-            return buf_printf(out, " nonce=\"%.*s\"", STR_ARGS(nonce));
-    }
-    return true;
-}
+/* --- its element --- */
 
 bool guard_element(const struct exchange *x, struct buf *out)
 {
@@ -328,8 +280,8 @@ bool guard_element(const struct exchange *x, struct buf *out)
     guard_key(x, key);
     return buf_append_c(out, "<script data-consent-guard=\"\" src=\"") &&
            html_escape(out, str_c(x->site->config->prefix)) &&
-           buf_printf(out, "guard.js?v=%s\"", key) && nonce_attribute(x, out) &&
-           buf_append_c(out, "></script>");
+           buf_printf(out, "guard.js?v=%s\"", key) &&
+           nonce_attribute(out, enforcement_of(x)->script_nonce) && buf_append_c(out, "></script>");
 }
 
 static size_t space_end(struct str page, size_t at)

@@ -1,63 +1,127 @@
 /*
- * What follows a choice that changes what already ran: one reload that keeps the place in the page
- * and what was typed; after a withdrawal only if something of what is denied now has run. The
- * banner loads this file when it is needed: after such a choice, and after the reload.
+ * What follows a choice that changes what may run. The banner loads this file when it is needed.
+ *
+ * Allowed now: what was held back runs where it stood, without a reload, if that is exact: only
+ * pictures, frames, links and async scripts are missing, each where the proxy left its comment.
+ * A script that others wait for, or an inline one (it may write into the document, or wait for
+ * events that are over), makes it one reload that keeps the place in the page and what was typed.
+ * Taken back: a reload only if something of what is denied now has run.
  *
  * What was typed waits in sessionStorage for the moment of the reload, passwords never.
  */
-(function () {
-  var me = document.currentScript, KEY = 'consent.again', kept = sessionStorage.getItem(KEY);
-  function fields() {
-    return [].filter.call(document.querySelectorAll('input, textarea, select'), function (field) {
-      return !/^(password|file|hidden|submit|button|image|reset)$/.test(field.type) && !field.closest('[data-consent-banner]');
-    });
-  }
-  function state(field) {
-    if (field.options) return [].map.call(field.options, function (option) { return option.selected; });
-    return /^(checkbox|radio)$/.test(field.type) ? field.checked : field.value;
-  }
-  function restore(field, value) {
-    if (field.options) value.forEach(function (yes, i) { if (field.options[i]) field.options[i].selected = yes; });
+(() => {
+  var page = document, me = page.currentScript, key = 'consent.again', kept = sessionStorage.getItem(key);
+  var folder = me.src.replace(/again\.js.*/, ''), guard = page.querySelector('script[data-consent-guard]');
+  var fields = () => [...page.querySelectorAll('input, textarea, select')].filter(field =>
+    !/^(password|file|hidden|submit|button|image|reset)$/.test(field.type) && !field.closest('[data-consent-banner]'));
+  var state = field => field.options ? [...field.options].map(option => option.selected) :
+    /^(checkbox|radio)$/.test(field.type) ? field.checked : field.value;
+  var restore = (field, value) => {
+    if (field.options) value.forEach((yes, i) => { if (field.options[i]) field.options[i].selected = yes; });
     else if (/^(checkbox|radio)$/.test(field.type)) field.checked = value;
     else field.value = value;
     field.dispatchEvent(new Event('input', { bubbles: true }));
     field.dispatchEvent(new Event('change', { bubbles: true }));
-  }
-  function reload() {
-    sessionStorage.setItem(KEY, JSON.stringify({
+  };
+  var reload = () => {
+    sessionStorage.setItem(key, JSON.stringify({
       page: location.href, x: scrollX, y: scrollY,
-      fields: fields().map(function (field) { return [field.name, field.type, state(field)]; })
+      fields: fields().map(field => [field.name, field.type, state(field)])
     }));
     location.reload();
-  }
-  function back() {
+  };
+  var back = () => {
     var saved = JSON.parse(kept), now = fields();
     if (saved.page !== location.href) return;
-    saved.fields.forEach(function (one, i) {
+    saved.fields.forEach((one, i) => {
       var field = now[i];
       if (field && field.name === one[0] && field.type === one[1] && JSON.stringify(state(field)) !== JSON.stringify(one[2]))
         restore(field, one[2]);
     });
     scrollTo(saved.x, saved.y);
-  }
-  /* The companion of the new grants clears what was stored, and knows what was fetched. */
-  function withdrawn() {
-    var guard = document.createElement('script');
-    guard.onerror = reload;
-    guard.onload = function () {
-      var ran = performance.getEntriesByType('resource').some(function (entry) { return guard.denied(entry.name); });
-      if (ran) return reload();
-      fetch(location.href, { credentials: 'same-origin' }).then(function (answer) { return answer.text(); }).then(function (page) {
-        if (page.indexOf('<!--consentd: removed') >= 0) reload();
-      }, reload);
+  };
+  var add = (leaf, done, failed) => {
+    var script = page.createElement('script');
+    script.onload = () => done(script);
+    script.onerror = failed;
+    script.src = folder + leaf;
+    page.head.append(script);
+  };
+
+  /* The comments of what the proxy took out and would not now. */
+  var comments = names => {
+    var found = [], walker = page.createTreeWalker(page, NodeFilter.SHOW_COMMENT), match;
+    while (walker.nextNode()) {
+      match = /^consentd: removed \S+ \((.+)\)/.exec(walker.currentNode.data);
+      if (match && match[1].split(/[^a-z0-9-]+/).some(name => names.indexOf(name) >= 0)) found.push(walker.currentNode);
+    }
+    return found;
+  };
+  var address = element => element.src || element.href || element.data;
+  /* The page as it is served now; what the companion would have stopped is what is missing here. */
+  var missing = (places, run) => {
+    var request = new XMLHttpRequest();
+    request.open('GET', location.href);
+    request.responseType = 'document';
+    request.setRequestHeader('Accept', 'text/html');
+    request.onerror = reload;
+    request.onload = () => {
+      var pieces = request.response ? [...request.response.querySelectorAll('script, img, iframe, link, embed, object, source, video, audio, input, track')].filter(element =>
+        address(element) && !element.closest('noscript') && guard.denied(address(element))) : [];
+      guard.blocked = false;
+      var placeholders = [...page.querySelectorAll('iframe[data-consent-src]')].map(frame => frame.getAttribute('data-consent-src'));
+      pieces = pieces.filter(element => placeholders.indexOf(element.getAttribute('src')) < 0);
+      if (pieces.length !== places.length || pieces.some(element =>
+        !/^(img|iframe|link)$/.test(element.localName) && !(element.localName === 'script' && element.async && !element.noModule))) reload();
+      else run(pieces);
     };
-    guard.src = me.src.replace(/again\.js.*/, 'guard.js?v=' + Date.now());
-    document.head.appendChild(guard);
-  }
-  if (kept) {
-    sessionStorage.removeItem(KEY);
-    if (document.readyState === 'complete') back();
+    request.send();
+  };
+  var put = (place, piece) => {
+    var copy = page.createElement(piece.localName);
+    [...piece.attributes].forEach(attribute => { if (attribute.name !== 'nonce') copy.setAttribute(attribute.name, attribute.value); });
+    if (guard) copy.nonce = guard.nonce;
+    place.replaceWith(copy);
+  };
+  var allowed = (names, tell, load) => {
+    var places = comments(names), blocked = guard && guard.blocked;
+    var rest = () => {
+      tell();
+      load();
+    };
+    if (!places[0] && !blocked) return page.querySelector('iframe[data-consent-src]') ? add('signals.js', rest, rest) : rest();
+    if (blocked || !guard || !guard.denied) {
+      tell();
+      return reload();
+    }
+    missing(places, pieces => {
+      var run = () => {
+        tell();
+        load();
+        places.forEach((place, i) => put(place, pieces[i]));
+      };
+      if (page.querySelector('script[data-consent-signals]')) run();
+      else add('signals.js', run, run);
+    });
+  };
+
+  /* The companion of the new grants clears what was stored, and knows what was fetched. */
+  var withdrawn = () => add('guard.js?v=' + Date.now(), script => {
+    if (performance.getEntriesByType('resource').some(entry => script.denied(entry.name))) return reload();
+    fetch(location.href).then(answer => answer.text()).then(text => {
+      if (/<!--consentd: removed|data-consent-frame=/.test(text)) reload();
+    }, reload);
+  }, reload);
+
+  if (me.consent) {
+    if (me.consent[0][0]) allowed.apply(null, me.consent);
+    else {
+      me.consent[1]();
+      withdrawn();
+    }
+  } else if (kept) {
+    sessionStorage.removeItem(key);
+    if (page.readyState === 'complete') back();
     else addEventListener('load', back);
-  } else if (me.hasAttribute('data-withdrawn')) withdrawn();
-  else reload();
+  }
 })();

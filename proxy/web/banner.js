@@ -1,110 +1,154 @@
 /*
- * The banner's behaviour. The form works without it; with it the page need not be left, and it is
- * loaded again only when something that is now allowed had been removed from it.
+ * The banner's behaviour. The form works without it; with it the page need not be left, the
+ * settings open in a dialog, and frames that were held back load where they stand.
+ *
+ * proxy/web/minify.py shortens it: names of our own must not be those of globals.
  */
-(function () {
-  'use strict';
-  var root = document.querySelector('[data-consent-banner]');
+(() => {
+  var page = document, root = page.querySelector('[data-consent-banner]');
   if (!root || window.consent) return;
-  var form = root.querySelector('form');
+  var find = selector => root.querySelector(selector);
+  var form = find('form'), opener = find('.cnsnt-open'), panel = find('.cnsnt-panel'), heading = find('h2'), cross = find('.cnsnt-x');
   var choice = form.getAttribute('action'); /* form.action is the buttons of that name */
-  var opener = root.querySelector('.cnsnt-open');
   var state = JSON.parse(root.getAttribute('data-state'));
+  var dialog = page.createElement('dialog'), before;
+  var names = { 'accept-all': 'banner.accept_all', 'reject-all': 'banner.reject_all', save: 'panel.save', allow: 'frame.allow' };
+  var boxes = () => [...form.querySelectorAll('input')];
+  var frames = () => [...page.querySelectorAll('iframe[data-consent-frame]')];
+  var id = () => btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16))))
+    .replace(/\+/g, '-').replace(/\//g, '_').replace(/=/g, '');
 
-  function id() {
-    var bytes = crypto.getRandomValues(new Uint8Array(16));
-    return btoa(String.fromCharCode.apply(null, bytes))
-      .replace(/\+/g, '-').replace(/\//g, '_').replace(/=/g, '');
-  }
-  function boxes() {
-    return Array.prototype.slice.call(form.querySelectorAll('input[type=checkbox]'));
-  }
-  function show(open) {
-    form.hidden = !open;
-    if (opener) opener.hidden = open;
-  }
-  /* True when a comment says that something of a category, allowed now, was removed. */
-  function removed(grants) {
-    var guard = document.querySelector('script[data-consent-guard]');
-    if (guard && guard.blocked && Object.keys(grants).some(function (k) { return grants[k] && !state.grants[k]; })) return true;
-    var walker = document.createTreeWalker(document, NodeFilter.SHOW_COMMENT);
-    while (walker.nextNode()) {
-      var m = /^consentd: removed \S+ \(([\w, -]+)\)/.exec(walker.currentNode.data);
-      if (m && m[1].split(/[ ,]+/).some(function (name) { return grants[name]; })) return true;
-    }
-    return false;
-  }
-  /* again.js: the reload that keeps what was typed. */
-  function more(withdrawn) {
-    var script = document.createElement('script');
+  dialog.className = 'cnsnt-dialog';
+  dialog.setAttribute('aria-labelledby', heading.id);
+  root.insertBefore(dialog, form);
+
+  /* The settings, in the dialog; or the first layer, or with a decision nothing but the way back. */
+  var layer = settings => {
+    panel.hidden = cross.hidden = !settings;
+    form.hidden = !settings && state.decided;
+    opener.hidden = !form.hidden;
+    if (settings) dialog.append(form);
+    else root.insertBefore(form, opener);
+  };
+  var open = () => {
+    if (dialog.open) return;
+    before = page.activeElement;
+    boxes().forEach(box => { box.checked = state.decided && state.grants[box.name]; });
+    layer(true);
+    dialog.showModal();
+    heading.focus();
+  };
+  dialog.addEventListener('close', () => {
+    layer();
+    (before && before.checkVisibility && before.checkVisibility() ? before : opener).focus({ preventScroll: true });
+  });
+
+  /* again.js: things that were held back run, or the page is loaded again and nothing typed is lost. */
+  var more = data => {
+    var script = page.createElement('script');
     script.src = choice.replace(/choice$/, 'again.js');
-    if (withdrawn) script.setAttribute('data-withdrawn', '');
-    script.onerror = function () { location.reload(); };
-    document.head.appendChild(script);
-  }
-  try {
-    if (sessionStorage.getItem('consent.again')) more();
-  } catch (e) { /* a sandboxed document has none */ }
-  function apply(answer) {
-    var before = state.grants;
-    var again = removed(answer.grants);
-    state = { decided: true, grants: answer.grants };
-    window.consent.state = state;
-    boxes().forEach(function (box) { box.checked = !!answer.grants[box.name]; });
-    show(false);
-    document.dispatchEvent(new CustomEvent('consent:change', { detail: state }));
-    var withdrawn = Object.keys(before).some(function (k) { return before[k] && !answer.grants[k]; });
-    if (again || withdrawn) more(!again);
-  }
-  function send(action) {
+    script.consent = data;
+    script.onerror = () => location.reload();
+    page.head.append(script);
+  };
+  /* Frames that are allowed now load; a new element, so that the way back skips the placeholder. */
+  var load = () => frames().forEach(frame => {
+    if (!state.grants[frame.getAttribute('data-consent-frame')]) return;
+    var copy = frame.cloneNode();
+    ['srcdoc', 'data-consent-src', 'data-consent-frame'].forEach(name => copy.removeAttribute(name));
+    copy.src = frame.getAttribute('data-consent-src');
+    if (frame.contentDocument || frame.hasAttribute('sandbox')) frame.replaceWith(copy);
+  });
+  var apply = answer => {
+    var old = state, changed = yes => Object.keys(old.grants).filter(name => !!old.grants[name] !== yes && !!answer.grants[name] === yes);
+    var inside = root.contains(page.activeElement);
+    var fresh = changed(true), gone = changed(false);
+    state = window.consent.state = { decided: answer.decided !== false, grants: answer.grants };
+    boxes().forEach(box => { box.checked = state.decided && answer.grants[box.name]; });
+    if (dialog.open) dialog.close();
+    else {
+      layer();
+      if (inside) opener.focus({ preventScroll: true });
+    }
+    var tell = () => page.dispatchEvent(new CustomEvent('consent:change', { detail: state }));
+    if (fresh[0] || gone[0]) more([gone[0] ? [] : fresh, tell, load]);
+    else tell();
+  };
+  var send = (action, name) => {
     var grant = [], deny = [];
-    boxes().forEach(function (box) {
-      var yes = action === 'accept-all' || (action === 'save' && box.checked);
+    boxes().forEach(box => {
+      var yes = action === 'accept-all' || (action === 'save' && box.checked) || (name && (box.name === name || state.grants[box.name]));
       (yes ? grant : deny).push(box.name);
     });
-    var names = { 'accept-all': 'banner.accept_all', 'reject-all': 'banner.reject_all', save: 'panel.save' };
     return fetch(choice, {
       method: 'POST',
-      credentials: 'same-origin',
       headers: { 'Content-Type': 'application/json' },
-      body: JSON.stringify({ grant: grant, deny: deny, eid: id(), mth: names[action],
-        doc: root.getAttribute('data-doc') })
-    }).then(function (r) {
-      if (!r.ok) throw new Error(String(r.status));
-      return r.json();
-    });
-  }
-  form.addEventListener('submit', function (event) {
-    var button = event.submitter;
-    if (!button || !window.fetch) return;
+      body: JSON.stringify({ grant: grant, deny: deny, eid: id(), mth: names[action], doc: root.getAttribute('data-doc') })
+    }).then(answer => {
+      if (!answer.ok) throw answer;
+      return answer.json();
+    }).then(apply);
+  };
+  /* The form itself is the second way: it shows what went wrong. */
+  var submit = event => {
+    var button = event.submitter, inner = event.target, name = inner !== form && inner.querySelector('input').name;
     event.preventDefault();
-    send(button.value).then(apply, function () {
-      /* The form itself is the second way: it shows what went wrong. */
-      var action = document.createElement('input');
+    send(button.value, name).catch(() => {
+      var action = page.createElement('input');
       action.type = 'hidden';
       action.name = 'action';
       action.value = button.value;
-      form.appendChild(action);
-      form.submit();
+      inner.append(action);
+      inner.submit();
     });
-  });
-  function open() {
-    show(true);
-    var details = form.querySelector('details');
-    if (details) details.open = true;
-    form.querySelector('h2').focus();
-  }
-  document.addEventListener('click', function (event) {
-    var target = event.target.closest && event.target.closest('[data-consent-action]');
-    if (!target) return;
-    var action = target.getAttribute('data-consent-action');
-    if (action === 'open' || (action === 'settings' && target.tagName !== 'SUMMARY')) {
+  };
+  form.addEventListener('submit', submit);
+  var wire = frame => {
+    try {
+      frame.contentDocument.addEventListener('submit', submit);
+    } catch { /* sandboxed, or loaded */ }
+  };
+  frames().forEach(wire);
+  page.addEventListener('load', event => {
+    if (event.target.matches && event.target.matches('iframe[data-consent-frame]')) wire(event.target);
+  }, true);
+
+  page.addEventListener('click', event => {
+    var target = event.target.closest && event.target.closest('[data-consent-action]'), action = target && target.getAttribute('data-consent-action');
+    if (/^(open|settings|close)$/.test(action)) {
       event.preventDefault();
-      open();
-    } else if (action === 'close' && state.decided) {
-      event.preventDefault();
-      show(false);
+      if (action !== 'close') open();
+      else if (dialog.open) dialog.close();
     }
   });
+  /* What has the focus is never behind the card: it moves to the other edge. */
+  page.addEventListener('focusin', event => {
+    if (form.hidden || root.contains(event.target)) return;
+    var a = event.target.getBoundingClientRect(), b = form.getBoundingClientRect();
+    if (a.right > b.left && a.left < b.right && a.bottom > b.top && a.top < b.bottom) root.classList.toggle('cnsnt-up');
+  });
+  /* A page that comes back, or was made ahead of time, may not know of a choice made since. */
+  var sync = () => fetch(choice.replace(/choice$/, 'state'), { cache: 'no-store' }).then(answer => answer.json()).then(now => {
+    if (now.decided !== state.decided || JSON.stringify(now.grants) !== JSON.stringify(state.grants)) apply(now);
+  });
+  window.addEventListener('pageshow', event => { if (event.persisted) sync(); });
+  if (page.prerendering) page.addEventListener('prerenderingchange', sync);
+  /* Where a framework puts in another body, the banner comes along; a kept copy of it goes. */
+  var keep = new MutationObserver(() => {
+    page.querySelectorAll('[data-consent-banner]').forEach(other => { if (other !== root) other.remove(); });
+    if (!root.isConnected && page.body) page.body.prepend(root);
+    watch();
+  }), seen;
+  var watch = () => {
+    if (seen === page.body) return;
+    keep.disconnect();
+    keep.observe(page.documentElement, { childList: true });
+    if (seen = page.body) keep.observe(seen, { childList: true });
+  };
+  watch();
+
   window.consent = { state: state, open: open };
+  try {
+    if (sessionStorage.getItem('consent.again')) more();
+  } catch { /* a sandboxed document has none */ }
 })();

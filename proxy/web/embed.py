@@ -10,13 +10,15 @@ import sys
 
 from minify import minify
 
-MINIFIED = ("guard.js", "again.js")  # the others are small without
 
 
-def squeeze(text):
-    """Leading white space, whole-line comments and empty lines go; nothing inside a line changes."""
-    text = re.sub(r"^\s*/\*.*?\*/\s*$", "", text, flags=re.S | re.M)
-    return "\n".join(line.strip() for line in text.splitlines() if line.strip()) + "\n"
+def shorten_css(text):
+    """Comments and white space that means nothing go; there are no strings with either in them."""
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
+    text = re.sub(r"\s+", " ", text)
+    text = re.sub(r" ?([{};,>]) ?", r"\1", text)
+    text = re.sub(r"([{;][-a-z]+): ", r"\1:", text)
+    return text.replace(";}", "}").strip() + "\n"
 
 
 def literal(data):
@@ -34,7 +36,7 @@ def main():
     out, files = pathlib.Path(sys.argv[1]), [pathlib.Path(f) for f in sys.argv[2:]]
     text = ["/* Made by proxy/web/embed.py: do not edit. */", '#include "web_assets.h"', ""]
     for file in files:
-        text_of = minify if file.name in MINIFIED else squeeze
+        text_of = shorten_css if file.suffix == ".css" else minify
         data = text_of(file.read_text()).encode()
         name = "web_" + re.sub(r"\W", "_", file.name)
         text.append(f"const struct str {name} = STR_INIT(\n{literal(data)});")

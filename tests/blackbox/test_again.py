@@ -10,7 +10,11 @@ FORM = b"""<!DOCTYPE html><html lang="en"><title>t</title><body><p style="height
 <form><input name=a value=old><input name=b type=checkbox><input name=c type=radio value=1><input name=c type=radio value=2 checked>
 <select name=d><option>1<option>2</select><textarea name=e></textarea><input name=p type=password></form>%s
 <p style="height:3000px">y</p><script>window.mark = Math.random(); performance.setResourceTimingBufferSize(500)</script></body></html>"""
-TAG = b'<script async src="https://connect.facebook.net/en_US/fbevents.js"></script>'
+TAG = b'<script src="https://connect.facebook.net/en_US/fbevents.js"></script>'
+PIXEL = b'<img src="https://www.facebook.com/tr?id=1&amp;ev=PageView" alt="">'
+FRAME = b'<iframe src="https://www.youtube.com/embed/abc" width="400" height="300" title="v" class="big"></iframe>'
+EXACT = {"async": TAG.replace(b"<script", b"<script async"), "pixel": PIXEL, "frame": FRAME, "several":
+         TAG.replace(b"<script", b"<script async") + b"<b id=between></b>" + PIXEL + FRAME}
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +34,8 @@ def proxy(folder):
     origin = Origin()
     html = [("Content-Type", "text/html; charset=utf-8")]
     origin.routes["/tag"] = http_response(200, html, FORM % TAG)
+    for name, markup in EXACT.items():
+        origin.routes["/" + name] = http_response(200, html, FORM % markup)
     origin.routes["/plain"] = http_response(200, html, FORM % b"")
     daemon = Proxy(folder, origin, workers=1)
     yield daemon
@@ -72,6 +78,26 @@ def test_the_reload_keeps_what_was_typed(browser, proxy, trackers):
     until(lambda: browser.execute_script("return window.mark") != mark)
     until(lambda: browser.execute_script(READ) == KEPT)
     until(lambda: trackers.asked["connect.facebook.net"] == 1)
+    assert errors(browser) == []
+
+
+@pytest.mark.parametrize("name", list(EXACT))
+def test_without_a_reload_where_that_is_exact(browser, proxy, trackers, name):
+    """Once, where it stood, and nothing else happens to the page."""
+    hosts = [h for h, n in (("connect.facebook.net", b"fbevents"), ("www.facebook.com", b"/tr?"), ("www.youtube.com", b"embed"))
+             if n in EXACT[name]]
+    visit(browser, proxy, "/" + name)
+    mark = browser.execute_script(TYPE)
+    choose(browser, "accept-all")
+    until(lambda: [h for h in hosts if trackers.asked[h]] == hosts)
+    until(lambda: granted(browser, "marketing"))
+    assert browser.execute_script("return window.mark") == mark
+    assert browser.execute_script(READ)[:5] == KEPT[:5]
+    assert [trackers.asked[h] for h in hosts] == [1] * len(hosts)
+    if name == "several":  # in the place where the proxy had left its comment
+        assert browser.execute_script("""var b = document.getElementById('between');
+            return [b.previousElementSibling.src, b.nextElementSibling.src, b.nextElementSibling.nextElementSibling.className]""") == [
+                "https://connect.facebook.net/en_US/fbevents.js", "https://www.facebook.com/tr?id=1&ev=PageView", "big"]
     assert errors(browser) == []
 
 

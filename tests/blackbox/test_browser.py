@@ -230,7 +230,7 @@ def test_accept_and_withdraw(browser, proxy, trackers):
     control(browser, "open").click()
     control(browser, "reject-all").click()
     until(lambda: cookies(browser) == ["consent", "sid"])
-    until(lambda: not browser.find_elements(By.CSS_SELECTOR, "iframe"))
+    until(lambda: not browser.find_elements(By.CSS_SELECTOR, "iframe[src]"))
     trackers.asked.clear()
     visit(browser, proxy)
     settled(browser)

@@ -319,7 +319,7 @@ def test_the_preferences_page(proxy):
     policy = read_policy()
     for provider in ("Amazon Web Services", "Azure", "HubSpot", "Stripe", "PayPal", "Google Analytics"):
         assert provider in page.text
-    for words in ("_ga (2y)", "PHPSESSID", "Legal basis"):
+    for words in ("_ga (2\xa0years)", "PHPSESSID", "Legal basis"):
         assert words in page.text
     for path in (ROOT / "rules/sets").glob("*.json"):  # every rule set of a category of this policy
         rule = json.loads(path.read_text())

@@ -1,0 +1,208 @@
+/*
+ * csp.c - how consentd's own parts pass the page's Content-Security-Policy (CSP 3).
+ *
+ * A nonce of the page is used where there is one. Where the page's own host is allowed nothing is
+ * needed. Else the folder that only consentd answers ("https://host/.consent/") is added to the
+ * list that would stop us: it lets nothing pass but our own files. A list with 'strict-dynamic'
+ * and no nonce takes no addresses: there the form page is what is left.
+ */
+#include "consentd/arena.h"
+#include "enforce_priv.h"
+
+#define NONCE_MAX 256 /* bytes of a nonce that is taken over */
+
+enum use { USE_SCRIPT = 0, USE_STYLE, USE_CONNECT, USE_FORM };
+
+/* Which directives speak of a use, the closest first (CSP 3, 6.8.1). */
+static const char *const directives[][4] = {
+    [USE_SCRIPT] = {"script-src-elem", "script-src", "default-src"},
+    [USE_STYLE] = {"style-src-elem", "style-src", "default-src"},
+    [USE_CONNECT] = {"connect-src", "default-src"},
+    [USE_FORM] = {"form-action"},
+};
+
+/* The name of a directive, and the sources behind it. */
+static struct str directive_name(struct str directive, struct str *sources_out)
+{
+    size_t len = 0;
+
+    directive = str_trim(directive);
+    while (len < directive.len && !ascii_is_space(directive.ptr[len]))
+        len++;
+    *sources_out = str_slice(directive, len, directive.len);
+    return str_slice(directive, 0, len);
+}
+
+/* The sources that decide over a use in one policy; false: it says nothing of it. */
+static bool sources_of(struct str policy, enum use use, struct str *sources_out)
+{
+    for (size_t i = 0; i < COUNT_OF(directives[use]) && directives[use][i] != NULL; i++) {
+        struct str rest = policy;
+        struct str directive;
+
+        while (str_cut(&rest, ';', &directive)) {
+            if (str_eq_fold_c(directive_name(directive, sources_out), directives[use][i]))
+                return true; /* the first one counts */
+        }
+    }
+    return false;
+}
+
+static bool source_next(struct str *rest, struct str *source_out)
+{
+    size_t len = 0;
+
+    *rest = str_trim(*rest);
+    while (len < rest->len && !ascii_is_space(rest->ptr[len]))
+        len++;
+    *source_out = str_slice(*rest, 0, len);
+    *rest = str_slice(*rest, len, rest->len);
+    return len > 0;
+}
+
+static bool nonce_is_plain(struct str nonce)
+{
+    for (size_t i = 0; i < nonce.len; i++) {
+        char c = nonce.ptr[i];
+
+        if (!ascii_is_alnum(c) && str_find_char(STR("+/=-_"), c) < 0)
+            return false;
+    }
+    return nonce.len > 0 && nonce.len <= NONCE_MAX;
+}
+
+/* What one list of sources lets pass. */
+struct sources {
+    struct str nonce;
+    bool own_host; /* files of the page's host */
+    bool in_line;  /* elements without nonce or hash */
+};
+
+static struct sources sources_read(const struct exchange *x, struct str list)
+{
+    struct sources found = {0};
+    bool strict = false;
+    bool keyed = false;
+    struct str source;
+
+    while (source_next(&list, &source)) {
+        struct str nonce = {0};
+
+        if (str_starts_fold(source, STR("'nonce-")) && str_ends(source, STR("'")))
+            nonce = str_slice(source, 7, source.len - 8);
+        if (nonce_is_plain(nonce))
+            found.nonce = nonce;
+        keyed = keyed || str_starts_fold(source, STR("'nonce-")) ||
+                str_starts_fold(source, STR("'sha"));
+        strict = strict || str_eq_fold_c(source, "'strict-dynamic'");
+        found.in_line = found.in_line || str_eq_fold_c(source, "'unsafe-inline'");
+        if (str_eq_fold_c(source, "'self'") || str_eq_c(source, "*") ||
+            str_eq_fold_c(source, x->secure ? "https:" : "http:") ||
+            str_eq_fold(source, x->req.authority))
+            found.own_host = true;
+    }
+    found.own_host = found.own_host && !strict;
+    found.in_line = found.in_line && !keyed && !strict;
+    return found;
+}
+
+/* One use under all policies of one field's value; each of them must agree. */
+static void merge(struct sources *all, const struct sources *one)
+{
+    if (all->nonce.len == 0)
+        all->nonce = one->nonce;
+    all->own_host = all->own_host && one->own_host;
+    all->in_line = all->in_line && one->in_line;
+}
+
+static struct sources page_sources(const struct exchange *x, enum use use)
+{
+    struct sources all = {.own_host = true, .in_line = true};
+    unsigned iter = 0;
+    struct header *field;
+
+    while ((field = headers_next(&x->resp.headers, HDR_CONTENT_SECURITY_POLICY, &iter)) != NULL) {
+        struct str rest = field->value;
+        struct str policy, list;
+
+        while (header_list_next(&rest, &policy)) {
+            struct sources one;
+
+            if (!sources_of(policy, use, &list))
+                continue;
+            one = sources_read(x, list);
+            merge(&all, &one);
+        }
+    }
+    return all;
+}
+
+/* Whether one policy needs our folder behind this directive. */
+static bool needs_folder(const struct exchange *x, struct str policy, struct str directive)
+{
+    struct str name, list, sources;
+
+    name = directive_name(directive, &list);
+    for (unsigned use = USE_SCRIPT; use <= USE_FORM; use++) {
+        struct sources found;
+
+        if (!sources_of(policy, (enum use)use, &sources) || sources.ptr != list.ptr)
+            continue;
+        found = sources_read(x, list);
+        if (!found.own_host && (found.nonce.len == 0 || use > USE_STYLE))
+            return name.len > 0;
+    }
+    return false;
+}
+
+/* The field with our folder where it is needed; the arena is full: the field as it was. */
+static void field_amend(struct exchange *x, struct header *field)
+{
+    const char *scheme = x->secure ? "https" : "http";
+    struct str rest = field->value;
+    const char *out = "";
+    struct str policy;
+
+    while (out != NULL && header_list_next(&rest, &policy)) {
+        const char *between = *out == '\0' ? "" : ", ";
+        struct str directives_left = policy;
+        struct str directive;
+
+        while (out != NULL && str_cut(&directives_left, ';', &directive)) {
+            struct str trimmed = str_trim(directive);
+
+            if (trimmed.len == 0)
+                continue;
+            if (needs_folder(x, policy, directive))
+                out =
+                    arena_printf(&x->arena, "%s%s%.*s %s://%.*s%s", out, between, STR_ARGS(trimmed),
+                                 scheme, STR_ARGS(x->req.authority), x->site->config->prefix);
+            else
+                out = arena_printf(&x->arena, "%s%s%.*s", out, between, STR_ARGS(trimmed));
+            between = "; ";
+        }
+    }
+    if (out != NULL && *out != '\0')
+        field->value = str_c(out);
+}
+
+void csp_prepare(struct exchange *x)
+{
+    struct enforcement *e = enforcement_of(x);
+    struct sources scripts = page_sources(x, USE_SCRIPT);
+    struct sources styles = page_sources(x, USE_STYLE);
+    unsigned iter = 0;
+    struct header *field;
+
+    e->script_nonce = scripts.nonce;
+    e->style_nonce = styles.nonce;
+    e->script_inline = scripts.in_line || scripts.nonce.len > 0;
+    e->style_inline = styles.in_line || styles.nonce.len > 0;
+    while ((field = headers_next(&x->resp.headers, HDR_CONTENT_SECURITY_POLICY, &iter)) != NULL)
+        field_amend(x, field);
+}
+
+bool nonce_attribute(struct buf *out, struct str nonce)
+{
+    return nonce.len == 0 || buf_printf(out, " nonce=\"%.*s\"", STR_ARGS(nonce));
+}

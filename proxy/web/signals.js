@@ -1,0 +1,40 @@
+/*
+ * What Google's and Microsoft's tags are told of the consent, before the first of them runs: the
+ * proxy puts this first in pages in which such a tag may run. Queues are filled from the front, so
+ * that it holds whatever the page has put there before. The proxy appends the argument:
+ *   g  category -> granted    e  seconds that Analytics may keep its cookies
+ */
+(R => {
+  var top = self, start = [];
+  var word = yes => yes ? 'granted' : 'denied';
+  var google = grants => {
+    var ad = word(grants.marketing);
+    return { ad_storage: ad, ad_user_data: ad, ad_personalization: ad, analytics_storage: word(grants.analytics) };
+  };
+  var first = function () { start.push(arguments); };
+  var list = top.dataLayer = top.dataLayer || [];
+  first('consent', 'default', google({}));
+  first('set', 'ads_data_redaction', true);
+  first('set', { allow_google_signals: false, allow_ad_personalization_signals: false, cookie_expires: R.e });
+  first('consent', 'update', google(R.g));
+  list.unshift(...start);
+
+  var tell = function () { top.dataLayer.push(arguments); };
+  var microsoft = grants => {
+    if (top.clarity) top.clarity('consentv2', { ad_Storage: word(grants.marketing), analytics_Storage: word(grants.analytics) });
+  };
+  if (R.g.analytics && !top.clarity) {
+    top.clarity = function () { (top.clarity.q = top.clarity.q || []).push(arguments); };
+  }
+  if (R.g.analytics) microsoft(R.g);
+  if (R.g.marketing) {
+    top.uetq = top.uetq || [];
+    if (top.uetq.unshift) top.uetq.unshift('consent', 'default', { ad_storage: 'denied' }, 'consent', 'update', { ad_storage: 'granted' });
+  }
+  document.addEventListener('consent:change', event => {
+    var grants = event.detail.grants;
+    tell('consent', 'update', google(grants));
+    microsoft(grants);
+    if (top.uetq) top.uetq.push('consent', 'update', { ad_storage: word(grants.marketing) });
+  });
+})
