@@ -330,6 +330,18 @@ static bool unwrap(struct rewriter *rw, size_t text)
     return true;
 }
 
+/*
+ * A script in svg in a select: by the old rules there is no svg, and its text goes on to the
+ * next </script>. Where that is not its end here, it goes.
+ */
+static bool parts_in_select(const struct rewriter *rw, struct str text)
+{
+    bool own = rw->tok.event == TOK_TAG && rw->tok.is_end && rw->tok.elem == ELEM_SCRIPT;
+
+    return rw->hold.kind == HOLD_SVG_SCRIPT && rw->sim.in_select &&
+           (!(own || rw->ended) || has_markup(text));
+}
+
 static bool must_drop(struct rewriter *rw, size_t text_from, size_t text_end)
 {
     struct str text = window_str(rw, text_from, text_end);
@@ -348,6 +360,8 @@ static bool must_drop(struct rewriter *rw, size_t text_from, size_t text_end)
     if (rw->hold.kind == HOLD_SCRIPT
             ? drops_script(rw, text)
             : rw->hold.kind == HOLD_SVG_SCRIPT && drops_foreign_script(rw, text))
+        return true;
+    if (parts_in_select(rw, text))
         return true;
     return hidden_in(rw, text) && !hidden_meet(rw, text); /* last: what meets must stay */
 }

@@ -255,6 +255,9 @@ static bool is_remnant(struct rewriter *rw, const struct judged *j)
 {
     if (j->elem == ELEM_FRAMESET)
         return rw->frameset_gone && !rw->sim.frameset_void && body_in_plain_html(rw);
+    if (j->elem == ELEM_SCRIPT && rw->tok.self_closing && rw->sim.in_select &&
+        j->space != SIM_HTML && !rw->sim.xml)
+        return true; /* by the old rules of select it is no svg script, and does not end here */
     return rw->amp_gone && j->elem == ELEM_SCRIPT;
 }
 
@@ -342,6 +345,29 @@ static bool closes_held(const struct rewriter *rw, const struct sim_tag *st)
            after.templates != rw->sim.templates;
 }
 
+/* The end tag of what was held. It stays in its short form where another reading ends in it. */
+static void own_end(struct rewriter *rw, size_t start, size_t end)
+{
+    const struct sim_tag st = {.hash = rw->tok.hash, .elem = rw->tok.elem};
+    size_t name_end = out_index(rw, rw->tok.name_end);
+    struct str attrs = str_make(rw->win + name_end, end - name_end);
+
+    treesim_end(&rw->sim, &st);
+    if (rw->hold.dropped) /* no reading sees this end tag */
+        return;
+    reveal(rw, str_make(rw->win + start + 2, name_end - start - 2));
+    if (!hidden_active(rw) || !hidden_in(rw, attrs) ||
+        hidden_meet(rw, str_make(rw->win + start, end - start)))
+        return;
+    out_flush(rw, name_end);
+    out_send(rw, STR(">"));
+    rw->sent = name_end;
+    if (!hidden_switch(rw, name_end, end)) {
+        rw->sent = end;
+        rw->counts.removed++;
+    }
+}
+
 static void on_end(struct rewriter *rw, size_t start, size_t end)
 {
     const struct sim_tag st = {.hash = rw->tok.hash, .elem = rw->tok.elem};
@@ -360,9 +386,7 @@ static void on_end(struct rewriter *rw, size_t start, size_t end)
         if (!hold_finish(rw, start, own ? end : start))
             return;
         if (own) {
-            if (!rw->hold.dropped) /* else no reading sees this end tag */
-                reveal(rw, name);
-            treesim_end(&rw->sim, &st);
+            own_end(rw, start, end);
             return;
         }
     }
@@ -416,7 +440,7 @@ static bool joins_held(struct rewriter *rw, struct sim_tag *st, size_t start, si
                        .elem = st->elem};
 
     if (!may_hold_on(rw) || st->elem == ELEM_SCRIPT || st->elem == ELEM_STYLE ||
-        hidden_in(rw, j.tag))
+        rw->hold.edited || hidden_in(rw, j.tag)) /* edited: rw->cuts are its own */
         return false;
     read_deciding(rw, &j, st);
     j.space = treesim_space(&rw->sim, st);

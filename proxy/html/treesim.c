@@ -178,14 +178,32 @@ bool treesim_voids_frameset(const struct sim_tag *tag)
     }
 }
 
+/*
+ * The select of the old rules, in which no template begun inside it ends (13.2.6.4.22: it has
+ * an insertion mode of its own). Foreign elements are not there for those rules, so
+ * behind a foreign template it is open to which the rest belongs: it stays in select.
+ */
+static void begin_select(struct treesim *sim)
+{
+    if (!sim->in_select)
+        sim->select_level = sim->templates;
+    sim->in_select = !sim->in_select || sim->select_level != sim->templates;
+}
+
+static void end_select(struct treesim *sim)
+{
+    if (sim->select_level == sim->templates)
+        sim->in_select = false;
+}
+
 static void note_counters(struct treesim *sim, const struct sim_tag *tag)
 {
     if (tag->elem == ELEM_TEMPLATE)
         sim->templates++;
     else if (tag->elem == ELEM_SELECT)
-        sim->in_select = !sim->in_select;
+        begin_select(sim);
     else if (tag->elem == ELEM_INPUT || tag->elem == ELEM_KEYGEN || tag->elem == ELEM_TEXTAREA)
-        sim->in_select = false;
+        end_select(sim);
     else if (tag->elem == ELEM_FRAMESET && !sim->frameset_void)
         sim->in_frameset = true;
     if (tag->elem == ELEM_TEMPLATE) {
@@ -233,6 +251,8 @@ enum sim_result treesim_start(struct treesim *sim, const struct sim_tag *tag)
         leave_foreign(sim);
         return start_html(sim, tag);
     }
+    if (sim->in_select && tag->elem == ELEM_TEMPLATE)
+        sim->select_level = SIM_NO_LEVEL;
     if (tag->self_closing)
         return SIM_DATA;
     return push(sim, tag, (enum sim_space)top(sim)->space) ? SIM_DATA : SIM_DROP;
@@ -250,15 +270,23 @@ static void note_body_end(struct treesim *sim, const struct sim_tag *tag)
     sim->after_body = ends || (sim->after_body && tag->elem != ELEM_BR);
 }
 
+static void end_template(struct treesim *sim)
+{
+    if (sim->in_select && sim->select_level == sim->templates)
+        sim->in_select = false; /* it was inside */
+    sim->templates--;
+}
+
 static void end_html(struct treesim *sim, const struct sim_tag *tag)
 {
     int at;
 
     note_body_end(sim, tag);
-    if (tag->elem == ELEM_TEMPLATE && sim->templates > 0)
-        sim->templates--;
-    else if (tag->elem == ELEM_SELECT)
-        sim->in_select = false;
+    if (tag->elem == ELEM_TEMPLATE && sim->templates > 0) {
+        end_template(sim);
+    } else if (tag->elem == ELEM_SELECT) {
+        end_select(sim);
+    }
     if (sim->depth == 0)
         return;
     /* 13.2.6.4.7 "any other end tag" stops at special elements, block end tags at scopes. */

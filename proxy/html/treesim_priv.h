@@ -18,6 +18,7 @@
 #include "names_priv.h"
 
 #define SIM_DEPTH_MAX 250
+#define SIM_NO_LEVEL  UINT32_MAX /* select_level: nothing ends it */
 
 enum sim_space { SIM_HTML = 0, SIM_SVG, SIM_MATH };
 
@@ -36,7 +37,8 @@ struct treesim {
     unsigned templates; /* open template elements in HTML content */
     bool fresh;         /* the innermost template has not said yet what it holds */
     bool xml;           /* an XML page: no raw text, CDATA everywhere */
-    bool in_select;
+    bool in_select;           /* in one by the old rules; in doubt it stays set */
+    unsigned select_level;    /* `templates` where it began */
     bool in_frameset;
     bool head_begun;    /* something that implies a head was seen */
     bool body_begun;    /* something that implies a body was seen */

@@ -186,16 +186,27 @@ const MISC = ['text', ' ', '\n', '<!-- c -->', '<!--', '-->', '<!-->', '<!-- </n
   '>', '<', '</p>', '</br>', '</noscript>', '</style>', '</script>', '</title>', '</svg>',
   '</select>', '</table>', '</template>', '</body>', '</html>', '</head>'];
 
+// A page in four is of a few names that get into each other's way.
+const THEMES = ['select option optgroup input svg script template style title keygen table tr button',
+  'noscript style script title iframe svg noframes textarea p template select',
+  'svg math desc title style script foreignObject p annotation-xml mi font table select',
+  'frameset frame noframes html body script style title head template noscript',
+  'template table tr td caption colgroup col select svg script style p',
+  'head body html title script style noscript meta base link p table'].map((t) => t.split(' '));
+const SCRAPS = ['evil()', '/*', '*/', '0', 'x="', '<!--', '<script>', "'", '-->', '<![CDATA[', ']]>'];
+let names = NAMES;
+
 function piece() {
   const kind = random(10);
   if (kind < 3) return pick(TRACKERS)();
-  if (kind > 7) return pick(MISC);
-  let tag = (random(3) === 0 ? '</' : '<') + pick(NAMES);
+  if (kind > 7) return pick(names === NAMES || random(2) ? MISC : SCRAPS);
+  let tag = (random(3) === 0 ? '</' : '<') + pick(names);
   while (random(3) === 0) tag += pick(ATTRIBUTES);
   return random(40) === 0 ? tag : tag + '>';
 }
 
 function makePage() {
+  names = random(4) ? NAMES : pick(THEMES);
   let page = random(2) ? '<!doctype html>' : '';
   if (random(3) === 0) page += '<html><head><title>t</title></head><body>';
   for (let n = random(12); n >= 0; n--) page += piece();
