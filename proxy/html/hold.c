@@ -307,7 +307,7 @@ static void finish_cdata(struct rewriter *rw, size_t text, size_t end)
 
 static bool is_ignored(const struct rewriter *rw, uint8_t elem)
 {
-    return (rw->sim.in_select && elem != ELEM_SCRIPT) ||
+    return rw->sim.columns > 0 || (rw->sim.in_select && elem != ELEM_SCRIPT) ||
            (rw->sim.in_frameset && elem != ELEM_NOFRAMES);
 }
 

@@ -136,7 +136,8 @@ static void hide(struct hidden *hidden, enum html_element elem)
 static enum hold_kind hold_for(struct rewriter *rw, const struct judged *j, bool foreign)
 {
     struct str src;
-    bool mixed = hidden_active(rw) || rw->sim.in_select || rw->sim.in_frameset;
+    bool mixed =
+        hidden_active(rw) || rw->sim.in_select || rw->sim.in_frameset || rw->sim.columns > 0;
 
     if (j->elem == ELEM_STYLE)
         return foreign ? HOLD_SVG_STYLE : HOLD_STYLE;
@@ -439,8 +440,8 @@ static bool joins_held(struct rewriter *rw, struct sim_tag *st, size_t start, si
                        .name_end = (uint32_t)(rw->tok.name_end - rw->tok.start),
                        .elem = st->elem};
 
-    if (!may_hold_on(rw) || st->elem == ELEM_SCRIPT || st->elem == ELEM_STYLE ||
-        rw->hold.edited || hidden_in(rw, j.tag)) /* edited: rw->cuts are its own */
+    if (!may_hold_on(rw) || st->elem == ELEM_SCRIPT || st->elem == ELEM_STYLE || rw->hold.edited ||
+        hidden_in(rw, j.tag)) /* edited: rw->cuts are its own */
         return false;
     read_deciding(rw, &j, st);
     j.space = treesim_space(&rw->sim, st);

@@ -206,6 +206,8 @@ static void note_counters(struct treesim *sim, const struct sim_tag *tag)
         end_select(sim);
     else if (tag->elem == ELEM_FRAMESET && !sim->frameset_void)
         sim->in_frameset = true;
+    if (tag->elem == ELEM_COL && sim->templates > 0 && sim->fresh && sim->columns == 0)
+        sim->columns = sim->templates; /* 13.2.6.4.18: "in column group" without a colgroup */
     if (tag->elem == ELEM_TEMPLATE) {
         sim->fresh = true;
         sim->frameset_void = sim->frameset_void || !sim->aside;
@@ -274,6 +276,8 @@ static void end_template(struct treesim *sim)
 {
     if (sim->in_select && sim->select_level == sim->templates)
         sim->in_select = false; /* it was inside */
+    if (sim->columns == sim->templates)
+        sim->columns = 0;
     sim->templates--;
 }
 

@@ -34,11 +34,12 @@ struct treesim {
     struct sim_node stack[SIM_DEPTH_MAX];
     unsigned depth;
     unsigned depth_max;
-    unsigned templates; /* open template elements in HTML content */
-    bool fresh;         /* the innermost template has not said yet what it holds */
-    bool xml;           /* an XML page: no raw text, CDATA everywhere */
-    bool in_select;           /* in one by the old rules; in doubt it stays set */
-    unsigned select_level;    /* `templates` where it began */
+    unsigned templates;    /* open template elements in HTML content */
+    bool fresh;            /* the innermost template has not said yet what it holds */
+    unsigned columns;      /* `templates` where one holds columns and ignores the rest; 0: none */
+    bool xml;              /* an XML page: no raw text, CDATA everywhere */
+    bool in_select;        /* in one by the old rules; in doubt it stays set */
+    unsigned select_level; /* `templates` where it began */
     bool in_frameset;
     bool head_begun;    /* something that implies a head was seen */
     bool body_begun;    /* something that implies a body was seen */

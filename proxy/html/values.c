@@ -427,6 +427,7 @@ bool value_is_inert(struct rewriter *rw, struct str text)
     inner->limits.xml = false;
     inner->sim.in_select = rw->sim.in_select; /* where raw texts may be ignored, too */
     inner->sim.in_frameset = rw->sim.in_frameset;
+    inner->sim.columns = rw->sim.columns;
     inert = rewriter_push(inner, (const uint8_t *)text.ptr, text.len);
     if (rw->ended)
         inert = inert && rewriter_end(inner);
