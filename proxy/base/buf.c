@@ -75,6 +75,12 @@ void buf_commit(struct buf *b, size_t len)
     b->len += len;
 }
 
+/* Room without growing; not for an empty buf, whose data may be NULL. */
+static bool has_room(const struct buf *b, size_t len)
+{
+    return len <= b->cap - b->len && b->data != NULL && b->len <= b->max && len <= b->max - b->len;
+}
+
 bool buf_append(struct buf *b, const void *p, size_t len)
 {
     uintptr_t from = (uintptr_t)p;
@@ -84,6 +90,11 @@ bool buf_append(struct buf *b, const void *p, size_t len)
 
     if (len == 0)
         return true;
+    if (has_room(b, len)) { /* nothing moves */
+        memmove(b->data + b->len, p, len);
+        b->len += len;
+        return true;
+    }
     room = buf_reserve(b, len);
     if (room == NULL)
         return false;
@@ -107,7 +118,10 @@ bool buf_append_c(struct buf *b, const char *cstr)
 
 bool buf_append_char(struct buf *b, char c)
 {
-    return buf_append(b, &c, 1);
+    if (!has_room(b, 1))
+        return buf_append(b, &c, 1);
+    b->data[b->len++] = (uint8_t)c;
+    return true;
 }
 
 bool buf_printf(struct buf *b, const char *fmt, ...)

@@ -7,9 +7,12 @@
  */
 #include <string.h>
 
+#include "consentd/mem.h"
 #include "rewriter_priv.h"
 #include "scan_priv.h"
 #include "tokenizer_priv.h"
+
+#define CUTS_FIRST 4
 
 enum value_kind {
     V_URL,
@@ -366,6 +369,15 @@ static enum html_action judge_value(struct rewriter *rw, const struct judged *j,
     return HTML_DROP;
 }
 
+static struct cut *next_cut(struct rewriter *rw)
+{
+    if (rw->cut_cnt == rw->cuts_cap) {
+        rw->cuts_cap = rw->cuts_cap > 0 ? rw->cuts_cap * 2 : CUTS_FIRST;
+        rw->cuts = mem_realloc(rw->cuts, rw->cuts_cap * sizeof(*rw->cuts));
+    }
+    return &rw->cuts[rw->cut_cnt++];
+}
+
 static void add_cut(struct rewriter *rw, struct judged *j, const struct tag_attr *a)
 {
     struct cut cut = {.start = a->start, .end = a->end};
@@ -378,7 +390,7 @@ static void add_cut(struct rewriter *rw, struct judged *j, const struct tag_attr
     cut.with = (uint32_t)rw->patch.len;
     if (before == '/' && behind == '>')
         cut.with_len = buf_append_char(&rw->patch, ' ') ? 1 : 0;
-    rw->cuts[rw->cut_cnt++] = cut;
+    *next_cut(rw) = cut;
     if (j->verdict == TAG_KEEP)
         j->verdict = TAG_EDIT;
 }
@@ -411,10 +423,10 @@ static void patch_value(struct rewriter *rw, struct judged *j, const struct tag_
         cut_attr(rw, j, a);
         return;
     }
-    rw->cuts[rw->cut_cnt++] = (struct cut){.start = a->value,
-                                           .end = a->value + a->value_len,
-                                           .with = (uint32_t)from,
-                                           .with_len = (uint32_t)(rw->patch.len - from)};
+    *next_cut(rw) = (struct cut){.start = a->value,
+                                 .end = a->value + a->value_len,
+                                 .with = (uint32_t)from,
+                                 .with_len = (uint32_t)(rw->patch.len - from)};
     if (j->verdict == TAG_KEEP)
         j->verdict = TAG_EDIT;
 }

@@ -18,8 +18,9 @@
 #include "tokenizer_priv.h"
 
 #define PIECE_MAX      ((size_t)8 << 10)
+#define PIECE_MIN      ((size_t)1 << 10)
 #define ATTRS_FIRST    32 /* attributes that there is room for at first */
-#define KEEP_SMALL(rw) ((rw)->limits.tag_max + PIECE_MAX)
+#define KEEP_SMALL(rw) ((rw)->limits.tag_max + PIECE_MIN)
 
 /* --- output ----------------------------------------------------------------------- */
 
@@ -184,7 +185,6 @@ void rewriter_parse(struct rewriter *rw, struct str tag, uint32_t name_end, stru
         if (rw->attrs_cap > rw->limits.attrs_max)
             rw->attrs_cap = rw->limits.attrs_max;
         rw->attrs = mem_realloc(rw->attrs, rw->attrs_cap * sizeof(*rw->attrs));
-        rw->cuts = mem_realloc(rw->cuts, rw->attrs_cap * sizeof(*rw->cuts));
     }
     if (rw->sim.xml)
         xml_name_attrs(rw, tag);
@@ -659,11 +659,21 @@ static void keep_less(struct rewriter *rw)
     buf_init(&rw->carry, KEEP_SMALL(rw));
 }
 
+/* How much of the next len bytes is read at once while something is kept. */
+static size_t next_piece(const struct rewriter *rw, size_t len)
+{
+    size_t max = PIECE_MAX;
+
+    if (rw->carry.len < KEEP_SMALL(rw) && KEEP_SMALL(rw) - rw->carry.len < max)
+        max = KEEP_SMALL(rw) - rw->carry.len;
+    return len < max ? len : max;
+}
+
 bool rewriter_push(struct rewriter *rw, const uint8_t *data, size_t len)
 {
     while (len > 0 && !rw->failed) {
-        size_t piece = len < PIECE_MAX ? len : PIECE_MAX;
         size_t had = rw->carry.len;
+        size_t piece = next_piece(rw, len);
         const uint8_t *gt;
 
         if (had == 0) {
@@ -754,7 +764,6 @@ struct rewriter *rewriter_new(const struct html_limits *limits, const struct htm
     rw->sim.xml = rw->limits.xml;
     rw->attrs_cap = rw->limits.attrs_max < ATTRS_FIRST ? rw->limits.attrs_max : ATTRS_FIRST;
     rw->attrs = mem_calloc(rw->attrs_cap, sizeof(*rw->attrs));
-    rw->cuts = mem_calloc(rw->attrs_cap, sizeof(*rw->cuts));
     tokenizer_init(&rw->tok);
     rw->tok.prefixes = rw->limits.xml;
     rw->tok.tag_max = rw->limits.tag_max;

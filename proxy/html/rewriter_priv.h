@@ -102,7 +102,8 @@ struct rewriter {
     size_t attrs_cap;
     size_t attr_cnt;
     bool parsed;      /* attrs are those of the tag at hand */
-    struct cut *cuts; /* attrs_cap entries, owned */
+    struct cut *cuts; /* cuts_cap entries, owned; at most one an attribute */
+    size_t cuts_cap;
     size_t cut_cnt;
     struct buf patch; /* replacement texts of the cuts */
     struct buf value; /* decoded value at hand */
