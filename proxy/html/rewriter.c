@@ -584,6 +584,12 @@ static size_t take_tag(struct rewriter *rw, size_t i, size_t len)
     rw->tok.event = TOK_MORE;
     if (rw->tok.start < rw->origin)
         return i;
+    if (i < len && rw->win[i] == '>' && i - start < rw->limits.tag_max) { /* no attributes */
+        rw->attr_cnt = 0;
+        rw->parsed = true;
+        tokenizer_take_tag(&rw->tok, 1, false);
+        return i + 1;
+    }
     rewriter_parse(rw, str_make(rw->win + start, max), name_end, &end);
     if (rw->attr_cnt > rw->limits.attrs_max || end.at == 0)
         return i;
