@@ -484,7 +484,7 @@ static bool stands_in(struct rewriter *rw, struct judged *j, const struct tag_at
         !buf_append_char(&rw->patch, ' '))
         return false;
     cut.with_len = (uint32_t)text.len + 1; /* what follows without a space is apart, too */
-    rw->cuts[rw->cut_cnt++] = cut;
+    *next_cut(rw) = cut;
     rw->counts.attrs_removed++;
     if (j->verdict == TAG_KEEP)
         j->verdict = TAG_EDIT;

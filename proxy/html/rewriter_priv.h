@@ -182,15 +182,17 @@ void hold_over(struct rewriter *rw, size_t len);
 /* rw->attrs of a tag; attr_cnt is limits.attrs_max + 1 when there are more. */
 void rewriter_parse(struct rewriter *rw, struct str tag, uint32_t name_end,
                     struct tag_end *end_out);
-void out_send(struct rewriter *rw, struct str text);
-void out_flush(struct rewriter *rw, size_t upto);   /* window bytes up to this index leave */
-void out_edited(struct rewriter *rw, size_t start); /* the tag there without its cuts */
-void out_comment(struct rewriter *rw);
 /* The window index of a position. */
 static inline size_t out_index(const struct rewriter *rw, uint64_t position)
 {
     return position > rw->origin ? (size_t)(position - rw->origin) : 0;
 }
+
+/* output.c */
+void out_send(struct rewriter *rw, struct str text);
+void out_flush(struct rewriter *rw, size_t upto);   /* window bytes up to this index leave */
+void out_edited(struct rewriter *rw, size_t start); /* the tag there without its cuts */
+void out_comment(struct rewriter *rw);
 
 /* body.c */
 bool body_in_plain_html(const struct rewriter *rw); /* nothing is open that hides markup */

@@ -196,24 +196,29 @@ static void end_select(struct treesim *sim)
         sim->in_select = false;
 }
 
-static void note_counters(struct treesim *sim, const struct sim_tag *tag)
+/* What the innermost template holds (13.2.6.4.22). */
+static void note_template(struct treesim *sim, const struct sim_tag *tag)
 {
-    if (tag->elem == ELEM_TEMPLATE)
-        sim->templates++;
-    else if (tag->elem == ELEM_SELECT)
-        begin_select(sim);
-    else if (tag->elem == ELEM_INPUT || tag->elem == ELEM_KEYGEN || tag->elem == ELEM_TEXTAREA)
-        end_select(sim);
-    else if (tag->elem == ELEM_FRAMESET && !sim->frameset_void)
-        sim->in_frameset = true;
     if (tag->elem == ELEM_COL && sim->templates > 0 && sim->fresh && sim->columns == 0)
         sim->columns = sim->templates; /* 13.2.6.4.18: "in column group" without a colgroup */
     if (tag->elem == ELEM_TEMPLATE) {
+        sim->templates++;
         sim->fresh = true;
         sim->frameset_void = sim->frameset_void || !sim->aside;
     } else if ((flags_of(tag->elem) & ELEM_F_HEAD) == 0) {
         sim->fresh = false;
     }
+}
+
+static void note_counters(struct treesim *sim, const struct sim_tag *tag)
+{
+    note_template(sim, tag);
+    if (tag->elem == ELEM_SELECT)
+        begin_select(sim);
+    else if (tag->elem == ELEM_INPUT || tag->elem == ELEM_KEYGEN || tag->elem == ELEM_TEXTAREA)
+        end_select(sim);
+    else if (tag->elem == ELEM_FRAMESET && !sim->frameset_void)
+        sim->in_frameset = true;
     if (sim->aside || sim->templates > 0 || sim->in_frameset || tag->elem == ELEM_HTML)
         return;
     sim->head_begun = true;
