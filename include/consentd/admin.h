@@ -16,6 +16,9 @@
  *   GET  /api/v1/routes            every route with the permission that it needs, and who asks
  *   GET  /api/v1/events?FILTERS    a page of records (filters: query_text.h)
  *   GET  /api/v1/events/NODE:LEAF  one record
+ *   GET  /api/v1/events/NODE:LEAF/proof[?disclose=1]   that it is in the log (C2SP tlog-proof)
+ *   GET  /api/v1/export?FILTERS    all that the filters let through, streamed (export_api.c)
+ *   GET  /api/v1/checkpoint        the newest signed tree
  *   GET  /api/v1/oplog?FILTERS     records of operators alone
  *   GET  /api/v1/subjects/SUB      all records of a subject
  *
@@ -53,6 +56,7 @@ struct note_key;
 struct ipc;
 struct loop;
 struct origin_stats;
+struct policy;
 struct rules;
 
 /* Groups whose members are more than nobody; (gid_t)-1: there is no such group. */
@@ -84,6 +88,7 @@ struct admin_setup {
     const struct origin_stats *origins; /* what the workers know of them */
     unsigned origins_rows;
     struct admin_groups groups;
+    struct policy *const *policies; /* by site */
     const struct admin_store_setup *store;
     const struct note_key *log_keys; /* the public keys of the log, the active one first */
     unsigned log_key_cnt;

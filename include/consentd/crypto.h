@@ -39,6 +39,17 @@ void crypto_sha256_init(struct crypto_hash *h);
 void crypto_sha256_update(struct crypto_hash *h, const void *p, size_t len);
 void crypto_sha256_final(struct crypto_hash *h, uint8_t out[32]);
 
+/*
+ * SHA-256 whose state can be put away and taken up again, by this machine, in another process: for
+ * a long text that is sent in several requests. Plain data; copying it copies the state.
+ */
+struct crypto_sha256_part {
+    uint64_t state[14]; /* the library's own form */
+};
+void crypto_sha256_part_init(struct crypto_sha256_part *p);
+void crypto_sha256_part_update(struct crypto_sha256_part *p, const void *data, size_t len);
+void crypto_sha256_part_final(const struct crypto_sha256_part *p, uint8_t out[32]);
+
 /* A keyed HMAC-SHA256 context, made once per key and used for every token. */
 struct crypto_hmac;
 struct crypto_hmac *crypto_hmac_new(const uint8_t *key, size_t key_len);

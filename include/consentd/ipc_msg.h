@@ -41,6 +41,8 @@ enum ipc_type {
     IPC_ERASE,
     IPC_ERASE_ACK,
     IPC_GONE,
+    IPC_SIGN,
+    IPC_SIGNED,
     IPC_TYPE_CNT,
 };
 

@@ -10,6 +10,8 @@
  *   IPC_ACK            struct ledger_ack, the answer to both
  *   IPC_LEDGER_STATUS  request: u64 id; answer: struct ledger_status
  *   IPC_ERASE          struct ledger_erase_msg; its answer IPC_ERASE_ACK, struct ledger_erase_ack
+ *   IPC_SIGN           of the admin: struct ledger_sign_msg; its answer IPC_SIGNED, struct
+ *                      ledger_sign_ack
  *   IPC_GONE           to workers: erased_gone() of subjects whose cookies are refused, 16 bytes
  *                      each; all of them when a worker connects, then one by one
  *
@@ -133,6 +135,28 @@ struct ledger_status {
     char site[256];  /* the log's name, NUL-terminated */
     char error[256]; /* the last trouble with Redis or the disk, "" if none */
 };
+
+/*
+ * An export's manifest, to be signed with the log's key: Ed25519 over LEDGER_SIGN_LABEL, a zero
+ * byte and the hash. No checkpoint begins like that, so that no signature can pass for another.
+ */
+#define LEDGER_SIGN_LABEL "consentd.export.v1"
+
+struct ledger_sign_msg {
+    uint64_t req_id; /* the sender's own; comes back in the ack */
+    uint8_t hash[32];
+};
+
+struct ledger_sign_ack {
+    uint64_t req_id;
+    uint32_t done; /* 0: there is no key that signs */
+    uint32_t pad;
+    uint8_t signature[64];
+};
+
+/* What is signed for a hash; out gets LEDGER_SIGN_LEN bytes. */
+#define LEDGER_SIGN_LEN (sizeof(LEDGER_SIGN_LABEL) + 32)
+void ledger_sign_text(const uint8_t hash[32], uint8_t out[LEDGER_SIGN_LEN]);
 
 /* Writes a message into out[cap]; its length, or 0 when a text is too long. */
 MUST_USE size_t ledger_event_encode(const struct ledger_event_msg *msg, uint8_t *out, size_t cap);

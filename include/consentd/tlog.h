@@ -71,6 +71,19 @@ typedef bool (*tlog_kept_fn)(void *arg, const char *file, struct str note);
 /* Walks what was kept, oldest first. False: a file can't be read, or holds something else. */
 MUST_USE bool tlog_kept(const char *dir, tlog_kept_fn fn, void *arg, struct fault *f);
 
+/*
+ * Appends the proof (note.h) that a leaf is in the tree of the newest checkpoint. extra: bytes for
+ * the verifier, r || J where the record is disclosed. False with the reason: not signed yet, a
+ * tile is missing.
+ */
+struct tlog_public {
+    const char *path;            /* DIR */
+    const struct note_key *keys; /* whose checkpoints are believed */
+    unsigned key_cnt;
+};
+MUST_USE bool tlog_prove(const struct tlog_public *log, uint64_t leaf, struct str extra,
+                         struct buf *out, struct fault *f);
+
 /* --- writing --- */
 
 struct tlog;

@@ -527,6 +527,7 @@ void admin_free(struct admin *a)
     buf_free(&a->change.text);
     rules_state_free(a->state);
     store_free(a->store);
+    docs_free(a);
     free(a->log_path);
     free(a->rules_path);
     free(a);
@@ -558,6 +559,7 @@ void admin_set_ledger(struct admin *a, struct ipc *ledger)
         answer_statuses(a, STR("null"));
         unrecorded(a);
         subject_api_lost(a);
+        export_api_lost(a);
     }
 }
 
@@ -589,6 +591,8 @@ void admin_ledger_message(struct admin *a, uint16_t type, const void *data, size
 
     if (type == IPC_LEDGER_STATUS)
         on_status(a, data, len);
+    else if (type == IPC_SIGNED)
+        export_api_signed(a, data, len);
     else if (type == IPC_ERASE_ACK)
         subject_api_receipt(a, data, len);
     else if (type == IPC_ACK && ledger_ack_decode(str_make(data, len), &ack))

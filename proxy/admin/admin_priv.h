@@ -11,6 +11,7 @@
 #include "consentd/admin.h"
 #include "consentd/buf.h"
 #include "consentd/conn.h"
+#include "consentd/dpv.h"
 #include "consentd/rules_state.h"
 #include "consentd/timer.h"
 #include "params.h"
@@ -61,6 +62,14 @@ struct admin_client {
     uint64_t sign_id;            /* waits for this signature; 0: for none */
 };
 
+#define ADMIN_DOCS_KEPT 16 /* notice documents read for rendering */
+
+struct admin_doc {
+    bool used;
+    uint8_t doc[16];
+    struct dpv_notice *notice; /* owned; NULL: the document is not here */
+};
+
 /* A change of the rules on its way. */
 struct admin_change {
     struct admin_client *client; /* NULL: it hung up; the change goes on */
@@ -88,6 +97,8 @@ struct admin {
     uint64_t next_request;
     uint64_t denials_from_ms; /* the minute in which denials are counted */
     unsigned denials;         /* in it */
+    struct admin_doc docs[ADMIN_DOCS_KEPT];
+    unsigned next_doc;
     struct admin_client clients[ADMIN_CLIENTS_MAX];
 };
 
@@ -157,6 +168,25 @@ void events_api_oplog(struct admin_client *c);
 /* Everything as one JSON object; ledger: its part. False: too large. */
 #define STATUS_MAX (16u << 20)
 MUST_USE bool status_print(const struct admin *a, struct str ledger, struct buf *out);
+
+/* --- proofs_api.c --- */
+void proofs_api_one(struct admin_client *c);
+void proofs_api_checkpoint(struct admin_client *c);
+
+/* Appends the proof of a leaf with these bytes as its extra. False: not signed yet, ... */
+MUST_USE bool admin_prove(const struct admin *a, uint64_t leaf, struct str extra, struct buf *out,
+                          struct fault *f);
+
+/* --- export_api.c --- */
+void export_api(struct admin_client *c);
+void export_api_signed(struct admin *a, const void *data, size_t len);
+void export_api_lost(struct admin *a);
+
+/* --- docs.c --- */
+
+/* The notice that a record names, or NULL: it is not here. Valid until the next call. */
+struct dpv_notice *docs_notice(struct admin *a, const uint8_t doc[16]);
+void docs_free(struct admin *a);
 
 /* --- rules_api.c --- */
 void rules_api_list(struct admin_client *c);

@@ -20,6 +20,9 @@ static const struct admin_route routes[] = {
     {"POST", "/api/v1/rules/rollback", PERM_RULES_WRITE, false, rules_api_rollback},
     {"GET", "/api/v1/events", PERM_EVENTS_READ, true, events_api_list},
     {"GET", "/api/v1/events/*", PERM_EVENTS_READ, true, events_api_one},
+    {"GET", "/api/v1/events/*/proof", PERM_PROOFS_READ, true, proofs_api_one},
+    {"GET", "/api/v1/export", PERM_EVENTS_EXPORT, true, export_api},
+    {"GET", "/api/v1/checkpoint", PERM_HEALTH_READ, false, proofs_api_checkpoint},
     {"GET", "/api/v1/oplog", PERM_OPLOG_READ, true, events_api_oplog},
     {"GET", "/api/v1/subjects/*", PERM_SUBJECTS_READ, true, events_api_subject},
     /* the ledger records erasures, holds and drops itself */

@@ -230,3 +230,9 @@ bool ledger_status_json(const struct ledger_status *st, struct buf *out)
                       st->recorded, st->duplicates, st->refused, st->unavailable) &&
            json_quote(error, out) && buf_append_c(out, "}");
 }
+
+void ledger_sign_text(const uint8_t hash[32], uint8_t out[LEDGER_SIGN_LEN])
+{
+    memcpy(out, LEDGER_SIGN_LABEL, sizeof(LEDGER_SIGN_LABEL));
+    memcpy(out + sizeof(LEDGER_SIGN_LABEL), hash, 32);
+}

@@ -222,6 +222,7 @@ static struct admin *make_admin(struct admin_role *r, struct str rules, struct f
         .config = c,
         .origins = r->env.origins,
         .origins_rows = r->env.origins_rows,
+        .policies = r->live.policies,
         .groups = {group_of("consentd"), group_of(c->admin.group), group_of(admin_audit_group(c))},
         .store = &store,
         .log_keys = r->log_keys,

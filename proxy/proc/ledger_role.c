@@ -10,6 +10,7 @@
 
 #include "consentd/bundle.h"
 #include "consentd/config.h"
+#include "consentd/crypto.h"
 #include "consentd/erased.h"
 #include "consentd/file.h"
 #include "consentd/ipc.h"
@@ -31,7 +32,7 @@ struct peer {
     struct ledger_role *role;
     struct ipc *ipc; /* NULL: this place is free */
     uint64_t number;
-    bool worker; /* gets IPC_GONE */
+    bool worker; /* gets IPC_GONE; may not have anything signed */
 };
 
 struct ledger_role {
@@ -40,7 +41,25 @@ struct ledger_role {
     struct ipc *master;
     struct peer peers[PROC_SLOTS];
     uint64_t next_number;
+    bool signs;
+    uint8_t log_seed[32]; /* with signs */
 };
+
+/* For the admin alone. */
+static void sign(struct ledger_role *r, const struct peer *peer, const void *data)
+{
+    struct ledger_sign_ack ack = {.done = r->signs};
+    struct ledger_sign_msg msg;
+    uint8_t text[LEDGER_SIGN_LEN];
+
+    memcpy(&msg, data, sizeof(msg));
+    ack.req_id = msg.req_id;
+    ledger_sign_text(msg.hash, text);
+    if (r->signs)
+        crypto_ed25519_sign(r->log_seed, str_make(text, sizeof(text)), ack.signature);
+    if (!ipc_send(peer->ipc, IPC_SIGNED, &ack, sizeof(ack), -1))
+        log_warn("ledger.signature.lost", "");
+}
 
 static void on_peer_msg(void *owner, uint16_t type, const void *data, size_t len, int fd)
 {
@@ -56,6 +75,8 @@ static void on_peer_msg(void *owner, uint16_t type, const void *data, size_t len
         ledger_erase(ledger, peer->number, str_make(data, len));
     } else if (type == IPC_OPLOG) {
         ledger_oplog(ledger, peer->number, str_make(data, len));
+    } else if (type == IPC_SIGN && !peer->worker && len == sizeof(struct ledger_sign_msg)) {
+        sign(peer->role, peer, data);
     } else if (type == IPC_LEDGER_STATUS && len == sizeof(status.id)) {
         memset(&status, 0, sizeof(status));
         ledger_status_get(ledger, &status);
@@ -253,6 +274,9 @@ static struct ledger *open_ledger(struct ledger_role *r, struct fault *f)
     };
     config.log_seed = log_keys(ring, c, log, &config.log_key_cnt);
     config.log_keys = log;
+    r->signs = config.log_seed != NULL;
+    if (r->signs)
+        memcpy(r->log_seed, config.log_seed, sizeof(r->log_seed));
     made = ledger_new(r->env.loop, &config, &ops, r, f);
     free(keks);
     free(erased);
@@ -280,6 +304,7 @@ int ledger_main(unsigned slot)
     for (size_t i = 0; i < PROC_SLOTS; i++)
         ipc_free(r->peers[i].ipc);
     ipc_free(r->master);
+    crypto_wipe(r->log_seed, sizeof(r->log_seed));
     child_end(&r->env);
     free(r);
     return result == 0 ? 0 : 1;

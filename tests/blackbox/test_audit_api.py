@@ -4,18 +4,27 @@ Everything that is answered is judged by what this test knows itself: the choice
 formats as LEDGER.md and RFC 6962 have them.
 """
 import base64
+import csv
+import datetime
 import grp
+import hashlib
+import io
 import json
 import os
 import pwd
+import re
 import signal
+import socket
+import subprocess
 import time
+import uuid
 
 import pytest
 
 from admin import ask, ask_as, get, refused
-from harness import Origin, Proxy, http_response, wait_for
+from harness import ROOT, Origin, Proxy, http_response, wait_for
 from test_ledger import Redis
+from test_log import entries_of, leaf_hash, read_checkpoint, root_by_proof
 
 CHOICES = [["analytics", "marketing"], ["analytics"], [], [], ["analytics", "marketing"], ["marketing"]]
 AUDITORS = "games"  # a group that every machine has, and that may do nothing here by itself
@@ -275,5 +284,261 @@ def test_without_redis_the_journal_answers(tmp_path, how):
             wait_for(lambda: not events(w.proxy, "limit=1")["partial"])
             rest = events(w.proxy, f"kind=event&limit=1000&cursor={cursor}")
             assert [r["leaf"] for r in rest["events"]] == [r["leaf"] for r in before["events"]][3:]
+    finally:
+        w.stop()
+
+
+# --- proofs -----------------------------------------------------------------------------------
+
+def vkey_of(proxy):
+    return proxy.ctl("ledger", "vkey").stdout.strip()
+
+
+def signed(proxy, leaf):
+    wait_for(lambda: ask(proxy, "/api/v1/checkpoint")[0] == 200
+             and int(ask(proxy, "/api/v1/checkpoint")[2].split(b"\n")[1]) > leaf)
+
+
+def check_tlog_proof(text, vkey, folder):
+    """(index, extra) of a C2SP tlog-proof; fails unless it proves its leaf."""
+    lines = text.split("\n")
+    assert lines[0] == "c2sp.org/tlog-proof@v1"
+    extra = b""
+    at = 1
+    if lines[at].startswith("extra "):
+        extra = base64.b64decode(lines[at].split(" ", 1)[1], validate=True)
+        at += 1
+    index = int(lines[at].split(" ")[1])
+    path = []
+    at += 1
+    while lines[at]:
+        path.append(base64.b64decode(lines[at], validate=True))
+        at += 1
+    size, root = read_checkpoint("\n".join(lines[at + 1:]), vkey, folder)
+    return index, extra, path, size, root
+
+
+def commitment(r, event):
+    return hashlib.sha256(b"consentd.event.v1\0" + r + event).digest()
+
+
+def canonical(event):
+    return json.dumps(event, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def test_proof(world, tmp_path):
+    proxy, leaf = world.proxy, leaf_of(world.cookies[1])
+    signed(proxy, leaf)
+    status, _, data = ask(proxy, f"/api/v1/events/1:{leaf}/proof?disclose=1")
+    assert status == 200, data
+    index, extra, path, size, root = check_tlog_proof(data.decode(), vkey_of(proxy), tmp_path)
+    assert index == leaf
+    event = json.loads(extra[32:])
+    assert event["sub"] == subject_of(world.cookies[1]) and canonical(event) == extra[32:]
+    entry = commitment(extra[:32], extra[32:])
+    assert root_by_proof(leaf_hash(entry), index, size, path) == root
+    status, _, data = ask(proxy, f"/api/v1/events/1:{leaf}/proof")
+    index, extra, path, size, root = check_tlog_proof(data.decode(), vkey_of(proxy), tmp_path)
+    assert extra == b"" and root_by_proof(leaf_hash(entry), index, size, path) == root
+    assert refused(proxy, "/api/v1/events/1:99999999/proof")[0] == 404
+    assert refused(proxy, "/api/v1/events/2:0/proof")[0] == 404
+
+
+def test_checkpoint(world, tmp_path):
+    signed(world.proxy, leaf_of(world.cookies[-1]))
+    status, _, note = ask(world.proxy, "/api/v1/checkpoint")
+    size, _ = read_checkpoint(note.decode(), vkey_of(world.proxy), tmp_path)
+    assert status == 200 and size > leaf_of(world.cookies[-1])
+
+
+# --- exports ----------------------------------------------------------------------------------
+
+def check_manifest(body, manifest, text, sig, vkey, folder):
+    """The manifest is signed with the log's key and is that of `body`."""
+    assert hashlib.sha256(body).hexdigest() == manifest["sha256"]
+    verify_ed25519(vkey, b"consentd.export.v1\0" + hashlib.sha256(text).digest(), sig, folder)
+    if manifest["checkpoint"]:
+        size, _ = read_checkpoint(manifest["checkpoint"], vkey, folder)
+        return size
+    return 0
+
+
+def verify_ed25519(vkey, message, signature, folder):
+    raw = base64.b64decode(vkey.split("+", 2)[2])
+    (folder / "pub.der").write_bytes(bytes.fromhex("302a300506032b6570032100") + raw[1:])
+    (folder / "body").write_bytes(message)
+    (folder / "sig").write_bytes(base64.b64decode(signature, validate=True))
+    subprocess.run(["openssl", "pkeyutl", "-verify", "-pubin", "-keyform", "DER", "-inkey", str(folder / "pub.der"),
+                    "-rawin", "-in", str(folder / "body"), "-sigfile", str(folder / "sig")],
+                   check=True, capture_output=True)
+
+
+def split_export(data):
+    """(body, manifest, its text, sig) of JSON lines or CSV."""
+    body, _, last = data.rstrip(b"\r\n").rpartition(b"\n")
+    body += b"\n"
+    if last.startswith(b'"#manifest"'):
+        row = next(csv.reader([last.decode()]))
+        assert len(row) == 19 and not any(row[2:])
+        last = row[1].encode()
+    line = json.loads(last)
+    text = last[len(b'{"manifest":'):last.rindex(b',"sig":')]
+    assert canonical(line["manifest"]) == text, "the manifest is not canonical"
+    return body, line["manifest"], text, line["sig"]
+
+
+def test_export_jsonl(world, tmp_path):
+    proxy = world.proxy
+    signed(proxy, leaf_of(world.cookies[-1]))
+    status, headers, data = ask(proxy, "/api/v1/export?disclose=1")
+    assert status == 200 and headers["Transfer-Encoding"] == "chunked" and headers["Cache-Control"] == "no-store"
+    body, manifest, text, sig = split_export(data)
+    size = check_manifest(body, manifest, text, sig, vkey_of(proxy), tmp_path)
+    rows = [json.loads(line) for line in body.splitlines()]
+    want = sorted(leaf_of(c) for c in world.cookies)
+    assert [row["leaf"] for row in rows] == want
+    assert manifest["count"] == len(want) and manifest["first"] == f"1:{want[0]}" and manifest["last"] == f"1:{want[-1]}"
+    assert size > want[-1] and manifest["hw"] >= want[-1]
+    entries = entries_of(proxy, size)
+    for row in rows:  # each line hashes to its entry of the signed log
+        r = base64.urlsafe_b64decode(row["r"] + "=")
+        cmt = commitment(r, canonical(row["event"]))
+        assert cmt == entries[row["leaf"]]
+        assert base64.urlsafe_b64encode(leaf_hash(cmt)).decode().rstrip("=") == row["leafhash"]
+    _, _, plain = ask(proxy, "/api/v1/export")
+    assert b'"r"' not in plain
+
+
+def test_export_csv(world, tmp_path):
+    proxy = world.proxy
+    _, headers, data = ask(proxy, "/api/v1/export?format=csv&purpose=marketing&granted=yes")
+    assert headers["Content-Type"].startswith("text/csv")
+    body, manifest, text, sig = split_export(data)
+    check_manifest(body, manifest, text, sig, vkey_of(proxy), tmp_path)
+    assert body.count(b"\r\n") == body.count(b"\n") == 4
+    rows = list(csv.DictReader(io.StringIO(body.decode(), newline="")))
+    assert [row["act"] for row in rows] == ["accept_all", "accept_all", "custom"]
+    for row in rows:
+        assert "marketing" in row["granted"].split() and row["subject"][:2] == "s_" and row["event"][:2] == "e_"
+        datetime.datetime.strptime(row["time"], "%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def test_export_of_operator_records_as_csv_holds_no_formula(world):
+    _, _, data = ask(world.proxy, "/api/v1/export?format=csv&kind=operator")
+    rows = list(csv.reader(io.StringIO(split_export(data)[0].decode(), newline="")))
+    assert len(rows) > 3 and all(len(row) == 19 for row in rows)
+    assert not [cell for row in rows for cell in row if cell[:1] in tuple("=+-@\t\r") and cell]
+
+
+# LEDGER 1.2: the field of J, and where it stands in a record of ISO/IEC TS 27560.
+TERMS = {
+    "sub": ("dpv:hasDataSubject", "dct:identifier"), "ts": ("dpv:isIndicatedAtTime",),
+    "exp": ("dpv:hasDuration", "rdf:value", "@value"), "by": ("dpv:isIndicatedBy",), "mth": ("dpv:hasIndicationMethod",),
+    "doc": ("dpv:hasNotice", "dct:identifier"), "lang": ("dct:language",), "host": ("dpv:hasService", "dct:identifier"),
+    "jur": ("dpv:hasJurisdiction",),
+}
+STATES = {"accept_all": ("ConsentGiven", None), "reject_all": (None, "ConsentRefused"),
+          "custom": ("ConsentGiven", "ConsentRefused"), "withdraw": ("ConsentGiven", "ConsentWithdrawn")}
+
+
+def iso(ms):
+    when = datetime.datetime.fromtimestamp(ms // 1000, datetime.timezone.utc)
+    return when.strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03}Z"
+
+
+def test_export_dpv(world, tmp_path):
+    proxy = world.proxy
+    body, manifest, text, sig = split_export(ask(proxy, "/api/v1/export?format=dpv")[2])
+    check_manifest(body, manifest, text, sig, vkey_of(proxy), tmp_path)
+    records = [json.loads(line) for line in body.splitlines()]
+    rows = [json.loads(line) for line in split_export(ask(proxy, "/api/v1/export")[2])[0].splitlines()]
+    policy = json.loads(re.sub(r"^\s*//.*$", "", (ROOT / "conf/policy.json").read_text(), flags=re.M))
+    assert len(records) == len(rows) == len(world.cookies)
+    for record, row in zip(records, rows):
+        event = row["event"]
+        assert record["@type"] == "dpv:ConsentRecord"
+        assert record["dct:conformsTo"] == "dpv-27560:record-eu-gdpr"
+        assert record["@context"]["dpv"] == "https://w3id.org/dpv#"
+        eid = base64.urlsafe_b64decode(event["eid"] + "==")
+        assert record["dct:identifier"] == str(uuid.UUID(bytes=eid)) and record["@id"] == f"urn:uuid:{uuid.UUID(bytes=eid)}"
+        for key, path in TERMS.items():
+            value = record
+            for step in path:
+                value = value.get(step) if value else None
+            want = event.get(key)
+            want = {"sub": f"s_{want}", "doc": f"d_{want}", "ts": iso(event["ts"]), "exp": iso(event["exp"] * 1000),
+                    "by": {"subject": "dpv:DataSubject", "agent": "dpv:DataSubject"}.get(want)}.get(key, want)
+            assert value == want, key
+        processes = {p["dct:identifier"]: p for p in record["dpv:hasProcess"]}
+        assert set(processes) == set(event["grant"]) | set(event["deny"])
+        for given, purposes in enumerate((event["deny"], event["grant"])):
+            for purpose in purposes:
+                p = processes[purpose]
+                state = STATES[event["act"]][0 if given else 1]
+                assert p["dpv:hasConsentStatus"] == f"dpv:{state}"
+                kind = {"explicit": "dpv:ExplicitlyExpressedConsent", "expressed": "dpv:ExpressedConsent"}[event["typ"]]
+                assert p["dpv:hasLegalBasis"] == ["eu-gdpr:A6-1-a", kind]
+                [category] = [c for c in policy["categories"] if c["id"] == purpose]
+                assert p["dpv:hasPurpose"][0]["dct:description"] == category["purpose"]["en"]
+                names = {x["dpv:hasName"] for x in p["dpv:hasRecipient"]}
+                assert {x["name"] for x in policy["providers"] if x.get("category") == purpose} <= names
+        assert record["dpv:hasDataController"]["dpv:hasName"] == policy["controller"]["name"]
+        assert len(record["dpv:hasRight"]) == len(policy["rights"])
+
+
+@pytest.mark.parametrize("query,word", [("format=xml", "jsonl, csv or dpv"), ("limit=3", "whole"),
+                                        ("cursor=AAAA", "begin again"), ("acts=x", "did you mean")])
+def test_export_refuses(proxy, query, word):
+    status, why = refused(proxy, "/api/v1/export?" + query)
+    assert status == 400 and word in why
+
+
+def chunks_of(proxy, target):
+    """[(cursor or None, bytes)] of a chunked answer, read by hand."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(str(proxy.folder / "admin.sock"))
+        s.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        data = b""
+        while piece := s.recv(65536):
+            data += piece
+    head, _, rest = data.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200"), head + rest
+    out = []
+    while rest:
+        line, _, rest = rest.partition(b"\r\n")
+        size, _, extension = line.decode().partition(";")
+        length = int(size, 16)
+        if length:
+            out.append((extension.split('"')[1] if extension else None, rest[:length]))
+        assert rest[length:length + 2] == b"\r\n"
+        rest = rest[length + 2:]
+    return out
+
+
+def test_an_export_goes_on_where_it_was_cut(world, tmp_path):
+    proxy = world.proxy
+    query = "/api/v1/export?format=csv"
+    chunks = chunks_of(proxy, query)
+    assert [cursor is not None for cursor, _ in chunks] == [True, False]
+    cursor, first = chunks[0]
+    rest = chunks_of(proxy, query + "&cursor=" + cursor)
+    whole = first + b"".join(data for _, data in rest)
+    body, manifest, text, sig = split_export(whole)
+    check_manifest(body, manifest, text, sig, vkey_of(proxy), tmp_path)
+    assert manifest["count"] == len(world.cookies)
+    forged = base64.urlsafe_b64encode(bytes(240)).decode().rstrip("=")
+    assert refused(proxy, query + "&cursor=" + forged)[0] == 400
+    changed = ("B" if cursor[50] == "A" else "A").join((cursor[:50], cursor[51:]))
+    assert refused(proxy, query + "&cursor=" + changed)[0] == 400
+    assert refused(proxy, query + "&lang=en&cursor=" + cursor)[0] == 400  # another question
+
+
+def test_no_export_without_redis(tmp_path):
+    w = World(tmp_path)
+    try:
+        w.redis.kill()
+        time.sleep(0.2)
+        status, why = refused(w.proxy, "/api/v1/export")
+        assert status == 503 and "Redis" in why
     finally:
         w.stop()

@@ -97,9 +97,31 @@ static void test_random_does_not_repeat(void **state)
     assert_memory_not_equal(a, a + 2500, 16);
 }
 
+/* However a text is cut, and whenever its state is put away, the hash is that of the whole. */
+static void test_sha256_part(void **state)
+{
+    uint8_t text[300], whole[32], got[32];
+
+    UNUSED(state);
+    for (size_t i = 0; i < sizeof(text); i++)
+        text[i] = (uint8_t)(i * 7);
+    crypto_sha256(text, sizeof(text), whole);
+    for (size_t cut = 0; cut <= sizeof(text); cut++) {
+        struct crypto_sha256_part first, second;
+
+        crypto_sha256_part_init(&first);
+        crypto_sha256_part_update(&first, text, cut);
+        memcpy(&second, &first, sizeof(second));
+        crypto_sha256_part_update(&second, text + cut, sizeof(text) - cut);
+        crypto_sha256_part_final(&second, got);
+        assert_memory_equal(got, whole, 32);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sha256_part),
         cmocka_unit_test(test_known_hashes),
         cmocka_unit_test(test_hash_in_pieces_interleaved),
         cmocka_unit_test(test_crc32c),
