@@ -108,6 +108,7 @@ int cmd_config_reference(struct ctl_args *args);
 int cmd_keys_init(struct ctl_args *args);
 int cmd_keys_list(struct ctl_args *args);
 int cmd_filter(struct ctl_args *args);
+int cmd_scan(struct ctl_args *args);
 int cmd_subject_erase(struct ctl_args *args);
 int cmd_subject_hold(struct ctl_args *args);
 int cmd_subject_release(struct ctl_args *args);

@@ -63,6 +63,10 @@ static const struct ctl_command commands[] = {
      cmd_ledger_retention},
     {"ledger vkey", "", "the public keys that sign the log", cmd_ledger_vkey},
     {"ledger status", "", "what the journal and Redis hold", cmd_ledger_status},
+    {"scan",
+     "URL [--out DIR] [--state LIST] [--direct-only] [--origin URL] [--proxy HOST:PORT]\n"
+     "      [--json] [--rules DIR] [--insecure] [--map RULES] [--chromium FILE]",
+     "a page in Chromium: what it requests, sets and stores in each state of consent", cmd_scan},
     {"filter", "--rules DIR --consent LIST --url URL [--chunk N] [--no-banner] [--report]",
      "HTML on stdin, rewritten on stdout, by the proxy's own engine", cmd_filter},
 };
