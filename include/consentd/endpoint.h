@@ -38,4 +38,7 @@ MUST_USE bool endpoint_parse(struct str url, struct endpoint *out, struct fault 
 MUST_USE bool endpoint_parse_rest(struct str url, struct endpoint *out, struct str *user_info_out,
                                   struct str *path_out, struct fault *f);
 
+/* True when the host is a name, which has to be looked up. */
+bool endpoint_is_name(const struct endpoint *ep);
+
 #endif

@@ -16,8 +16,8 @@
 #include "consentd/attr.h"
 
 struct event_base;
-struct evdns_base;
 struct loop;
+struct names;
 
 #define LOOP_SCRATCH_LEN 65536 /* bytes of the one read buffer that all connections share */
 
@@ -56,9 +56,11 @@ void loop_undefer(struct loop *loop, struct deferred *d);
 /* Calls fn in the loop for each signal signo; lives as long as the loop. False: no memory. */
 MUST_USE bool loop_on_signal(struct loop *loop, int signo, void (*fn)(void *arg), void *arg);
 
-/* For proxy/net and proxy/proc: the library's own. The resolver is made at the first call. */
+/* Its host names (names.h), made at the first call. */
+struct names *loop_names(struct loop *loop);
+
+/* For proxy/net and proxy/proc: the library's own. */
 struct event_base *loop_base(struct loop *loop);
-struct evdns_base *loop_dns(struct loop *loop);
 
 /* The shared read buffer, LOOP_SCRATCH_LEN bytes; valid until the next read of any connection. */
 uint8_t *loop_scratch(struct loop *loop);

@@ -69,6 +69,9 @@ void upstream_forget(struct upstream_pool *pool, struct origin_conn *conn);
 /* Closes idle connections older than max_age_ms; returns how many. UINT64_MAX: all. */
 unsigned upstream_sweep(struct upstream_pool *pool, uint64_t now_ms);
 
+/* Closes idle connections that origin_conn_is_stale(); returns how many. */
+unsigned upstream_purge(struct upstream_pool *pool);
+
 /* True when a take would not answer BUSY. */
 bool upstream_has_slot(const struct upstream_pool *pool);
 
@@ -81,6 +84,7 @@ unsigned upstream_out(const struct upstream_pool *pool);
  * is asked too); and the close.
  */
 bool origin_conn_is_reusable(struct origin_conn *oc, bool probe);
+bool origin_conn_is_stale(struct origin_conn *oc); /* leads to an address that is not its name's */
 void origin_conn_close(struct origin_conn *oc);
 
 #endif

@@ -1,14 +1,13 @@
 /*
  * dial.c - conn_dial: finds addresses and connects to the first that answers.
  *
- *   unix, numeric -> one address        name -> resolver -> a list
+ *   unix, numeric -> one address        name -> names.c -> a list
  *   for each address: connect(2) -> wait for EV_WRITE -> SO_ERROR: 0 connected, else the next
  *
  * Everything that can fail does so later, through on_closed.
  */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <event2/dns.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +18,7 @@
 #include "conn_priv.h"
 #include "consentd/endpoint.h"
 #include "consentd/mem.h"
+#include "consentd/names.h"
 
 #define ADDRESSES_MAX      8    /* tried for one name */
 #define CONNECT_TIMEOUT_MS 5000 /* when the caller gives none */
@@ -30,8 +30,6 @@ union address {
     struct sockaddr_in6 in6;
     struct sockaddr_un un;
 };
-
-struct resolve; /* outlives the dial: the resolver calls back even after a cancel */
 
 struct dial {
     struct conn *conn; /* borrowed */
@@ -46,12 +44,8 @@ struct dial {
     struct event event;
     bool event_on;
     enum conn_why why;
-    struct resolve *resolve; /* owned by the resolver */
-};
-
-struct resolve {
-    struct dial *dial; /* NULL: nobody waits any more */
-    struct evdns_getaddrinfo_request *request;
+    struct name *found; /* borrowed from the loop; NULL: no look-up is needed */
+    struct name_wait wait;
 };
 
 static void try_next(struct dial *dial);
@@ -71,11 +65,7 @@ void dial_free(struct dial *dial)
     if (dial == NULL)
         return;
     attempt_end(dial);
-    if (dial->resolve != NULL) {
-        dial->resolve->dial = NULL;
-        if (dial->resolve->request != NULL)
-            evdns_getaddrinfo_cancel(dial->resolve->request);
-    }
+    name_unwait(&dial->wait);
     free(dial);
 }
 
@@ -174,45 +164,24 @@ static void address_add(struct dial *dial, const void *address, socklen_t len)
     dial->lens[dial->cnt++] = len;
 }
 
-static void on_resolved(int error, struct evutil_addrinfo *list, void *arg)
+static void on_resolved(void *arg)
 {
-    struct resolve *resolve = arg;
-    struct dial *dial = resolve->dial;
+    struct dial *dial = arg;
+    union name_address list[ADDRESSES_MAX];
+    unsigned cnt = name_addresses(dial->found, list, COUNT_OF(list));
 
-    free(resolve);
-    if (dial != NULL) {
-        dial->resolve = NULL;
-        for (struct evutil_addrinfo *ai = error == 0 ? list : NULL; ai != NULL; ai = ai->ai_next)
-            address_add(dial, ai->ai_addr, ai->ai_addrlen);
-        if (dial->cnt == 0)
-            dial->why = CONN_WHY_RESOLVE;
-        try_next(dial);
+    for (unsigned i = 0; i < cnt; i++) {
+        if (list[i].sa.sa_family == AF_INET) {
+            list[i].in.sin_port = htons(dial->ep.port);
+            address_add(dial, &list[i], sizeof(list[i].in));
+        } else {
+            list[i].in6.sin6_port = htons(dial->ep.port);
+            address_add(dial, &list[i], sizeof(list[i].in6));
+        }
     }
-    if (list != NULL)
-        evutil_freeaddrinfo(list);
-}
-
-static void resolve_start(struct dial *dial)
-{
-    const struct evutil_addrinfo hints = {
-        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP};
-    struct evdns_base *dns = loop_dns(dial->conn->loop);
-    struct evdns_getaddrinfo_request *request;
-    struct resolve *resolve;
-    char port[8];
-
-    if (dns == NULL) {
-        conn_fail(dial->conn, CONN_WHY_RESOLVE);
-        return;
-    }
-    snprintf(port, sizeof(port), "%u", dial->ep.port);
-    resolve = mem_new(struct resolve);
-    resolve->dial = dial;
-    dial->resolve = resolve;
-    /* May call back at once (a name of /etc/hosts): then resolve is freed and NULL is returned. */
-    request = evdns_getaddrinfo(dns, dial->ep.host, port, &hints, on_resolved, resolve);
-    if (request != NULL)
-        resolve->request = request;
+    if (dial->cnt == 0)
+        dial->why = CONN_WHY_RESOLVE;
+    try_next(dial);
 }
 
 static bool numeric(struct dial *dial)
@@ -246,7 +215,10 @@ static void dial_start(struct dial *dial)
     } else if (numeric(dial)) {
         try_next(dial);
     } else {
-        resolve_start(dial);
+        dial->found = names_find(loop_names(dial->conn->loop), dial->ep.host);
+        dial->wait = (struct name_wait){.fn = on_resolved, .arg = dial};
+        if (name_wait(dial->found, &dial->wait))
+            on_resolved(dial);
     }
 }
 

@@ -3,6 +3,7 @@
  */
 #include "consentd/endpoint.h"
 
+#include <arpa/inet.h>
 #include <string.h>
 
 static const struct {
@@ -115,4 +116,12 @@ bool endpoint_parse(struct str url, struct endpoint *out, struct fault *f)
     fault_set(f, "\"%.*s\": expected no user and no path, only scheme, host and port",
               STR_ARGS(url));
     return false;
+}
+
+bool endpoint_is_name(const struct endpoint *ep)
+{
+    struct in6_addr address; /* the larger of the two */
+
+    return !ep->is_unix && inet_pton(AF_INET, ep->host, &address) != 1 &&
+           inet_pton(AF_INET6, ep->host, &address) != 1;
 }

@@ -7,13 +7,13 @@
  */
 #include "consentd/loop.h"
 
-#include <event2/dns.h>
 #include <event2/event.h>
 #include <signal.h>
 #include <stdlib.h>
 
 #include "consentd/clock.h"
 #include "consentd/mem.h"
+#include "consentd/names.h"
 #include "loop_priv.h"
 
 struct signal_watch {
@@ -25,7 +25,7 @@ struct signal_watch {
 
 struct loop {
     struct event_base *base;  /* owned */
-    struct evdns_base *dns;   /* owned; NULL until a name is looked up */
+    struct names *names;      /* owned; NULL until somebody asks */
     struct event *tick;       /* owned; turns the wheel while timers are set */
     uint64_t *now_ms;         /* owned; 0: not read in this turn */
     uint8_t *scratch;         /* owned */
@@ -78,8 +78,7 @@ void loop_free(struct loop *loop)
         event_free(watch->event);
         free(watch);
     }
-    if (loop->dns != NULL)
-        evdns_base_free(loop->dns, 0);
+    names_free(loop->names);
     while (loop->spare_cnt > 0)
         buf_free(&loop->spares[--loop->spare_cnt]);
     event_free(loop->tick);
@@ -206,17 +205,11 @@ struct event_base *loop_base(struct loop *loop)
     return loop->base;
 }
 
-struct evdns_base *loop_dns(struct loop *loop)
+struct names *loop_names(struct loop *loop)
 {
-    if (loop->dns == NULL)
-        loop->dns = evdns_base_new(loop->base, EVDNS_BASE_INITIALIZE_NAMESERVERS |
-                                                   EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-    if (loop->dns == NULL) { /* no resolv.conf: names of /etc/hosts still work */
-        loop->dns = evdns_base_new(loop->base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-        if (loop->dns != NULL)
-            evdns_base_load_hosts(loop->dns, "/etc/hosts");
-    }
-    return loop->dns;
+    if (loop->names == NULL)
+        loop->names = names_new(loop);
+    return loop->names;
 }
 
 uint8_t *loop_scratch(struct loop *loop)

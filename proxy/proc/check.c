@@ -11,6 +11,7 @@
 #include "consentd/endpoint.h"
 #include "consentd/listener.h"
 #include "consentd/mem.h"
+#include "consentd/names.h"
 #include "consentd/ruleset.h"
 #include "proc_priv.h"
 
@@ -49,6 +50,20 @@ static bool check_origins(const struct config *c, struct fault *f)
                       i, k, url);
             return false;
         }
+    }
+    return true;
+}
+
+static bool check_resolver(const struct config *c, struct fault *f)
+{
+    for (size_t i = 0; i < c->resolver.cnt; i++) {
+        if (names_server_check(c->resolver.items[i]))
+            continue;
+        fault_set(f,
+                  "resolver[%zu]: \"%s\" is no address: expected \"192.0.2.53\", "
+                  "\"192.0.2.53:5353\" or \"[2001:db8::1]:53\"",
+                  i, c->resolver.items[i]);
+        return false;
     }
     return true;
 }
@@ -116,8 +131,8 @@ static bool check_sets(const struct config *c, const struct rules *rules, struct
 bool material_check(const char *path, const struct config *c, const struct live *live,
                     struct fault *f)
 {
-    if (check_listens(c, f) && check_origins(c, f) && check_redis(c, f) && check_people(c, f) &&
-        check_sets(c, live->rules, f))
+    if (check_listens(c, f) && check_origins(c, f) && check_resolver(c, f) && check_redis(c, f) &&
+        check_people(c, f) && check_sets(c, live->rules, f))
         return true;
     fault_prefix(f, "%s", path);
     return false;

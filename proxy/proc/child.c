@@ -14,6 +14,7 @@
 #include "consentd/log.h"
 #include "consentd/loop.h"
 #include "consentd/metrics.h"
+#include "consentd/names.h"
 #include "consentd/origin_stats.h"
 #include "consentd/sandbox.h"
 #include "proc_priv.h"
@@ -113,6 +114,10 @@ void child_begin(struct child_env *env, enum ipc_role role, unsigned slot)
         exit(1);
     }
     env->loop = loop_new();
+    for (size_t i = 0; i < env->config->resolver.cnt; i++) {
+        if (!names_server_add(loop_names(env->loop), env->config->resolver.items[i]))
+            log_warn("resolver.refused", "server=%s", env->config->resolver.items[i]);
+    }
 }
 
 /* Workers read the public log; the ledger writes; the admin reads records and keeps rules.json. */

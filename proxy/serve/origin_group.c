@@ -22,6 +22,7 @@
 #include "consentd/log.h"
 #include "consentd/mem.h"
 #include "consentd/metrics.h"
+#include "consentd/names.h"
 #include "consentd/tls_ctx.h"
 #include "serve_priv.h"
 
@@ -39,6 +40,17 @@ bool origin_conn_is_reusable(struct origin_conn *oc, bool probe)
     if (oc->conn == NULL)
         return false;
     return (!probe && conn_is_quiet(oc->conn)) || conn_is_reusable(oc->conn);
+}
+
+/* Its address is not one of the name's any more: the origin has moved. */
+bool origin_conn_is_stale(struct origin_conn *oc)
+{
+    const struct name *name = oc->origin->name;
+
+    if (name == NULL || oc->conn == NULL || name_version(name) == oc->name_version)
+        return false;
+    oc->name_version = name_version(name);
+    return !name_has(name, conn_peer(oc->conn));
 }
 
 static void on_reap(void *arg)
@@ -108,7 +120,7 @@ void origin_release(struct flow *f, bool reusable)
     f->oc = NULL;
     timer_clear(&f->timer);
     oc->flow = NULL;
-    if (reusable && !f->x.server->draining) {
+    if (reusable && !f->x.server->draining && !origin_conn_is_stale(oc)) {
         conn_resume_read(oc->conn);
         upstream_give(oc->origin->pool, oc, loop_now_ms(f->x.server->loop));
     } else {
@@ -361,12 +373,25 @@ struct origin_group *origin_group_new(struct server *s, struct site *site,
         o->index = (unsigned)i;
         o->config = &site->config->origins[i];
         o->stats = &stats[i];
-        if (start(o, f))
-            continue;
-        origin_group_free(g);
-        return NULL;
+        if (!start(o, f)) {
+            origin_group_free(g);
+            return NULL;
+        }
+        if (site->config->health.path != NULL)
+            o->check = origin_check_new(o);
     }
     return g;
+}
+
+/* A name is looked up before the first visitor needs it, and followed from then on. */
+static void follow_name(struct origin *o)
+{
+    if (o->name == NULL && endpoint_is_name(&o->endpoint))
+        o->name = names_find(loop_names(o->group->server->loop), o->endpoint.host);
+    if (o->name == NULL || o->name_version == name_version(o->name))
+        return;
+    o->name_version = name_version(o->name);
+    upstream_purge(o->pool);
 }
 
 void origin_group_tick(struct origin_group *g, uint64_t now_ms)
@@ -375,6 +400,7 @@ void origin_group_tick(struct origin_group *g, uint64_t now_ms)
         struct origin *o = &g->origins[i];
 
         upstream_sweep(o->pool, now_ms);
+        follow_name(o);
         origin_stats_set(&o->stats->idle, upstream_idle(o->pool));
         origin_changed(o, BALANCE_SAME, NULL); /* a pause that is over shows without a request */
     }
@@ -382,14 +408,18 @@ void origin_group_tick(struct origin_group *g, uint64_t now_ms)
 
 void origin_group_stop(struct origin_group *g)
 {
-    for (unsigned i = 0; g != NULL && i < g->cnt; i++)
+    for (unsigned i = 0; g != NULL && i < g->cnt; i++) {
+        origin_check_free(g->origins[i].check);
+        g->origins[i].check = NULL;
         upstream_sweep(g->origins[i].pool, UINT64_MAX);
+    }
 }
 
 void origin_group_free(struct origin_group *g)
 {
     if (g == NULL)
         return;
+    origin_group_stop(g);
     loop_undefer(g->server->loop, &g->wake);
     for (unsigned i = 0; i < g->cnt; i++) {
         upstream_pool_free(g->origins[i].pool);

@@ -23,6 +23,7 @@
 struct config_origin;
 struct fault;
 struct flow;
+struct name;
 struct origin_check;
 struct server;
 struct site;
@@ -36,6 +37,8 @@ struct origin {
     struct upstream_pool *pool; /* owned */
     struct origin_stats *stats; /* of this worker; borrowed */
     struct origin_check *check; /* owned; NULL: not checked */
+    struct name *name;          /* of its addresses; NULL: not looked up, or it needs none */
+    uint32_t name_version;      /* when idle connections were last compared with it */
     unsigned index;             /* in the group: the balancer's member */
 };
 
@@ -53,7 +56,8 @@ struct origin_group {
 struct origin_conn {
     struct origin *origin;
     struct conn *conn;
-    struct flow *flow; /* NULL: idle in the pool */
+    struct flow *flow;     /* NULL: idle in the pool */
+    uint32_t name_version; /* when the address was last one of the name's */
     bool reused, ready;
     bool eof; /* a tunnel's origin says no more */
     struct deferred reap;
@@ -73,6 +77,10 @@ void origin_changed(struct origin *o, enum balance_change change, const char *wh
 
 /* No answer comes from this connection any more: another attempt, or the end of the exchange. */
 void origin_lost(struct flow *f, enum conn_why why);
+
+/* origin_check.c */
+struct origin_check *origin_check_new(struct origin *o); /* begins by itself */
+void origin_check_free(struct origin_check *check);
 
 /* origin.c */
 extern const struct conn_ops origin_conn_ops;

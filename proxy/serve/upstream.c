@@ -124,6 +124,22 @@ unsigned upstream_sweep(struct upstream_pool *pool, uint64_t now_ms)
     return old;
 }
 
+unsigned upstream_purge(struct upstream_pool *pool)
+{
+    unsigned cnt = 0;
+
+    for (unsigned i = pool->idle_cnt; i > 0; i--) {
+        struct origin_conn *conn = pool->idle[i - 1].conn;
+
+        if (!origin_conn_is_stale(conn))
+            continue;
+        idle_cut(pool, i - 1, 1);
+        origin_conn_close(conn);
+        cnt++;
+    }
+    return cnt;
+}
+
 bool upstream_has_slot(const struct upstream_pool *pool)
 {
     return pool->idle_cnt > 0 || pool->out_cnt < pool->limits.max_total;

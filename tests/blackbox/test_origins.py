@@ -454,3 +454,266 @@ def test_status_and_metrics(tmp_path):
     proxy.process.wait(30)
     a.stop()
     b.stop()
+
+
+# --- health checks ---
+
+
+class Checked(Origin):
+    """Answers /health with .status; counts the checks."""
+
+    def __init__(self, name, **more):
+        self.status, self.checks, self.slow = 200, 0, 0
+        super().__init__(lambda conn, request: http_response(200, [TEXT], name.encode()), **more)
+        self.routes["/health"] = self._health
+
+    def _health(self, conn, request):
+        self.checks += 1
+        time.sleep(self.slow)
+        return http_response(self.status, [TEXT], b"x" * 100000)
+
+
+CHECKS = {"path": "/health", "interval": "100ms", "timeout": "300ms", "status": "200-299", "rise": 2, "fall": 2}
+
+
+@pytest.mark.parametrize("how", ["status", "slow", "malformed"])
+def test_checks(tmp_path, how):
+    a, b = Checked("a"), Checked("b")
+    proxy = Proxy(tmp_path, workers=2, site=site(a, b, health=CHECKS))
+    wait_for(lambda: a.checks > 4 and b.checks > 4)
+    assert share(proxy, 10) == {"a": 5, "b": 5} or set(share(proxy, 10)) == {"a", "b"}
+    if how == "status":
+        a.status = 404
+    elif how == "slow":
+        a.slow = 1
+    else:
+        a.routes["/health"] = b"HTTP/1.1 2000 X\r\n\r\n"
+    wait_for(lambda: status(proxy)[a.url]["workers_down"] == 2)
+    assert share(proxy, 10) == {"b": 10}
+    assert status(proxy)[a.url]["checks_failed"] >= 4
+    assert f"event=origin.down site=s origin={a.url} why=\"the check" in proxy.log()
+    a.status, a.slow = 200, 0
+    a.routes["/health"] = a._health
+    wait_for(lambda: status(proxy)[a.url]["workers_up"] == 2)
+    assert set(share(proxy, 10)) == {"a", "b"}
+    request = next(r for r in a.requests if r.path == "/health")
+    assert request.header("host") == "localhost" and request.header("user-agent") == "consentd-check"
+    proxy.stop()
+    a.stop()
+    b.stop()
+
+
+def test_checks_that_were_written_wrongly_do_not_end_the_site(tmp_path):
+    origin = Checked("a")
+    origin.status = 404
+    proxy = Proxy(tmp_path, site=site(origin, health=CHECKS))
+    wait_for(lambda: status(proxy)[origin.url]["state"] == "down")
+    assert share(proxy, 5) == {"a": 5}
+    proxy.stop()
+    origin.stop()
+
+
+def test_paused_with_checks(tmp_path):
+    """The checks see what no request would for a minute; nobody is sent there."""
+    a, b = Program("a"), Program("b")
+    proxy = Proxy(tmp_path, site=site(a.url, b.url, response_timeout="1s", health=dict(CHECKS, path="/")))
+    load = Load(proxy)
+    load.more("a")
+    a.pause()
+    wait_for(lambda: status(proxy)[a.url]["state"] == "down", 20)
+    time.sleep(1.2)  # those who were there are answered by the other
+    before = status(proxy)[a.url]["requests"]
+    load.more("b", 100)
+    assert status(proxy)[a.url]["requests"] == before
+    a.go_on()
+    load.more("a")
+    load.stop()
+    assert not load.failures
+    proxy.stop()
+    a.stop()
+    b.stop()
+
+
+def test_checks_over_tls_and_unix(tmp_path):
+    authority, other = certificate(tmp_path, "authority"), certificate(tmp_path, "other")
+    origins = [Checked("tls", tls=certificate(tmp_path, "good", (LOOPBACK,), authority)),
+               Checked("wrong", tls=certificate(tmp_path, "bad", (LOOPBACK,), other)),
+               Checked("unix", unix=tmp_path / "o.sock")]
+    proxy = Proxy(tmp_path, site=site(*origins, origin_ca=str(authority[0]), health=CHECKS))
+    wait_for(lambda: status(proxy)[origins[1].url]["state"] == "down")
+    wait_for(lambda: origins[0].checks > 2 and origins[2].checks > 2)
+    assert share(proxy, 10) == {"tls": 5, "unix": 5}
+    assert not origins[1].requests
+    proxy.stop()
+    for origin in origins:
+        origin.stop()
+
+
+# --- https and unix: several, with names ---
+
+
+def test_https_by_name(tmp_path):
+    """Each origin's own name is sent (SNI) and verified, whatever the visitor asked for."""
+    authority = certificate(tmp_path, "authority")
+    good = Origin(tls=certificate(tmp_path, "good", ("localhost",), authority))
+    wrong = Origin(tls=certificate(tmp_path, "wrong", ("elsewhere.example",), authority))
+    seen = []
+    good.tls.sni_callback = lambda sock, name, context: seen.append(name)
+    urls = [f"https://localhost:{origin.port}" for origin in (good, wrong)]
+    proxy = Proxy(tmp_path, site=site(*urls, origin_ca=str(authority[0]), health={"pause": "60s"}))
+    assert [proxy.get("/").status for _ in range(12)] == [200] * 12
+    assert set(seen) == {"localhost"} and not wrong.requests
+    assert status(proxy)[urls[1]]["failures"] == 3 and status(proxy)[urls[1]]["state"] == "down"
+    assert "TLS" in next(x for x in proxy.log().splitlines() if "event=origin.down" in x)
+    proxy.stop()
+    good.stop()
+    wrong.stop()
+
+
+def test_unix_sockets(tmp_path):
+    """One is missing, one is a file; the others do the work, and the missing one comes back."""
+    (tmp_path / "file.sock").write_text("x")
+    a, b = (Origin(unix=tmp_path / f"{name}.sock") for name in "ab")
+    late = f"unix:{tmp_path}/late.sock"
+    proxy = Proxy(tmp_path, site=site(a, f"unix:{tmp_path}/file.sock", late, b, health={"pause": "200ms"}))
+    assert [proxy.get("/", method="POST", body=b"x").status for _ in range(16)] == [200] * 16
+    assert len(a.requests) == 8 or abs(len(a.requests) - len(b.requests)) <= 4
+    c = Origin(unix=tmp_path / "late.sock")
+    wait_for(lambda: proxy.get("/").status == 200 and c.requests)
+    proxy.stop()
+    for origin in (a, b, c):
+        origin.stop()
+
+
+# --- names ---
+
+
+class Resolver:
+    """A DNS server on loopback; .records: name -> list of IPv4 addresses, None: NXDOMAIN, "silent", "broken"."""
+
+    def __init__(self, ttl=1, **records):
+        self.ttl, self.records, self.questions = ttl, records, []
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind((LOOPBACK, 0))
+        self.address = f"{LOOPBACK}:{self.socket.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            try:
+                question, peer = self.socket.recvfrom(512)
+            except OSError:
+                return
+            answer = self._answer(question)
+            if answer:
+                self.socket.sendto(answer, peer)
+
+    def _answer(self, question):
+        at, labels = 12, []
+        while question[at]:
+            labels.append(question[at + 1:at + 1 + question[at]].decode().lower())
+            at += 1 + question[at]
+        kind, name = int.from_bytes(question[at + 1:at + 3], "big"), ".".join(labels)
+        what = self.records.get(name)
+        self.questions.append((name, kind))
+        if what == "silent":
+            return None
+        code = {"broken": 2, None: 3}.get(what if not isinstance(what, list) else "", 0)
+        found = what if isinstance(what, list) and kind == 1 else []
+        head = question[:2] + bytes([0x81, 0x80 | code]) + b"\0\1" + len(found).to_bytes(2, "big") + b"\0\0\0\0"
+        rest = b"".join(b"\xc0\x0c\0\1\0\1" + self.ttl.to_bytes(4, "big") + b"\0\4" + socket.inet_aton(one)
+                        for one in found)
+        return head + question[12:at + 5] + rest
+
+    def stop(self):
+        self.socket.close()
+
+
+def loopbacks(*names):
+    """Origins on one port and addresses of 127.0.0.0/8, so that a name can move from one to the other."""
+    port, out = free_port(), []
+    for i, name in enumerate(names):
+        origin = named(name)
+        moved = socket.socket()
+        moved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        moved.bind((f"127.0.1.{i + 1}", port))
+        moved.listen(64)
+        origin.socket.close()
+        origin.socket, origin.address = moved, f"127.0.1.{i + 1}"
+        threading.Thread(target=origin._accept, daemon=True).start()
+        out.append(origin)
+    return port, out
+
+
+def test_a_name_moves(tmp_path):
+    """Under load, with kept connections: within the TTL everybody is at the new address."""
+    port, (old, new) = loopbacks("old", "new")
+    dns = Resolver(**{"origin.test": [old.address]})
+    proxy = Proxy(tmp_path, f"http://origin.test:{port}", resolver=[dns.address])
+    load = Load(proxy, 4)
+    load.more("old")
+    dns.records["origin.test"] = [new.address]
+    load.more("new")
+    wait_for(lambda: not old.connections)
+    before = load.answers["old"]
+    load.more("new", 100)
+    assert load.answers["old"] == before
+    dns.records["origin.test"] = "broken"  # the last good answer stays
+    asked = len(dns.questions)
+    wait_for(lambda: len(dns.questions) > asked + 3, 30)
+    load.more("new")
+    dns.records["origin.test"] = "silent"
+    load.more("new")
+    load.stop()
+    assert not load.failures
+    assert "event=name.changed host=origin.test addresses=1" in proxy.log()
+    proxy.stop()
+    for one in (old, new, dns):
+        one.stop()
+
+
+def test_a_name_with_several_addresses(tmp_path):
+    """They share the new connections, and one that refuses is passed over."""
+    port, origins = loopbacks("a", "b", "c")
+    dns = Resolver(ttl=60, **{"origin.test": [origin.address for origin in origins]})
+    proxy = Proxy(tmp_path, f"http://origin.test:{port}", resolver=[dns.address],
+                  site={"origin_idle_timeout": "10ms"})
+    got = collections.Counter()
+    for _ in range(9):
+        got[proxy.get("/", [("Connection", "close")]).body.decode()] += 1
+        for origin in origins:
+            for conn in list(origin.connections):
+                conn.shutdown(socket.SHUT_RDWR)
+    assert set(got) == {"a", "b", "c"}
+    origins[1].stop()
+    for _ in range(6):
+        assert proxy.get("/", method="POST", body=b"x").status == 200
+    proxy.stop()
+    for one in [*origins, dns]:
+        one.stop()
+
+
+def test_a_resolver_that_is_slow_stops_nobody(tmp_path):
+    """A name that is not answered keeps its own visitors waiting, and no others."""
+    origin = Origin()
+    dns = Resolver(**{"slow.test": "silent", "gone.test": None})
+    policy = os.path.join(os.path.dirname(__file__), "../../conf/policy.json")
+    sites = [{"name": name, "hosts": [name], "policy": policy, "connect_timeout": "700ms", "origins": [url]}
+             for name, url in (("good", origin.url), ("slow", "http://slow.test"), ("gone", "http://gone.test"))]
+    proxy = Proxy(tmp_path, sites=sites, resolver=[dns.address])
+    with proxy.connect() as sock:
+        sock.sendall(GET.replace(b"localhost", b"slow"))
+        assert all(proxy.get("/", host="good").status == 200 for _ in range(20))
+        assert Reader(sock).response().status == 504
+    assert proxy.get("/", host="gone").status == 502
+    proxy.stop()
+    origin.stop()
+    dns.stop()
+
+
+@pytest.mark.parametrize("server", ["dns.example", "127.0.0.1:x", ""])
+def test_a_resolver_must_be_an_address(tmp_path, server):
+    proxy = Proxy(tmp_path, free_port())
+    proxy.rewrite(dict(proxy.config, resolver=[server]))
+    assert not proxy.hup() and "resolver[0]" in proxy.log()
+    proxy.stop()

@@ -11,6 +11,7 @@
 struct origin_conn {
     bool stale;  /* the kernel would say so */
     bool closed; /* origin_conn_close() was called */
+    bool moved;  /* origin_conn_is_stale() will say so */
     unsigned probes;
 };
 
@@ -18,6 +19,11 @@ bool origin_conn_is_reusable(struct origin_conn *conn, bool probe)
 {
     conn->probes += probe;
     return !probe || !conn->stale;
+}
+
+bool origin_conn_is_stale(struct origin_conn *conn)
+{
+    return conn->moved;
 }
 
 void origin_conn_close(struct origin_conn *conn)
@@ -67,6 +73,27 @@ static void test_the_newest_is_taken_first(void **state)
     upstream_give(pool, conn, 50);
     upstream_pool_free(pool);
     assert_true(conns[0].closed && conns[1].closed);
+}
+
+static void test_the_moved_ones_are_purged(void **state)
+{
+    struct upstream_limits many = {.max_idle = 4, .max_total = 4, .max_age_ms = 100};
+    struct upstream_pool *pool = upstream_pool_new(&many);
+    struct origin_conn conns[4] = {{.moved = true}, {0}, {.moved = true}, {0}};
+    struct origin_conn *conn;
+
+    (void)state;
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(upstream_take_new(pool), UPSTREAM_DIAL);
+    for (unsigned i = 0; i < 4; i++)
+        upstream_give(pool, &conns[i], i);
+    assert_int_equal(upstream_purge(pool), 2);
+    assert_int_equal(upstream_purge(pool), 0);
+    assert_true(conns[0].closed && conns[2].closed && !conns[1].closed && !conns[3].closed);
+    assert_int_equal(upstream_take(pool, 50, true, &conn), UPSTREAM_REUSE);
+    assert_ptr_equal(conn, &conns[3]);
+    upstream_give(pool, conn, 50);
+    upstream_pool_free(pool);
 }
 
 static void test_a_stale_one_is_passed_over(void **state)
@@ -150,6 +177,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_slots_are_counted),
         cmocka_unit_test(test_the_newest_is_taken_first),
+        cmocka_unit_test(test_the_moved_ones_are_purged),
         cmocka_unit_test(test_a_stale_one_is_passed_over),
         cmocka_unit_test(test_a_fresh_one_is_probed_only_when_it_matters),
         cmocka_unit_test(test_old_ones_are_swept),
