@@ -143,7 +143,7 @@ static bool is_cookie_name(struct str s)
         if (!ascii_is_alnum(s.ptr[i]) && s.ptr[i] != '_' && s.ptr[i] != '-')
             return false;
     }
-    return s.len > 0 && s.len <= 64;
+    return s.len > 0 && s.len <= 64 && ascii_is_alnum(s.ptr[0]) && !str_eq_fold_c(s, "consent");
 }
 
 /* Origins that differ, and one of them for everyday. */
@@ -166,7 +166,10 @@ static bool finish_origins(struct config_site *site, const struct json_at *at, s
     if (!usable)
         return json_at_fault(at, f, "origins: one must be no backup and have a weight above 0");
     if (site->sticky_cookie != NULL && !is_cookie_name(str_c(site->sticky_cookie)))
-        return json_at_fault(at, f, "sticky_cookie: letters, digits, _ and - only, at most 64");
+        return json_at_fault(
+            at, f,
+            "sticky_cookie: begins with a letter or digit, has only these, _ and -, "
+            "at most 64, and is not \"consent\"");
     return true;
 }
 

@@ -34,13 +34,21 @@ static void deletion_note(struct exchange *x, struct enforcement *e, struct str 
         e->deletions[e->deletion_cnt++].name = copy;
 }
 
+/* The consent cookie and the one that names an origin: no origin sees or sets them. */
+static bool is_ours(const struct exchange *x, struct str name)
+{
+    const char *sticky = x->site->config->sticky_cookie;
+
+    return consent_cookie_is(name) || (sticky != NULL && str_eq_c(name, sticky));
+}
+
 static bool keep_cookie(void *arg, const struct cookie_pair *pair)
 {
     struct exchange *x = arg;
     struct enforcement *e = enforcement_of(x);
     struct verdict verdict;
 
-    if (consent_cookie_is(pair->name))
+    if (is_ours(x, pair->name))
         return false;
     verdict = decide_cookie_pair(&e->decider, pair);
     if (verdict.action == VERDICT_REPORT)
@@ -68,7 +76,7 @@ static bool set_cookie_passes(struct exchange *x, struct str field)
 
     if (!set_cookie_name(field, &pair))
         return true; /* sets nothing */
-    if (pair.trust == COOKIE_DROP || consent_cookie_is(pair.name))
+    if (pair.trust == COOKIE_DROP || is_ours(x, pair.name))
         return false;
     verdict = decide_cookie_pair(&e->decider, &pair);
     if (verdict.action == VERDICT_REPORT)

@@ -191,6 +191,12 @@ static void begin(struct flow *f)
 
 /* --- the queue --- */
 
+/* Neither tied to one origin nor failed by another; does not change while it waits. */
+static bool takes_any(const struct flow *f)
+{
+    return f->wanted < 0 && f->tried == 0;
+}
+
 static void wait(struct flow *f)
 {
     struct origin_group *g = f->x.site->origins;
@@ -208,6 +214,7 @@ static void wait(struct flow *f)
         g->wait_first = f;
     g->wait_last = f;
     g->waiting++;
+    g->waiting_for_any += takes_any(f);
     timer_set(&f->timer, g->site->config->queue_timeout_ms);
 }
 
@@ -229,6 +236,7 @@ void origin_unwait(struct flow *f)
     else
         g->wait_last = f->wait_prev;
     g->waiting--;
+    g->waiting_for_any -= takes_any(f);
 }
 
 static void none_is_up(struct flow *f)
@@ -245,7 +253,7 @@ static bool serve_one(struct origin_group *g)
     for (struct flow *f = g->wait_first; f != NULL; f = f->wait_next) {
         enum balance_answer answer = take(f);
 
-        if (answer == BALANCE_FULL && f->wanted < 0 && f->tried == 0)
+        if (answer == BALANCE_FULL && takes_any(f))
             return false; /* full for everybody behind it too, but for those of one origin */
         if (answer == BALANCE_FULL)
             continue;
@@ -268,8 +276,8 @@ static void on_wake(void *arg)
 /* False: nobody is left to ask. */
 static bool place(struct flow *f)
 {
-    /* nobody overtakes, except to an origin that others may not be waiting for */
-    bool last = f->x.site->origins->waiting > 0 && f->wanted < 0 && f->tried == 0;
+    /* nobody overtakes those who would go where he goes */
+    bool last = f->x.site->origins->waiting_for_any > 0 && takes_any(f);
     enum balance_answer answer = last ? BALANCE_FULL : take(f);
 
     if (answer == BALANCE_TAKEN)
@@ -363,6 +371,7 @@ struct origin_group *origin_group_new(struct server *s, struct site *site,
     g->site = site;
     g->wake = (struct deferred){.fn = on_wake, .arg = g};
     g->balance = make_balance(site->config);
+    g->sticky = sticky_new(site->config, s->keyring);
     g->origins = mem_calloc(cnt, sizeof(*g->origins));
     if (stats == NULL)
         stats = g->own_stats = mem_calloc(cnt, sizeof(*g->own_stats));
@@ -426,6 +435,7 @@ void origin_group_free(struct origin_group *g)
         tls_client_free(g->origins[i].tls);
     }
     balance_free(g->balance);
+    sticky_free(g->sticky);
     free(g->origins);
     free(g->own_stats);
     free(g);

@@ -21,12 +21,16 @@
 #include "consentd/upstream.h"
 
 struct config_origin;
+struct config_site;
 struct fault;
 struct flow;
+struct headers;
+struct keyring;
 struct name;
 struct origin_check;
 struct server;
 struct site;
+struct sticky;
 struct tls_client;
 
 struct origin {
@@ -46,10 +50,12 @@ struct origin_group {
     struct server *server;
     struct site *site;
     struct balance *balance;             /* owned */
+    struct sticky *sticky;               /* owned; NULL: visitors are not tied to an origin */
     struct origin *origins;              /* owned */
     struct origin_stats *own_stats;      /* owned; when nobody else reads them */
     struct flow *wait_first, *wait_last; /* for a place, in order */
     unsigned cnt, waiting;
+    unsigned waiting_for_any; /* of these: who would take a place at any origin */
     struct deferred wake;
 };
 
@@ -81,6 +87,14 @@ void origin_lost(struct flow *f, enum conn_why why);
 /* origin_check.c */
 struct origin_check *origin_check_new(struct origin *o); /* begins by itself */
 void origin_check_free(struct origin_check *check);
+
+/* sticky.c. NULL: the site has no such cookie; the other functions take that too. */
+struct sticky *sticky_new(const struct config_site *site, const struct keyring *ring);
+void sticky_free(struct sticky *sticky);
+/* The origin that a request's cookie names, or -1. */
+int sticky_read(const struct sticky *sticky, const struct headers *h);
+/* The cookie into the answer, when it is another origin's than the visitor asked for. */
+MUST_USE bool sticky_set(const struct sticky *sticky, struct flow *f);
 
 /* origin.c */
 extern const struct conn_ops origin_conn_ops;

@@ -340,6 +340,7 @@ void flow_start(struct flow *f)
         return;
     if (x->site->snapshot != NULL)
         x->snapshot = snapshot_take(x->site->snapshot);
+    f->wanted = sticky_read(x->site->origins->sticky, &x->req.headers);
     f->enforced = true;
     switch (enforce_request(x)) {
     case ENFORCE_FORWARD:
@@ -463,6 +464,7 @@ static bool send_head(struct flow *f)
     else if (has_body(f, x->resp.status))
         framing.body = x->req.version_minor == 0 ? H1_BODY_CLOSE : H1_BODY_CHUNKED;
     return add_date(f, &x->resp.headers) && add_hsts(f, &x->resp.headers) &&
+           sticky_set(x->site->origins->sticky, f) &&
            client_head(f->client, x->resp.status, &x->resp, framing);
 }
 

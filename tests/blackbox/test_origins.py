@@ -717,3 +717,140 @@ def test_a_resolver_must_be_an_address(tmp_path, server):
     proxy.rewrite(dict(proxy.config, resolver=[server]))
     assert not proxy.hup() and "resolver[0]" in proxy.log()
     proxy.stop()
+
+
+# --- sticky ---
+
+
+def test_sticky_cookie(tmp_path):
+    """One origin per visitor; the cookie is the same for all visitors of one, and stays here."""
+    origins = [named(name) for name in "abc"]
+    proxy = Proxy(tmp_path, workers=2, tls=True, site=site(*origins, sticky_cookie="lb", unknown_cookies="deny"))
+    cookies = {}
+    for _ in range(12):
+        answer = proxy.get("/")
+        field, = answer.all("set-cookie")
+        value, _, attributes = field.partition("; ")
+        assert attributes == "Path=/; HttpOnly; SameSite=Lax" and value.startswith("lb=")
+        assert cookies.setdefault(answer.body, value) == value
+    assert len(cookies) == 3 == len(set(cookies.values()))
+    assert not any(part in value for value in cookies.values() for part in ("127", str(origins[0].port)))
+    assert proxy.get("/", tls=True).header("set-cookie").endswith("; Secure")
+    for body, value in cookies.items():
+        for _ in range(4):
+            answer = proxy.get("/", [("Cookie", f"{value}; session=1")])
+            assert answer.body == body and not answer.all("set-cookie")
+    assert not any("lb=" in str(r.headers) for origin in origins for r in origin.requests)
+    for forged in ("lb=", "lb=AAAAAAAAAAAAAAAA", "lb=../../x", "lb=" + "A" * 3000, "lb"):
+        assert proxy.get("/", [("Cookie", forged)]).header("set-cookie").startswith("lb=")
+    proxy.stop()
+    for origin in origins:
+        origin.stop()
+
+
+def test_sticky_origin_leaves(tmp_path):
+    a, b = Program("a"), Program("b")
+    proxy = Proxy(tmp_path, site=site(a.url, b.url, sticky_cookie="lb", health={"pause": "200ms"}))
+    seen = {}
+    while len(seen) < 2:
+        answer = proxy.get("/")
+        seen[answer.body] = answer.header("set-cookie").split(";")[0]
+    a.kill()
+    answer = proxy.get("/", [("Cookie", seen[b"a"])])
+    assert answer.body == b"b" and answer.header("set-cookie").startswith(seen[b"b"])
+    a.start()
+    assert proxy.get("/", [("Cookie", seen[b"b"])]).body == b"b"
+    proxy.stop()
+    a.stop()
+    b.stop()
+
+
+def test_sticky_origin_is_full_or_emptied(tmp_path):
+    """Full: its visitors wait for it. Weight 0: they still come, others do not."""
+    gate = threading.Event()
+
+    def hold(conn, request):
+        if request.path == "/hold":
+            gate.wait(20)
+        return http_response(200, [TEXT], b"a")
+    a, b = Origin(hold), named("b")
+    proxy = Proxy(tmp_path, site=site((a, {"max_connections": 1}), b, sticky_cookie="lb"))
+    answers = {answer.body: answer.header("set-cookie").split(";")[0] for answer in (proxy.get("/") for _ in range(4))}
+    mine = ("Cookie", answers[b"a"])
+    with proxy.connect() as first, proxy.connect() as second:
+        first.sendall(b"GET /hold HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait_for(lambda: any(r.path == "/hold" for r in a.requests))
+        second.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: " + answers[b"a"].encode() + b"\r\n\r\n")
+        assert share(proxy, 5) == {"b": 5}
+        gate.set()
+        assert Reader(first).response().body == Reader(second).response().body == b"a"
+    proxy.rewrite(dict(proxy.config, sites=[dict(proxy.config["sites"][0], origins=[
+        {"url": a.url, "weight": 0}, b.url])]))
+    assert proxy.hup()
+    assert share(proxy, 6) == {"b": 6}
+    assert [proxy.get("/", [mine]).body for _ in range(3)] == [b"a"] * 3
+    proxy.stop()
+    a.stop()
+    b.stop()
+
+
+def test_sticky_and_caches(tmp_path):
+    """What is meant for shared caches gets no cookie; nor does a page of ours."""
+    origin = Origin()
+    proxy = Proxy(tmp_path, origin, site={"sticky_cookie": "lb"})
+    for control, want in (("public, max-age=9", 0), ("max-age=9, S-MaxAge=5", 0), ("no-cache", 1), ("max-age=9", 1)):
+        origin.routes["/x"] = http_response(200, [TEXT, ("Cache-Control", control)], b"x")
+        assert len(proxy.get("/x").all("set-cookie")) == want, control
+    origin.routes["/x"] = http_response(304, [])
+    assert not proxy.get("/x", [("If-None-Match", '"x"')]).all("set-cookie")
+    assert not proxy.get("/.consent/state").all("set-cookie")
+    proxy.rewrite(dict(proxy.config, sites=[dict(proxy.config["sites"][0], sticky_cookie="__Host-consent")]))
+    assert not proxy.hup() and "sticky_cookie" in proxy.log()
+    proxy.stop()
+    origin.stop()
+
+
+# --- nginx as the origin ---
+
+
+def test_nginx_origins(tmp_path):
+    """Two real servers, reloaded and stopped in order while visitors ask: nobody notices."""
+    class Nginx:
+        def __init__(self, name):
+            self.folder, self.port = tmp_path / name, free_port()
+            self.folder.mkdir(mode=0o755)
+            self.url = f"http://{LOOPBACK}:{self.port}"
+            (self.folder / "nginx.conf").write_text(
+                f"daemon off; pid {self.folder}/pid; error_log {self.folder}/error.log; worker_processes 2;\n"
+                "events { worker_connections 256; }\n"
+                f"http {{ access_log off; keepalive_requests 7; client_body_temp_path {self.folder}/b;\n"
+                + "".join(f"{kind}_temp_path {self.folder}/{kind};\n" for kind in ("proxy", "fastcgi", "uwsgi", "scgi"))
+                + f"server {{ listen {LOOPBACK}:{self.port}; location / {{ default_type text/plain; "
+                f"return 200 {name}; }} }} }}\n")
+            self.start()
+
+        def start(self):
+            self.process = subprocess.Popen(["nginx", "-p", str(self.folder), "-c", str(self.folder / "nginx.conf"),
+                                             "-e", str(self.folder / "error.log")], stderr=subprocess.DEVNULL)
+            wait_for(lambda: not socket.socket().connect_ex((LOOPBACK, self.port)))
+
+        def stop(self):
+            self.process.send_signal(signal.SIGQUIT)
+            self.process.wait(30)
+    a, b = Nginx("a"), Nginx("b")
+    proxy = Proxy(tmp_path, workers=2, site=site(a.url, b.url, balance="least_connections", health={
+        "pause": "200ms", "path": "/", "interval": "100ms"}))
+    load = Load(proxy, 6)
+    for one in (a, b):
+        load.more(one.folder.name)
+        one.process.send_signal(signal.SIGHUP)
+        load.more(one.folder.name)
+        one.stop()
+        load.more("b" if one is a else "a")
+        one.start()
+        load.more(one.folder.name)
+    load.stop()
+    assert not load.failures
+    proxy.stop()
+    a.stop()
+    b.stop()
