@@ -13,8 +13,9 @@
  * An origin of weight 0 gets only the visitors who hold its cookie: it is being emptied.
  *
  * An origin that is down and not checked comes back by one request that can be sent again if it
- * fails: no visitor pays for the probe. A checked one comes back by its checks alone. When it is
- * back its weight grows from a twentieth over slow_start_ms.
+ * fails: no visitor pays for the probe. Where no such request comes for BALANCE_PATIENCE pauses,
+ * any other will do. A checked one comes back by its checks alone. When it is back its weight
+ * grows from a twentieth over slow_start_ms.
  *
  * When none is up, all are tried in turn, because a wrong verdict on all of them must not take the
  * site down; with refuse_when_down the answer is BALANCE_NONE.
@@ -32,6 +33,7 @@
 
 #define BALANCE_MEMBERS_MAX 64   /* origins of one site: the bits of balance_ask.tried */
 #define BALANCE_WEIGHT_MAX  1000 /* of one origin */
+#define BALANCE_PATIENCE    3    /* pauses more, then a request that cannot be repeated probes */
 
 struct balance;
 
@@ -77,6 +79,7 @@ void balance_free(struct balance *b);
 struct balance_ask {
     uint64_t now_ms;
     uint64_t tried;  /* bit i: member i has failed this request already */
+    uint64_t avoid;  /* bit i: not member i, where another one of its kind is up and has a place */
     int wanted;      /* the member that the visitor's cookie names; -1: none */
     bool resendable; /* may be sent again elsewhere: it can be a probe */
 };

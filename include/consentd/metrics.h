@@ -43,6 +43,10 @@
     /* the origin's side */                                                                        \
     /* serve */ X(ORIGIN_DIALS, "origin_connects_total", "Connections opened to origins")          \
     /* serve */ X(ORIGIN_REUSED, "origin_reused_total", "Requests sent on a kept connection")      \
+    /* serve */ X(ORIGIN_RESENT, "origin_resent_total",                                            \
+                  "Requests sent again because no answer came")                                    \
+    /* serve */ X(ORIGIN_WAITING, "origin_waiting",                                                \
+                  "Requests that wait for a connection to an origin")                              \
     /* serve */ X(ORIGIN_FAILED, "origin_failures_total", "Requests that failed at the origin")    \
     /* serve */ X(ORIGIN_TIMEOUT, "origin_timeouts_total",                                         \
                   "Requests that timed out at the origin")                                         \

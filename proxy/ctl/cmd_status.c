@@ -20,6 +20,7 @@ static const struct row rows[] = {
     {"requests", "requests_total"},
     {"rejected", "requests_rejected_total"},
     {"origin failures", "origin_failures_total"},
+    {"waiting for origins", "origin_waiting"},
     {"pages rewritten", "pages_rewritten_total"},
     {"elements removed", "elements_removed_total"},
     {"cookies kept back", "cookies_stripped_total"},

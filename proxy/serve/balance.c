@@ -183,10 +183,13 @@ static bool any_is_up(const struct balance *b)
 /* A member whose time out is over and that nobody probes yet; -1: none. */
 static int due_for_probe(const struct balance *b, bool backup, const struct balance_ask *ask)
 {
+    uint64_t patience = ask->resendable ? 0 : BALANCE_PATIENCE * b->rules.pause_ms;
+    uint64_t then_ms = ask->now_ms > patience ? ask->now_ms - patience : 0;
+
     for (unsigned i = 0; i < b->cnt; i++) {
         const struct member *m = &b->members[i];
 
-        if (m->opts.backup == backup && is_due(b, m, ask->now_ms) && !m->probing &&
+        if (m->opts.backup == backup && is_due(b, m, then_ms) && !m->probing &&
             m->opts.weight > 0 && !was_tried(ask, i) && has_place(m))
             return (int)i;
     }
@@ -234,7 +237,7 @@ enum balance_answer balance_take(struct balance *b, const struct balance_ask *as
         return take(b, (unsigned)ask->wanted, CLAIM_PLAIN, claim_out);
     }
     for (int backup = 0; backup <= 1; backup++) {
-        int probe = ask->resendable ? due_for_probe(b, backup == 1, ask) : -1;
+        int probe = due_for_probe(b, backup == 1, ask);
         uint64_t free_ones;
 
         if (probe >= 0)
@@ -243,6 +246,8 @@ enum balance_answer balance_take(struct balance *b, const struct balance_ask *as
             continue;
         if (free_ones == 0)
             return BALANCE_FULL;
+        if ((free_ones & ~ask->avoid) != 0)
+            free_ones &= ~ask->avoid;
         return take(b, choose(b, free_ones, ask->now_ms), CLAIM_PLAIN, claim_out);
     }
     if (any_is_up(b) || b->rules.refuse_when_down)

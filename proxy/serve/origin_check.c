@@ -3,8 +3,7 @@
  *
  *   waiting --(interval, a tenth more or less)--> asking --> head, end, or time is over --> waiting
  *
- * Every worker asks by itself. The first question of each lies anywhere within the interval, so
- * that neither workers nor origins are asked in step.
+ * Every worker asks by itself, in times of its own: origins are not asked in step.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +17,7 @@
 #include "serve_priv.h"
 
 #define ANSWER_MAX 16384 /* bytes of the head of an answer */
+#define FIRST_MS   1000  /* a new worker knows that soon who is down */
 
 struct origin_check {
     struct origin *origin;
@@ -154,12 +154,13 @@ static void on_timer(void *arg)
 struct origin_check *origin_check_new(struct origin *o)
 {
     struct origin_check *check = mem_new(struct origin_check);
+    uint64_t first = o->group->site->config->health.interval_ms;
 
     check->origin = o;
     check->config = &o->group->site->config->health;
     buf_init(&check->in, ANSWER_MAX);
     timer_init(&check->timer, o->group->server->loop, on_timer, check);
-    timer_set(&check->timer, any_up_to(check->config->interval_ms));
+    timer_set(&check->timer, any_up_to(first < FIRST_MS ? first : FIRST_MS));
     return check;
 }
 

@@ -8,11 +8,13 @@
  *                                                                v
  *   nothing was sent                           -> the next origin, until all were asked
  *   sent on a kept connection, no byte came,
- *   idempotent and without a body              -> the same origin, on a new connection, once
- *   sent, no byte came, idempotent, no body    -> another origin, once
+ *   idempotent and without a body              -> once more, on a new connection: better to another
+ *                                                 origin (this one may have died), else to this
+ *   sent, no byte came, idempotent, no body    -> once more, to another origin
  *   anything else                              -> 502, 504, or a cut answer
  *
- * So a POST whose bytes went out is never sent a second time (RFC 9110 9.2.2).
+ * So a POST whose bytes went out is never sent a second time (RFC 9110 9.2.2), and nothing a
+ * third time (RFC 9112 9.3.1).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -138,7 +140,7 @@ static bool is_repeatable(const struct flow *f)
 {
     enum http_method method = f->x.req.method_id;
 
-    return f->x.req.body == H1_BODY_NONE && !f->x.req.upgrade_websocket &&
+    return f->x.req.body == H1_BODY_NONE &&
            (method == HTTP_METHOD_GET || method == HTTP_METHOD_HEAD ||
             method == HTTP_METHOD_OPTIONS || method == HTTP_METHOD_PUT ||
             method == HTTP_METHOD_DELETE);
@@ -149,7 +151,8 @@ static enum balance_answer take(struct flow *f)
     struct origin_group *g = f->x.site->origins;
     struct balance_ask ask = {.now_ms = loop_now_ms(g->server->loop),
                               .tried = f->tried,
-                              .wanted = f->retried ? (int)f->origin->index : f->wanted,
+                              .avoid = f->retried ? UINT64_C(1) << f->origin->index : 0,
+                              .wanted = f->wanted,
                               .resendable = !f->resent && is_repeatable(f)};
     enum balance_answer answer = balance_take(g->balance, &ask, &f->claim);
 
@@ -165,7 +168,7 @@ static void begin(struct flow *f)
     struct server *s = f->x.server;
     struct origin_conn *oc = NULL;
     struct conn_dial_opts dial = {f->x.site->config->connect_timeout_ms, o->tls, NULL};
-    bool sure = f->x.req.body != H1_BODY_NONE;
+    bool sure = !is_repeatable(f);
     enum upstream_slot slot = f->retried ? upstream_take_new(o->pool)
                                          : upstream_take(o->pool, loop_now_ms(s->loop), sure, &oc);
 
@@ -215,6 +218,7 @@ static void wait(struct flow *f)
     g->wait_last = f;
     g->waiting++;
     g->waiting_for_any += takes_any(f);
+    metric_up(METRIC_ORIGIN_WAITING);
     timer_set(&f->timer, g->site->config->queue_timeout_ms);
 }
 
@@ -237,6 +241,7 @@ void origin_unwait(struct flow *f)
         g->wait_last = f->wait_prev;
     g->waiting--;
     g->waiting_for_any -= takes_any(f);
+    metric_down(METRIC_ORIGIN_WAITING);
 }
 
 static void none_is_up(struct flow *f)
@@ -308,6 +313,8 @@ void origin_lost(struct flow *f, enum conn_why why)
     origin_release(f, false);
     f->retried = f->retried || stale;
     f->resent = f->resent || (sent && again);
+    if (sent && again)
+        metric_add(METRIC_ORIGIN_RESENT, 1);
     if (again && place(f))
         return;
     log_warn("origin.failed", "site=%s origin=%s why=\"%s\"", f->x.site->config->name,

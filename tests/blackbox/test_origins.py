@@ -589,7 +589,7 @@ def test_unix_sockets(tmp_path):
 
 
 class Resolver:
-    """A DNS server on loopback; .records: name -> list of IPv4 addresses, None: NXDOMAIN, "silent", "broken"."""
+    """A DNS server on loopback; .records: name -> list of addresses, None: NXDOMAIN, "silent", "broken"."""
 
     def __init__(self, ttl=1, **records):
         self.ttl, self.records, self.questions = ttl, records, []
@@ -619,14 +619,39 @@ class Resolver:
         if what == "silent":
             return None
         code = {"broken": 2, None: 3}.get(what if not isinstance(what, list) else "", 0)
-        found = what if isinstance(what, list) and kind == 1 else []
+        family = socket.AF_INET6 if kind == 28 else socket.AF_INET
+        found = [socket.inet_pton(family, one) for one in (what if isinstance(what, list) else [])
+                 if (":" in one) == (kind == 28)]
         head = question[:2] + bytes([0x81, 0x80 | code]) + b"\0\1" + len(found).to_bytes(2, "big") + b"\0\0\0\0"
-        rest = b"".join(b"\xc0\x0c\0\1\0\1" + self.ttl.to_bytes(4, "big") + b"\0\4" + socket.inet_aton(one)
-                        for one in found)
+        rest = b"".join(b"\xc0\x0c\0" + bytes([kind]) + b"\0\1" + self.ttl.to_bytes(4, "big") + b"\0"
+                        + bytes([len(one)]) + one for one in found)
         return head + question[12:at + 5] + rest
 
     def stop(self):
         self.socket.close()
+
+
+def test_an_ipv6_name(tmp_path):
+    """Only AAAA: and IPv4 first where there are both."""
+    def listen(family, address, name, port=0):
+        origin = named(name)
+        other = socket.socket(family)
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind((address, port))
+        other.listen(64)
+        origin.socket.close()
+        origin.socket = other
+        threading.Thread(target=origin._accept, daemon=True).start()
+        return origin, other.getsockname()[1]
+    v6, port = listen(socket.AF_INET6, "::1", "v6")
+    v4, _ = listen(socket.AF_INET, LOOPBACK, "v4", port)
+    v6.url, v4.url = f"http://six.test:{port}", f"http://both.test:{port}"
+    dns = Resolver(**{"six.test": ["::1"], "both.test": ["::1", LOOPBACK]})
+    proxy = Proxy(tmp_path, site=site(v6, v4), resolver=[dns.address])
+    assert share(proxy, 8) == {"v6": 4, "v4": 4}
+    proxy.stop()
+    for one in (v4, v6, dns):
+        one.stop()
 
 
 def loopbacks(*names):

@@ -12,7 +12,7 @@ static const struct balance_rules plain = {.failures = 3, .window_ms = 10000, .p
 
 static struct balance_claim take(struct balance *b, uint64_t now, uint64_t tried, bool resendable)
 {
-    const struct balance_ask ask = {now, tried, -1, resendable};
+    const struct balance_ask ask = {now, tried, 0, -1, resendable};
     struct balance_claim claim;
 
     assert_int_equal(balance_take(b, &ask, &claim), BALANCE_TAKEN);
@@ -22,7 +22,7 @@ static struct balance_claim take(struct balance *b, uint64_t now, uint64_t tried
 
 static enum balance_answer answer(struct balance *b, uint64_t now, uint64_t tried, int wanted)
 {
-    const struct balance_ask ask = {now, tried, wanted, true};
+    const struct balance_ask ask = {now, tried, 0, wanted, true};
     struct balance_claim claim;
     enum balance_answer result = balance_take(b, &ask, &claim);
 
@@ -154,6 +154,10 @@ static void test_one_request_probes(void **state)
     assert_int_equal(balance_state_of(b, 0, 5000), BALANCE_PROBING);
     assert_int_equal(take(b, 5000, 0, false).member, 1); /* a POST is no probe */
     assert_int_equal(take(b, 5000, 1, true).member, 1);  /* nor what has been there already */
+    assert_int_equal(take(b, 19999, 0, false).member, 1);
+    probe = take(b, 20000, 0, false); /* unless nothing else comes */
+    assert_int_equal(probe.member, 0);
+    balance_give(b, &probe);
     probe = take(b, 5000, 0, true);
     assert_int_equal(probe.member, 0);
     assert_int_equal(take(b, 5000, 0, true).member, 1); /* one at a time */
@@ -186,6 +190,25 @@ static void test_backups_only_without_primaries(void **state)
     assert_int_equal(take(b, 1, 0, true).member, 2);
     assert_int_equal(take(b, 1, 0, true).member, 1);
     assert_int_equal(take(b, 5000, 0, true).member, 0); /* the probe */
+    balance_free(b);
+}
+
+static void test_avoiding_one_is_a_wish(void **state)
+{
+    static const struct balance_member members[] = {{1, false, 1}, {1, false, 1}, {1, true, 1}};
+    const struct balance_ask other = {.avoid = 1, .wanted = -1, .resendable = true};
+    const struct balance_ask mine = {.avoid = 1, .wanted = 0, .resendable = true};
+    struct balance *b = balance_new(&plain, members, 3);
+    struct balance_claim first, second;
+
+    (void)state;
+    assert_int_equal(balance_take(b, &mine, &first), BALANCE_TAKEN);
+    assert_int_equal(first.member, 0); /* the cookie's counts more */
+    balance_give(b, &first);
+    assert_int_equal(balance_take(b, &other, &first), BALANCE_TAKEN);
+    assert_int_equal(first.member, 1);
+    assert_int_equal(balance_take(b, &other, &second), BALANCE_TAKEN);
+    assert_int_equal(second.member, 0); /* rather than a backup */
     balance_free(b);
 }
 
@@ -291,7 +314,7 @@ static void test_slow_start(void **state)
 static void test_the_cookies_origin(void **state)
 {
     static const struct balance_member members[] = {{1, false, 1}, {0, false, 1}};
-    const struct balance_ask first = {0, 0, 0, true}, emptied = {0, 0, 1, true};
+    const struct balance_ask first = {0, 0, 0, 0, true}, emptied = {0, 0, 0, 1, true};
     struct balance *b = balance_new(&plain, members, 2);
     struct balance_claim one, two;
 
@@ -320,6 +343,7 @@ int main(void)
         cmocka_unit_test(test_failures_in_a_row_take_it_out),
         cmocka_unit_test(test_one_request_probes),
         cmocka_unit_test(test_backups_only_without_primaries),
+        cmocka_unit_test(test_avoiding_one_is_a_wish),
         cmocka_unit_test(test_when_all_are_down),
         cmocka_unit_test(test_the_only_one_is_always_asked),
         cmocka_unit_test(test_checks_rule_alone),
