@@ -215,7 +215,8 @@ bool banner_render(struct exchange *x, struct buf *out)
     address(&p, "banner.js?v=");
     put(&p, web_banner_js_hash);
     put(&p, "\"");
-    p.ok = p.ok && nonce_attribute(out, enforcement_of(x)->script_nonce);
+    p.ok = p.ok && nonce_attribute(out, enforcement_of(x)->script_nonce) &&
+           integrity_attribute(out, enforcement_of(x)->banner_hash);
     put(&p, " async=\"\"></script></div>");
     return p.ok;
 }

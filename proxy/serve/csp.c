@@ -4,12 +4,17 @@
  * A nonce of the page is used where there is one. Where the page's own host is allowed nothing is
  * needed. Else the folder that only consentd answers ("https://host/.consent/") is added to the
  * list that would stop us: it lets nothing pass but our own files. A list with 'strict-dynamic'
- * and no nonce takes no addresses: there the form page is what is left.
+ * and no nonce takes no addresses: it gets the hashes of our scripts, which then say so in their
+ * integrity attribute.
  */
 #include "consentd/arena.h"
+#include "consentd/b64.h"
+#include "consentd/crypto.h"
 #include "enforce_priv.h"
+#include "web_assets.h"
 
-#define NONCE_MAX 256 /* bytes of a nonce that is taken over */
+#define SCRIPT_MAX (1u << 20)
+#define NONCE_MAX  256 /* bytes of a nonce that is taken over */
 
 enum use { USE_SCRIPT = 0, USE_STYLE, USE_CONNECT, USE_FORM };
 
@@ -76,12 +81,12 @@ struct sources {
     struct str nonce;
     bool own_host; /* files of the page's host */
     bool in_line;  /* elements without nonce or hash */
+    bool strict;   /* addresses do not count */
 };
 
 static struct sources sources_read(const struct exchange *x, struct str list)
 {
     struct sources found = {0};
-    bool strict = false;
     bool keyed = false;
     struct str source;
 
@@ -94,15 +99,15 @@ static struct sources sources_read(const struct exchange *x, struct str list)
             found.nonce = nonce;
         keyed = keyed || str_starts_fold(source, STR("'nonce-")) ||
                 str_starts_fold(source, STR("'sha"));
-        strict = strict || str_eq_fold_c(source, "'strict-dynamic'");
+        found.strict = found.strict || str_eq_fold_c(source, "'strict-dynamic'");
         found.in_line = found.in_line || str_eq_fold_c(source, "'unsafe-inline'");
         if (str_eq_fold_c(source, "'self'") || str_eq_c(source, "*") ||
             str_eq_fold_c(source, x->secure ? "https:" : "http:") ||
             str_eq_fold(source, x->req.authority))
             found.own_host = true;
     }
-    found.own_host = found.own_host && !strict;
-    found.in_line = found.in_line && !keyed && !strict;
+    found.own_host = found.own_host && !found.strict;
+    found.in_line = found.in_line && !keyed && !found.strict;
     return found;
 }
 
@@ -113,6 +118,7 @@ static void merge(struct sources *all, const struct sources *one)
         all->nonce = one->nonce;
     all->own_host = all->own_host && one->own_host;
     all->in_line = all->in_line && one->in_line;
+    all->strict = all->strict || (one->strict && one->nonce.len == 0);
 }
 
 static struct sources page_sources(const struct exchange *x, enum use use)
@@ -137,28 +143,33 @@ static struct sources page_sources(const struct exchange *x, enum use use)
     return all;
 }
 
-/* Whether one policy needs our folder behind this directive. */
-static bool needs_folder(const struct exchange *x, struct str policy, struct str directive)
+/* What one policy needs behind this directive so that our parts pass; NULL: nothing. */
+static const char *addition(struct exchange *x, struct str policy, struct str directive)
 {
-    struct str name, list, sources;
+    const struct enforcement *e = enforcement_of(x);
+    struct str list, sources;
 
-    name = directive_name(directive, &list);
+    (void)directive_name(directive, &list);
     for (unsigned use = USE_SCRIPT; use <= USE_FORM; use++) {
         struct sources found;
 
         if (!sources_of(policy, (enum use)use, &sources) || sources.ptr != list.ptr)
             continue;
         found = sources_read(x, list);
-        if (!found.own_host && (found.nonce.len == 0 || use > USE_STYLE))
-            return name.len > 0;
+        if (found.own_host || (found.nonce.len > 0 && use <= USE_STYLE))
+            continue;
+        if (found.strict && use == USE_SCRIPT)
+            return arena_printf(&x->arena, "'%s' '%s' '%s'", e->banner_hash, e->guard_hash,
+                                e->signals_hash);
+        return arena_printf(&x->arena, "%s://%.*s%s", x->secure ? "https" : "http",
+                            STR_ARGS(x->req.authority), x->site->config->prefix);
     }
-    return false;
+    return NULL;
 }
 
-/* The field with our folder where it is needed; the arena is full: the field as it was. */
+/* The field with what is needed in it; the arena is full: the field as it was. */
 static void field_amend(struct exchange *x, struct header *field)
 {
-    const char *scheme = x->secure ? "https" : "http";
     struct str rest = field->value;
     const char *out = "";
     struct str policy;
@@ -169,21 +180,50 @@ static void field_amend(struct exchange *x, struct header *field)
         struct str directive;
 
         while (out != NULL && str_cut(&directives_left, ';', &directive)) {
-            struct str trimmed = str_trim(directive);
+            const char *more = addition(x, policy, directive);
 
-            if (trimmed.len == 0)
+            directive = str_trim(directive);
+            if (directive.len == 0)
                 continue;
-            if (needs_folder(x, policy, directive))
-                out =
-                    arena_printf(&x->arena, "%s%s%.*s %s://%.*s%s", out, between, STR_ARGS(trimmed),
-                                 scheme, STR_ARGS(x->req.authority), x->site->config->prefix);
-            else
-                out = arena_printf(&x->arena, "%s%s%.*s", out, between, STR_ARGS(trimmed));
+            out = arena_printf(&x->arena, "%s%s%.*s%s%s", out, between, STR_ARGS(directive),
+                               more != NULL ? " " : "", more != NULL ? more : "");
             between = "; ";
         }
     }
     if (out != NULL && *out != '\0')
         field->value = str_c(out);
+}
+
+static const char *hash_of(struct exchange *x, struct str script)
+{
+    char text[B64_PADDED_LEN(CRYPTO_SHA256_LEN) + 1];
+    uint8_t digest[CRYPTO_SHA256_LEN];
+
+    crypto_sha256(script.ptr, script.len, digest);
+    b64_encode(text, digest, sizeof(digest));
+    return arena_printf(&x->arena, "sha256-%s", text);
+}
+
+static const char *hash_of_rendered(struct exchange *x,
+                                    bool (*render)(const struct exchange *x, struct buf *out))
+{
+    const char *hash = NULL;
+    struct buf script;
+
+    buf_init(&script, SCRIPT_MAX);
+    if (render(x, &script))
+        hash = hash_of(x, buf_str(&script));
+    buf_free(&script);
+    return hash;
+}
+
+/* Rare: a list that takes neither a nonce nor addresses. */
+static bool hashes_make(struct exchange *x, struct enforcement *e)
+{
+    e->banner_hash = hash_of(x, web_banner_js);
+    e->guard_hash = hash_of_rendered(x, guard_render);
+    e->signals_hash = hash_of_rendered(x, signals_render);
+    return e->banner_hash != NULL && e->guard_hash != NULL && e->signals_hash != NULL;
 }
 
 void csp_prepare(struct exchange *x)
@@ -198,8 +238,15 @@ void csp_prepare(struct exchange *x)
     e->style_nonce = styles.nonce;
     e->script_inline = scripts.in_line || scripts.nonce.len > 0;
     e->style_inline = styles.in_line || styles.nonce.len > 0;
+    if (scripts.strict && !hashes_make(x, e))
+        return;
     while ((field = headers_next(&x->resp.headers, HDR_CONTENT_SECURITY_POLICY, &iter)) != NULL)
         field_amend(x, field);
+}
+
+bool integrity_attribute(struct buf *out, const char *hash)
+{
+    return hash == NULL || buf_printf(out, " integrity=\"%s\"", hash);
 }
 
 bool nonce_attribute(struct buf *out, struct str nonce)

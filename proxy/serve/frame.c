@@ -7,7 +7,7 @@
  * there; "Always load" is a form that grants the category. Both work without script.
  *
  *   <iframe src="https://…/embed/x" width=…>
- *   <iframe data-consent-frame="marketing" data-consent-src="https://…/embed/x" srcdoc="…" width=…>
+ *   <iframe data-consent-frame="marketing" data-consent-url="https://…/embed/x" srcdoc="…" width=…>
  */
 #include "consentd/category.h"
 #include "consentd/rewriter.h"
@@ -186,7 +186,7 @@ bool frame_render(struct exchange *x, const struct ruleset *set, const struct ht
     p.out = out;
     put(&p, "data-consent-frame=\"");
     text(&p, category != NULL ? category->id : "");
-    put(&p, "\" data-consent-src=\"");
+    put(&p, "\" data-consent-url=\"");
     p.ok = p.ok && html_escape(out, src);
     put(&p, "\" srcdoc=\"");
     p.ok = p.ok && html_escape(out, buf_str(&inner));

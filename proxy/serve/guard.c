@@ -281,7 +281,9 @@ bool guard_element(const struct exchange *x, struct buf *out)
     return buf_append_c(out, "<script data-consent-guard=\"\" src=\"") &&
            html_escape(out, str_c(x->site->config->prefix)) &&
            buf_printf(out, "guard.js?v=%s\"", key) &&
-           nonce_attribute(out, enforcement_of(x)->script_nonce) && buf_append_c(out, "></script>");
+           nonce_attribute(out, enforcement_of(x)->script_nonce) &&
+           integrity_attribute(out, enforcement_of(x)->guard_hash) &&
+           buf_append_c(out, "></script>");
 }
 
 static size_t space_end(struct str page, size_t at)

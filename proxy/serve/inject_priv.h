@@ -37,6 +37,9 @@ void csp_prepare(struct exchange *x);
 /* ' nonce="..."', or nothing without one. */
 MUST_USE bool nonce_attribute(struct buf *out, struct str nonce);
 
+/* ' integrity="..."', likewise. */
+MUST_USE bool integrity_attribute(struct buf *out, const char *hash);
+
 /* --- languages.c --- */
 
 /* The languages of a site: site->enforce. False: one of the configuration is not known. */

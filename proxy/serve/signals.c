@@ -39,5 +39,6 @@ bool signals_element(const struct exchange *x, bool xml, struct buf *out)
     if (e->script_inline && !xml)
         return buf_append_c(out, ">") && signals_render(x, out) && buf_append_c(out, "</script>");
     return buf_append_c(out, " src=\"") && html_escape(out, str_c(x->site->config->prefix)) &&
-           buf_printf(out, "signals.js?v=%s%x\"></script>", web_signals_js_hash, x->grants);
+           buf_printf(out, "signals.js?v=%s%x\"", web_signals_js_hash, x->grants) &&
+           integrity_attribute(out, e->signals_hash) && buf_append_c(out, "></script>");
 }

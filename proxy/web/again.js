@@ -69,7 +69,7 @@
       var pieces = request.response ? [...request.response.querySelectorAll('script, img, iframe, link, embed, object, source, video, audio, input, track')].filter(element =>
         address(element) && !element.closest('noscript') && guard.denied(address(element))) : [];
       guard.blocked = false;
-      var placeholders = [...page.querySelectorAll('iframe[data-consent-src]')].map(frame => frame.getAttribute('data-consent-src'));
+      var placeholders = [...page.querySelectorAll('iframe[data-consent-url]')].map(frame => frame.getAttribute('data-consent-url'));
       pieces = pieces.filter(element => placeholders.indexOf(element.getAttribute('src')) < 0);
       if (pieces.length !== places.length || pieces.some(element =>
         !/^(img|iframe|link)$/.test(element.localName) && !(element.localName === 'script' && element.async && !element.noModule))) reload();
@@ -89,7 +89,7 @@
       tell();
       load();
     };
-    if (!places[0] && !blocked) return page.querySelector('iframe[data-consent-src]') ? add('signals.js', rest, rest) : rest();
+    if (!places[0] && !blocked) return page.querySelector('iframe[data-consent-url]') ? add('signals.js', rest, rest) : rest();
     if (blocked || !guard || !guard.denied) {
       tell();
       return reload();

@@ -55,8 +55,8 @@
   var load = () => frames().forEach(frame => {
     if (!state.grants[frame.getAttribute('data-consent-frame')]) return;
     var copy = frame.cloneNode();
-    ['srcdoc', 'data-consent-src', 'data-consent-frame'].forEach(name => copy.removeAttribute(name));
-    copy.src = frame.getAttribute('data-consent-src');
+    ['srcdoc', 'data-consent-url', 'data-consent-frame'].forEach(name => copy.removeAttribute(name));
+    copy.src = frame.getAttribute('data-consent-url');
     if (frame.contentDocument || frame.hasAttribute('sandbox')) frame.replaceWith(copy);
   });
   var apply = answer => {

@@ -58,7 +58,7 @@ def test_the_markup(setting):
     assert body.count("data-consent-frame=") == 2
     assert body.count("<!--consentd: removed") == 3
     assert 'id=f src="/own"' in body
-    assert " src=\"https://" not in body.replace("data-consent-src", "x")
+    assert " src=\"https://" not in body.replace("data-consent-url", "x")
     assert "dir=&quot;rtl&quot;" in body and "Google Ireland Limited" in body
 
 
