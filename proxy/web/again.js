@@ -89,17 +89,14 @@
       tell();
       load();
     };
-    if (!places[0] && !blocked) return page.querySelector('iframe[data-consent-url]') ? add('signals.js', rest, rest) : rest();
+    if (!places[0] && !blocked) return rest();
     if (blocked || !guard || !guard.denied) {
       tell();
       return reload();
     }
     missing(places, pieces => {
-      var run = () => {
-        tell();
-        load();
-        places.forEach((place, i) => put(place, pieces[i]));
-      };
+      var run = () => places.forEach((place, i) => put(place, pieces[i]));
+      rest();
       if (page.querySelector('script[data-consent-signals]')) run();
       else add('signals.js', run, run);
     });

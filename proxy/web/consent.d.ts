@@ -17,7 +17,7 @@ export interface ConsentState {
 
 export interface Consent {
   readonly state: ConsentState;
-  /** Shows the banner with its settings open and moves the focus there. */
+  /** Opens the settings in a dialog and moves the focus there. */
   open(): void;
 }
 
@@ -27,7 +27,10 @@ declare global {
     readonly consent?: Consent;
   }
   interface DocumentEventMap {
-    /** After a choice was recorded; a page that loads again because of it fires it before. */
+    /**
+     * After a choice was recorded, also one that was made in another copy of the page; a page that
+     * loads again because of it fires it before.
+     */
     'consent:change': CustomEvent<ConsentState>;
   }
 }

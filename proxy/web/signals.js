@@ -1,7 +1,7 @@
 /*
  * What Google's and Microsoft's tags are told of the consent, before the first of them runs: the
- * proxy puts this first in pages in which such a tag may run. Queues are filled from the front, so
- * that it holds whatever the page has put there before. The proxy appends the argument:
+ * proxy puts this first in pages in which such a tag may run. Queues are filled from the front, also
+ * one that the page makes itself: so it holds whatever the page puts there. The argument is appended:
  *   g  category -> granted    e  seconds that Analytics may keep its cookies
  */
 (R => {
@@ -12,12 +12,21 @@
     return { ad_storage: ad, ad_user_data: ad, ad_personalization: ad, analytics_storage: word(grants.analytics) };
   };
   var first = function () { start.push(arguments); };
-  var list = top.dataLayer = top.dataLayer || [];
+  var list = top.dataLayer || [];
   first('consent', 'default', google({}));
   first('set', 'ads_data_redaction', true);
   first('set', { allow_google_signals: false, allow_ad_personalization_signals: false, cookie_expires: R.e });
   first('consent', 'update', google(R.g));
   list.unshift(...start);
+  Reflect.defineProperty(top, 'dataLayer', {
+    configurable: true,
+    enumerable: true,
+    get: () => list,
+    set: value => {
+      if (Array.isArray(value) && value !== list) value.unshift(...start);
+      list = value;
+    }
+  });
 
   var tell = function () { top.dataLayer.push(arguments); };
   var microsoft = grants => {

@@ -172,12 +172,17 @@ def exactly(lab, name, want):
     assert errors(lab) == [], name
 
 
-@pytest.mark.parametrize("name", list(PAGES))
-def test_page(lab, name):
-    _, analytics, everything = PAGES[name]
+def fresh(lab):
+    """A visitor who was never here."""
     lab.get(f"http://localhost:{lab.daemon.port}/own.png")
     lab.delete_all_cookies()
     lab.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": f"http://localhost:{lab.daemon.port}", "storageTypes": "all"})
+
+
+@pytest.mark.parametrize("name", list(PAGES))
+def test_page(lab, name):
+    _, analytics, everything = PAGES[name]
+    fresh(lab)
     load(lab, name)
     nothing(lab, name + " before a decision")
     choose(lab, "reject-all")
@@ -195,6 +200,70 @@ def test_page(lab, name):
     choose(lab, "reject-all")
     load(lab, name)
     nothing(lab, name + " withdrawn")
+
+
+@pytest.fixture
+def gpc(lab):
+    """A switch for the browser's signal."""
+    lab.execute_cdp_cmd("Network.enable", {})
+    yield lambda on: lab.execute_cdp_cmd("Network.setExtraHTTPHeaders", {"headers": {"Sec-GPC": "1"} if on else {}})
+    lab.execute_cdp_cmd("Network.setExtraHTTPHeaders", {"headers": {}})
+
+
+@pytest.mark.parametrize("name", list(PAGES))
+def test_page_with_gpc(lab, gpc, name):
+    """Marketing is off, also where it was allowed before the signal; an explicit choice with it wins."""
+    _, analytics, everything = PAGES[name]
+    fresh(lab)
+    load(lab, name)
+    choose(lab, "accept-all")
+    gpc(True)
+    load(lab, name)
+    exactly(lab, name, analytics)
+    assert hits(lab, MARKETING) == []
+    fresh(lab)
+    load(lab, name)
+    nothing(lab, name + " with GPC before a decision")
+    choose(lab, "accept-all")
+    load(lab, name)
+    exactly(lab, name, everything)
+
+
+@pytest.fixture(scope="module")
+def plain(lab):
+    """The same laboratory for a browser without script."""
+    browser, _ = start_browser(lab.stubs, script=False)
+    yield browser
+    browser.quit()
+
+
+# what a page shows without script once everything is allowed
+SEEN = {"meta": ["www.facebook.com"], "calls": ["www.facebook.com"], "pixel": ["www.facebook.com"], "frame": [YT]}
+
+
+@pytest.mark.parametrize("name", list(PAGES))
+def test_page_without_script(lab, plain, name):
+    """By the form alone: nothing before, what needs no script once after it, nothing when it is taken back."""
+    def visit():
+        lab.stubs.asked.clear()
+        plain.get(f"http://localhost:{lab.daemon.port}/{name}")
+        time.sleep(0.2)
+        return hits(lab, ANALYTICS | MARKETING), sorted(c["name"] for c in plain.get_cookies() if c["name"] != "consent")
+
+    def decide(action, page):
+        before = (plain.get_cookie("consent") or {}).get("value")
+        plain.get(f"http://localhost:{lab.daemon.port}{page}")
+        plain.find_element("css selector", f"button[value={action}]").click()
+        until(lambda: (plain.get_cookie("consent") or {}).get("value") != before)
+    plain.get(f"http://localhost:{lab.daemon.port}/own.png")
+    plain.delete_all_cookies()
+    assert visit() == ([], [])
+    decide("accept-all", "/" + name)
+    _, stored = visit()
+    until(lambda: set(hits(lab, ANALYTICS | MARKETING)) - {GA, HJ, FB} == set(SEEN.get(name, [])))
+    assert stored == []
+    decide("reject-all", "/.consent/preferences")
+    assert visit() == ([], [])
 
 
 def test_without_script_and_with_gpc(lab):

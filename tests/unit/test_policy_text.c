@@ -110,6 +110,7 @@ static void test_what_is_refused(void **state)
 
 static void test_the_language(void **state)
 {
+    static const char *const regions[] = {"en", "pt-BR", "zh-Hans"};
     struct policy *p = good();
 
     UNUSED(state);
@@ -121,6 +122,16 @@ static void test_the_language(void **state)
     assert_int_equal(policy_language(p, STR("DE")), 1);
     assert_int_equal(policy_language(p, STR("*;q=1, zz")), 0);
     assert_int_equal(policy_language(p, STR("de;q=x")), 0);
+    assert_int_equal(language_choose(regions, 3, STR("pt, en;q=0.9")), 1);
+    assert_int_equal(language_choose(regions, 3, STR("pt-PT, en;q=0.9")), 0);
+    assert_int_equal(language_choose(regions, 3, STR("zh-hans-CN")), 2);
+    assert_int_equal(language_choose(regions, 3, STR("p, z, pt-B")), 0);
+    assert_int_equal(language_choose(regions, 0, STR("pt")), 0);
+    assert_null(policy_text_given(&p->category[1].purpose, 1));
+    assert_string_equal(policy_text_given(&p->category[1].title, 1), "Ä");
+    assert_string_equal(policy_text_given(&p->category[1].purpose, 0), "p");
+    assert_null(policy_ui_given(p, 1, "bye"));
+    assert_string_equal(policy_ui_text(p, 1, "bye"), "Bye");
     policy_free(p);
 }
 
