@@ -55,6 +55,7 @@ struct config_limits {                  /* "limits": what one peer may ask of us
 struct config_cert {  /* "listen[].tls.certificates[]" */
     const char *cert; /* PEM file: the chain, leaf first */
     const char *key;  /* PEM file */
+    const char *ocsp; /* DER file that somebody renews; NULL: nothing is stapled */
 };
 
 enum config_tls_version { CONFIG_TLS_1_3 = 0, CONFIG_TLS_1_2 };
@@ -63,7 +64,8 @@ struct config_tls { /* "listen[].tls" */
     const struct config_cert *certs;
     size_t cert_cnt;
     enum config_tls_version min_version;
-    uint64_t hsts_ms; /* RFC 6797: max-age; 0: no such field is added */
+    uint64_t ticket_rotation_ms; /* session tickets get a new key so often */
+    uint64_t hsts_ms;            /* RFC 6797: max-age; 0: no such field is added */
 };
 
 struct config_listen {   /* "listen[]" */
@@ -71,6 +73,7 @@ struct config_listen {   /* "listen[]" */
     bool redirect_https; /* "redirect": "https": answer 308 to https and nothing else */
     bool proxy_protocol; /* a PROXY header comes first on each connection */
     bool http2;          /* with tls: offered by ALPN */
+    const char *acme;    /* folder of http-01 challenges, or "origin"; NULL: none */
     bool h2c;            /* without tls: with prior knowledge (RFC 9113 3.3) */
     bool has_tls;        /* a "tls" object was given */
     struct config_tls tls;

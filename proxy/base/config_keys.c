@@ -42,6 +42,8 @@ static const char *const FORMATS[] = {"combined", "json", NULL};
 static const struct config_key CERT[] = {
     ROW(config_cert, "cert", cert, PLAIN(KEY_PATH, NULL, "PEM file with the chain, leaf first.")),
     ROW(config_cert, "key", key, PLAIN(KEY_PATH, NULL, "PEM file with the private key.")),
+    ROW(config_cert, "ocsp", ocsp,
+        PLAIN(KEY_PATH, "", "DER file with the issuer's OCSP response, to be stapled.")),
 };
 TABLE(CERT, config_cert);
 
@@ -51,6 +53,9 @@ static const struct config_key TLS[] = {
              "Certificates; SNI chooses, the first is the default.")),
     ROW(config_tls, "min_version", min_version,
         WORDS(TLS_VERSIONS, "1.3", "Oldest TLS version that is spoken.")),
+    ROW(config_tls, "ticket_rotation", ticket_rotation_ms,
+        RANGE(KEY_DURATION, 1 * SEC, 7 * DAY, "60m",
+              "Session tickets get a new key so often; each opens for two more.")),
     ROW(config_tls, "hsts", hsts_ms,
         RANGE(KEY_DURATION, 0, 730 * DAY, "0s",
               "Strict-Transport-Security for so long, unless the origin sends its own; 0: none.")),
@@ -66,6 +71,8 @@ static const struct config_key LISTEN[] = {
         PLAIN(KEY_BOOL, "false", "A balancer in front says who the client is (PROXY, v1 or v2).")),
     ROW(config_listen, "http2", http2,
         PLAIN(KEY_BOOL, "true", "With tls: offer HTTP/2 to visitors.")),
+    ROW(config_listen, "acme", acme,
+        PLAIN(KEY_TEXT, "", "Folder of ACME http-01 challenges, or \"origin\": never redirected.")),
     ROW(config_listen, "h2c", h2c,
         PLAIN(KEY_BOOL, "false", "Without tls: take HTTP/2 from clients that begin with it.")),
     ROW(config_listen, "tls", tls,

@@ -1,9 +1,10 @@
 /*
  * tls_ctx.c - contract in consentd/tls_ctx.h.
  *
- * One SSL_CTX per certificate. The first is the one that listens; its SNI callback moves a
- * connection to the context of the certificate that names the host. Which names a certificate is
- * good for is OpenSSL's to say (X509_check_host): exact names first, then wildcards.
+ * One SSL_CTX per certificate (and its twin of another kind of key). The first is the one that
+ * listens; its SNI callback moves a connection to the context of the certificate that names the
+ * host. Which names a certificate is good for is OpenSSL's to say (X509_check_host): exact names
+ * first, then wildcards.
  */
 #include "consentd/tls_ctx.h"
 
@@ -14,14 +15,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "consentd/crypto.h"
 #include "consentd/mem.h"
 #include "tls_ctx_priv.h"
 
 #define ALPN_MAX 64 /* bytes of the protocol list in wire form */
 
 struct tls_server {
-    SSL_CTX **ctxs; /* owned, one per certificate */
+    SSL_CTX **ctxs;              /* owned, one per certificate */
+    X509 **leafs;                /* owned references, likewise */
+    struct tls_staple **staples; /* owned, likewise; NULL: none */
+    struct tls_tickets *tickets; /* owned; NULL: OpenSSL's own */
     size_t cnt;
     uint8_t alpn[ALPN_MAX];
     size_t alpn_len;
@@ -95,9 +98,7 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
 static SSL_CTX *ctx_for(const struct tls_server *tls, const char *name, unsigned flags)
 {
     for (size_t i = 0; i < tls->cnt; i++) {
-        X509 *x509 = SSL_CTX_get0_certificate(tls->ctxs[i]);
-
-        if (x509 != NULL && X509_check_host(x509, name, 0, flags, NULL) == 1)
+        if (X509_check_host(tls->leafs[i], name, 0, flags, NULL) == 1)
             return tls->ctxs[i];
     }
     return NULL;
@@ -120,6 +121,17 @@ static int on_sni(SSL *ssl, int *alert, void *arg)
     return SSL_TLSEXT_ERR_OK;
 }
 
+static int on_status(SSL *ssl, void *arg)
+{
+    const struct tls_server *tls = arg;
+
+    for (size_t i = 0; i < tls->cnt; i++) {
+        if (tls_staple_put(tls->staples[i], ssl))
+            return SSL_TLSEXT_ERR_OK;
+    }
+    return SSL_TLSEXT_ERR_NOACK;
+}
+
 static void ctx_common(SSL_CTX *ctx)
 {
     SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
@@ -138,7 +150,6 @@ static SSL_CTX *server_ctx(struct tls_server *tls, const struct tls_server_opts 
 {
     static const unsigned char context[] = "consentd";
     SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
-    uint8_t ticket_key[TLS_TICKET_KEY_LEN];
 
     ASSERT(ctx != NULL);
     ctx_common(ctx);
@@ -148,11 +159,10 @@ static SSL_CTX *server_ctx(struct tls_server *tls, const struct tls_server_opts 
     SSL_CTX_set_alpn_select_cb(ctx, on_alpn, tls);
     SSL_CTX_set_tlsext_servername_callback(ctx, on_sni);
     SSL_CTX_set_tlsext_servername_arg(ctx, tls);
-    if (opts->ticket_key != NULL) {
-        memcpy(ticket_key, opts->ticket_key, sizeof(ticket_key));
-        SSL_CTX_set_tlsext_ticket_keys(ctx, ticket_key, sizeof(ticket_key));
-        crypto_wipe(ticket_key, sizeof(ticket_key));
-    }
+    SSL_CTX_set_tlsext_status_cb(ctx, on_status);
+    SSL_CTX_set_tlsext_status_arg(ctx, tls);
+    if (tls->tickets != NULL)
+        tls_tickets_use(tls->tickets, ctx);
     if (!chain_load(ctx, cert, f) || !key_load(ctx, cert, f)) {
         SSL_CTX_free(ctx);
         return NULL;
@@ -180,6 +190,73 @@ static bool alpn_encode(struct tls_server *tls, const struct tls_server_opts *op
     return true;
 }
 
+static struct tls_staple *staple_of(SSL_CTX *ctx, const struct tls_cert *cert)
+{
+    STACK_OF(X509) *chain = NULL;
+    struct tls_staple *staple;
+
+    if (cert->ocsp_der.len == 0)
+        return NULL;
+    SSL_CTX_get0_chain_certs(ctx, &chain);
+    staple = tls_staple_new(cert->ocsp_der, SSL_CTX_get0_certificate(ctx), chain, cert->name);
+    ERR_clear_error();
+    return staple;
+}
+
+/* Every DNS name of a is one of b's. */
+static bool covers(X509 *b, X509 *a)
+{
+    GENERAL_NAMES *names = X509_get_ext_d2i(a, NID_subject_alt_name, NULL, NULL);
+    bool all = names != NULL && sk_GENERAL_NAME_num(names) > 0;
+
+    for (int i = 0; all && i < sk_GENERAL_NAME_num(names); i++) {
+        int type;
+        ASN1_STRING *name = GENERAL_NAME_get0_value(sk_GENERAL_NAME_value(names, i), &type);
+
+        if (type == GEN_DNS)
+            all = X509_check_host(b, (const char *)ASN1_STRING_get0_data(name),
+                                  (size_t)ASN1_STRING_length(name), 0, NULL) == 1;
+    }
+    GENERAL_NAMES_free(names);
+    return all;
+}
+
+static int kind_of(X509 *x509)
+{
+    return EVP_PKEY_get_base_id(X509_get0_pubkey(x509));
+}
+
+/* Puts the first certificate of another kind for the same names beside this one. */
+static bool add_twin(struct tls_server *tls, const struct tls_server_opts *opts, size_t i,
+                     struct fault *f)
+{
+    X509 *own = tls->leafs[i];
+
+    for (size_t k = 0; k < tls->cnt; k++) {
+        X509 *other = tls->leafs[k];
+
+        if (k != i && kind_of(own) != kind_of(other) && covers(own, other) && covers(other, own))
+            return chain_load(tls->ctxs[i], &opts->certs[k], f) &&
+                   key_load(tls->ctxs[i], &opts->certs[k], f);
+    }
+    return true;
+}
+
+static bool add_cert(struct tls_server *tls, const struct tls_server_opts *opts, size_t i,
+                     struct fault *f)
+{
+    SSL_CTX *ctx = server_ctx(tls, opts, &opts->certs[i], f);
+
+    if (ctx == NULL)
+        return false;
+    tls->ctxs[i] = ctx;
+    tls->leafs[i] = SSL_CTX_get0_certificate(ctx);
+    X509_up_ref(tls->leafs[i]);
+    tls->staples[i] = staple_of(ctx, &opts->certs[i]);
+    tls->cnt++;
+    return true;
+}
+
 struct tls_server *tls_server_new(const struct tls_server_opts *opts, struct fault *f)
 {
     struct tls_server *tls = mem_new(struct tls_server);
@@ -190,29 +267,39 @@ struct tls_server *tls_server_new(const struct tls_server_opts *opts, struct fau
         free(tls);
         return NULL;
     }
-    tls->ctxs = mem_calloc(opts->cert_cnt, sizeof(SSL_CTX *));
+    tls->ctxs = mem_calloc(opts->cert_cnt, sizeof(*tls->ctxs));
+    tls->leafs = mem_calloc(opts->cert_cnt, sizeof(*tls->leafs));
+    tls->staples = mem_calloc(opts->cert_cnt, sizeof(*tls->staples));
+    if (opts->ticket_secret != NULL)
+        tls->tickets = tls_tickets_new(opts->ticket_secret, opts->ticket_period_ms);
     if (!alpn_encode(tls, opts, f)) {
         tls_server_free(tls);
         return NULL;
     }
-    for (size_t i = 0; i < opts->cert_cnt; i++) {
-        tls->ctxs[i] = server_ctx(tls, opts, &opts->certs[i], f);
-        if (tls->ctxs[i] == NULL) {
-            tls_server_free(tls);
-            return NULL;
-        }
-        tls->cnt++;
-    }
-    return tls;
+    bool ok = true;
+    for (size_t i = 0; ok && i < opts->cert_cnt; i++)
+        ok = add_cert(tls, opts, i, f);
+    for (size_t i = 0; ok && i < opts->cert_cnt; i++)
+        ok = add_twin(tls, opts, i, f);
+    if (ok)
+        return tls;
+    tls_server_free(tls);
+    return NULL;
 }
 
 void tls_server_free(struct tls_server *tls)
 {
     if (tls == NULL)
         return;
-    for (size_t i = 0; i < tls->cnt; i++)
+    for (size_t i = 0; i < tls->cnt; i++) {
         SSL_CTX_free(tls->ctxs[i]);
+        X509_free(tls->leafs[i]);
+        tls_staple_free(tls->staples[i]);
+    }
+    tls_tickets_free(tls->tickets);
     free(tls->ctxs);
+    free(tls->leafs);
+    free(tls->staples);
     free(tls);
 }
 

@@ -31,8 +31,7 @@ static uint64_t mix_file(uint64_t sum, const char *path)
     return mix(sum, (uint64_t)st.st_mtim.tv_nsec);
 }
 
-/* A number that changes when any certificate or key of the configuration does. */
-static uint64_t look(const struct config *c)
+uint64_t certs_look(const struct config *c)
 {
     uint64_t sum = UINT64_C(0xcbf29ce484222325);
 
@@ -40,6 +39,8 @@ static uint64_t look(const struct config *c)
         for (size_t k = 0; k < c->listens[i].tls.cert_cnt; k++) {
             sum = mix_file(sum, c->listens[i].tls.certs[k].cert);
             sum = mix_file(sum, c->listens[i].tls.certs[k].key);
+            if (c->listens[i].tls.certs[k].ocsp != NULL)
+                sum = mix_file(sum, c->listens[i].tls.certs[k].ocsp);
         }
     return sum;
 }
@@ -47,7 +48,7 @@ static uint64_t look(const struct config *c)
 static void on_look(void *arg)
 {
     struct master *m = arg;
-    uint64_t now = look(m->material->config);
+    uint64_t now = certs_look(m->material->config);
     bool still = now == m->certs_last;
 
     m->certs_last = now;
@@ -58,9 +59,15 @@ static void on_look(void *arg)
     timer_set(&m->certs_timer, LOOK_MS);
 }
 
+void certs_tried(struct master *m)
+{
+    m->certs_loaded = certs_look(m->material->config);
+}
+
+/* The look came before the reading: what changed in between is a change that is still to come. */
 void certs_seen(struct master *m)
 {
-    m->certs_loaded = look(m->material->config);
+    m->certs_loaded = m->material->certs;
 }
 
 void certs_watch(struct master *m)

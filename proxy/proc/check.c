@@ -22,6 +22,13 @@ static bool check_listens(const struct config *c, struct fault *f)
             fault_prefix(f, "listen[%zu].address", i);
             return false;
         }
+        const char *acme = c->listens[i].acme;
+
+        if (acme != NULL && acme[0] != '/' && strcmp(acme, "origin") != 0) {
+            fault_set(f, "listen[%zu].acme: \"%s\" is neither a folder's full path nor \"origin\"",
+                      i, acme);
+            return false;
+        }
         for (size_t k = 0; k < i; k++) {
             if (strcmp(c->listens[i].address, c->listens[k].address) != 0)
                 continue;

@@ -121,6 +121,19 @@ void child_begin(struct child_env *env, enum ipc_role role, unsigned slot)
 }
 
 /* Workers read the public log; the ledger writes; the admin reads records and keeps rules.json. */
+/* Folders of challenges; the first few of them, and others must be below those. */
+static void acme_folders(const struct config *c, struct sandbox_rights *out)
+{
+    size_t at = 1;
+
+    for (size_t i = 0; i < c->listen_cnt && at < SANDBOX_PATHS_MAX; i++) {
+        const char *dir = c->listens[i].acme;
+
+        if (dir != NULL && dir[0] == '/' && (at == 1 || strcmp(dir, out->read[at - 1]) != 0))
+            out->read[at++] = dir;
+    }
+}
+
 static void rights_of(const struct child_env *env, struct sandbox_rights *out)
 {
     const struct config *c = env->config;
@@ -132,6 +145,8 @@ static void rights_of(const struct child_env *env, struct sandbox_rights *out)
         out->write[0] = c->ledger.journal;
     if (env->role != IPC_ROLE_WORKER)
         out->write[1] = c->state_dir;
+    else
+        acme_folders(c, out);
 }
 
 bool child_sandbox(const struct child_env *env, struct fault *f)

@@ -86,7 +86,8 @@ struct master {
 
 /* cert_watch.c */
 void certs_watch(struct master *m);
-void certs_seen(struct master *m); /* the files as they are now have been read */
+void certs_tried(struct master *m); /* the files as they are now are going to be read */
+void certs_seen(struct master *m);  /* what m->material was made of is in force */
 
 /* children.c */
 void seats_fill(struct master *m);    /* starts whoever is missing */

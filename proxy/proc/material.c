@@ -59,6 +59,12 @@ static bool put_file(struct loading *l, const char *path, unsigned roles)
     return ok;
 }
 
+/* A file that comes and goes: its absence is no fault. */
+static bool put_if_there(struct loading *l, const char *path, unsigned roles)
+{
+    return path == NULL || access(path, F_OK) != 0 || put_file(l, path, roles);
+}
+
 static bool put_rule_file(void *arg, const char *name)
 {
     struct loading *l = arg;
@@ -93,12 +99,12 @@ static bool put_keys_for(struct loading *l, const struct keyring *ring, unsigned
 }
 
 /*
- * What TLS session tickets are sealed with: the same in all workers, so that a visitor's next
- * connection resumes in any of them, and new with each set of them.
+ * What the keys of TLS session tickets come from: the same in all workers, so that a visitor's
+ * next connection resumes in any of them, and new with each set of them.
  */
-static bool put_ticket_key(struct loading *l)
+static bool put_ticket_secret(struct loading *l)
 {
-    uint8_t key[TLS_TICKET_KEY_LEN];
+    uint8_t key[TLS_TICKET_SECRET_LEN];
     bool ok;
 
     crypto_random(key, sizeof(key));
@@ -169,7 +175,8 @@ static bool put_sites(struct loading *l, const struct config *c)
         const struct config_tls *tls = &c->listens[i].tls;
         for (size_t j = 0; j < tls->cert_cnt; j++) {
             if (!put_file(l, tls->certs[j].cert, FOR(WORKER)) ||
-                !put_file(l, tls->certs[j].key, FOR(WORKER)))
+                !put_file(l, tls->certs[j].key, FOR(WORKER)) ||
+                !put_if_there(l, tls->certs[j].ocsp, FOR(WORKER)))
                 return false;
         }
     }
@@ -257,7 +264,8 @@ struct material *material_load(const char *path, struct fault *f)
     }
     bool ok = put_config(&l, path);
     c = l.material->config;
-    ok = ok && put_keys(&l, c) && put_ticket_key(&l) && put_sites(&l, c) && put_rules(&l, c) &&
+    l.material->certs = ok ? certs_look(c) : 0;
+    ok = ok && put_keys(&l, c) && put_ticket_secret(&l) && put_sites(&l, c) && put_rules(&l, c) &&
          put_file(&l, c->ledger.redis_ca, FOR(LEDGER) | FOR(ADMIN)) &&
          put_file(&l, c->ledger.redis_password_file, FOR(LEDGER) | FOR(ADMIN)) &&
          rehearse(path, c, l.bundles[IPC_ROLE_WORKER], f) && make_origins(l.material, f) &&

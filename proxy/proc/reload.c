@@ -221,7 +221,7 @@ void master_reload(struct master *m)
     if (m->stopping || reload_must_wait(m, IPC_CHANGE_RELOAD))
         return;
     notify("RELOADING=1");
-    certs_seen(m);
+    certs_tried(m);
     struct material *fresh = material_load(m->config_path, &why);
     if (fresh == NULL || !reload_start(m, fresh, &why)) {
         log_error("reload.refused", "reason=\"%s\"", why.text);

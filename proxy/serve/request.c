@@ -305,11 +305,13 @@ static bool is_answered_here(struct flow *f)
 
     if (!is_within_budget(f))
         exchange_fail(x, 429, "too many requests from one address");
+    else if (acme_answer(f))
+        return true;
     else if (x->site == NULL)
         exchange_fail(x, 421, "unknown host");
     else if (x->secure && !client_asked_for(f->client, x->site))
         exchange_fail(x, 421, "the handshake was for another site");
-    else if (f->client->acceptor->config->redirect_https)
+    else if (f->client->acceptor->config->redirect_https && !acme_is_for_origin(f))
         redirect(f);
     else if (x->req.max_forwards == 0)
         answer_options(f);

@@ -5,6 +5,7 @@
  *   request.c     one exchange from head to end; asks enforcement
  *   tunnel.c      websockets, once the origin has agreed
  *   origin.c      the request toward the origin and its answer; see origin_priv.h
+ *   acme.c        challenges of certificate authorities
  *   forwarded.c   who the client is behind trusted proxies
  *   access_log.c  one line per request
  *
@@ -119,6 +120,10 @@ void access_log_reopen(struct access_log *log, int fd); /* what was gathered goe
 void access_log_free(struct access_log *log);
 void access_log_flush(struct access_log *log);
 void access_log_write(struct access_log *log, const struct flow *f);
+
+/* acme.c */
+bool acme_is_for_origin(const struct flow *f); /* a challenge that is not redirected */
+MUST_USE bool acme_answer(struct flow *f);     /* true: it was one, and is answered */
 
 /* forwarded.c: x->peer and x->secure as a trusted proxy says. False: no memory. */
 MUST_USE bool forwarded_apply(struct exchange *x);

@@ -98,16 +98,21 @@ static bool tls_start(struct server *s, struct acceptor *a, struct fault *f)
         .allow_1_2 = tls->min_version == CONFIG_TLS_1_2,
         .alpn = a->config->http2 ? protocols : protocols + 1,
         .alpn_cnt = a->config->http2 ? 2 : 1,
+        .ticket_period_ms = tls->ticket_rotation_ms,
     };
     struct str tickets;
     bool ok = s->bundle != NULL;
 
-    if (ok && bundle_get(s->bundle, STR(":tickets"), &tickets) && tickets.len == TLS_TICKET_KEY_LEN)
-        opts.ticket_key = (const uint8_t *)tickets.ptr;
+    if (ok && bundle_get(s->bundle, STR(":tickets"), &tickets) &&
+        tickets.len == TLS_TICKET_SECRET_LEN)
+        opts.ticket_secret = (const uint8_t *)tickets.ptr;
     for (size_t i = 0; ok && i < tls->cert_cnt; i++) {
         certs[i].name = tls->certs[i].cert;
         ok = bundle_get(s->bundle, str_c(tls->certs[i].cert), &certs[i].chain_pem) &&
              bundle_get(s->bundle, str_c(tls->certs[i].key), &certs[i].key_pem);
+        if (ok && tls->certs[i].ocsp != NULL &&
+            !bundle_get(s->bundle, str_c(tls->certs[i].ocsp), &certs[i].ocsp_der))
+            log_warn("ocsp.missing", "file=\"%s\"", tls->certs[i].ocsp);
     }
     if (!ok)
         fault_set(f, "a certificate of %s is not in the bundle", a->config->address);

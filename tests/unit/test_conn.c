@@ -147,7 +147,8 @@ static void net_start(struct net *net, bool tls, const char *sni)
         struct buf cert, key;
 
         certificate(&cert, &key);
-        struct tls_cert pem = {buf_str(&cert), buf_str(&key), "test"};
+        struct tls_cert pem = {
+            .chain_pem = buf_str(&cert), .key_pem = buf_str(&key), .name = "test"};
         struct tls_server_opts opts = {.certs = &pem, .cert_cnt = 1};
 
         net->server_tls = tls_server_new(&opts, &fault);

@@ -179,13 +179,14 @@ static void certificate(struct world *w, unsigned i)
 
 static struct tls_server *server_of(struct world *w, bool allow_1_2, struct fault *f)
 {
-    static const uint8_t ticket_key[TLS_TICKET_KEY_LEN] = {1, 2, 3};
+    static const uint8_t secret[TLS_TICKET_SECRET_LEN] = {1, 2, 3};
     struct tls_cert certs[CERTS];
     struct tls_server_opts opts = {
-        .certs = certs, .cert_cnt = CERTS, .allow_1_2 = allow_1_2, .ticket_key = ticket_key};
+        .certs = certs, .cert_cnt = CERTS, .allow_1_2 = allow_1_2, .ticket_secret = secret};
 
     for (unsigned i = 0; i < CERTS; i++)
-        certs[i] = (struct tls_cert){buf_str(&w->certs[i]), buf_str(&w->keys[i]), names[i]};
+        certs[i] = (struct tls_cert){
+            .chain_pem = buf_str(&w->certs[i]), .key_pem = buf_str(&w->keys[i]), .name = names[i]};
     return tls_server_new(&opts, f);
 }
 
@@ -349,7 +350,8 @@ static void test_what_does_not_belong_together_is_refused(void **state)
 {
     struct world *w = *state;
     struct fault fault = {""};
-    struct tls_cert cert = {buf_str(&w->certs[0]), buf_str(&w->keys[1]), "a.pem"};
+    struct tls_cert cert = {
+        .chain_pem = buf_str(&w->certs[0]), .key_pem = buf_str(&w->keys[1]), .name = "a.pem"};
     struct tls_server_opts opts = {.certs = &cert, .cert_cnt = 1};
 
     assert_null(tls_server_new(&opts, &fault));
