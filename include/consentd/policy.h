@@ -20,10 +20,10 @@
  * "bit" is required for categories other than the four fixed ones (category.h). Epoch goes up
  * when people must be asked again: tokens of an older epoch are then no decision.
  *
- * The canonical form of the whole document (RFC 8785) is the notice document of LEDGER 1.2; its
- * SHA-256 identifies in every record what the visitor was shown. Comments are not part of it.
+ * The canonical form of the whole document (RFC 8785) is the heart of the notice document (notice.h),
+ * whose SHA-256 identifies in every record what the visitor was shown. Comments are not part of it.
  *
- * Immutable after parsing. All strings belong to the policy; no I/O.
+ * Immutable once its document is made. All strings belong to the policy; no I/O.
  */
 #ifndef CONSENTD_POLICY_H
 #define CONSENTD_POLICY_H
@@ -99,13 +99,19 @@ struct policy {
     size_t section_cnt;
     const struct policy_change *changes;
     size_t change_cnt;
-    struct str document;          /* the canonical notice document */
+    struct str document;          /* canonical; of the policy alone until notice_build() */
     uint8_t doc_hash[32];         /* its SHA-256; records carry the first 16 bytes */
     struct policy_memory *memory; /* private: owns all of the above */
 };
 
 /* Parses a policy; NULL with "name:line: path: what is wrong". Unknown keys are errors. */
 MUST_USE struct policy *policy_parse(const char *name, struct str text, struct fault *f);
+
+/*
+ * Another text takes the place of `document`, and its hash that of doc_hash: the notice document
+ * that has the policy in it (notice.h). Copied. False: larger than a document may be.
+ */
+MUST_USE bool policy_set_document(struct policy *p, struct str text);
 
 /* NULL is fine. */
 void policy_free(struct policy *p);

@@ -485,6 +485,23 @@ struct policy *policy_parse(const char *name, struct str text, struct fault *f)
     return NULL;
 }
 
+bool policy_set_document(struct policy *p, struct str text)
+{
+    struct buf *b = &p->memory->document;
+    struct buf fresh;
+
+    buf_init(&fresh, 4u * POLICY_TEXT_MAX);
+    if (!buf_append_str(&fresh, text)) {
+        buf_free(&fresh);
+        return false;
+    }
+    buf_free(b);
+    *b = fresh;
+    p->document = buf_str(b);
+    crypto_sha256(b->data, b->len, p->doc_hash);
+    return true;
+}
+
 void policy_free(struct policy *p)
 {
     if (p == NULL)
