@@ -43,6 +43,7 @@ enum ipc_type {
     IPC_GONE,
     IPC_SIGN,
     IPC_SIGNED,
+    IPC_NOTICE,
     IPC_TYPE_CNT,
 };
 

@@ -33,19 +33,29 @@ struct erased;
 struct ledger;
 struct loop;
 struct note_key;
+struct notices;
+
+/* A notice document that is in force on a site (notice.h). */
+struct ledger_notice {
+    const char *site; /* its first host name */
+    struct str document;
+};
 
 /* All texts and keys are copied. */
 struct ledger_config {
     const char *journal_dir;
     const char *keks_path;
-    const char *site;                /* the log's name in Redis keys and origin lines */
-    uint8_t node;                    /* this machine's log; a new number begins a new log */
-    uint64_t segment_size;           /* bytes */
-    uint64_t retention_ms;           /* shipped segments older than this are removed */
-    uint64_t lock_wait_ms;           /* for a predecessor's lock */
-    const char *erased_path;         /* the list of erasures; NULL: none are taken */
-    uint64_t record_retention_ms;    /* of a month after its end; 0: months are never dropped */
-    uint64_t backup_retention_ms;    /* how long backups of Redis and journal are kept */
+    const char *site;                    /* the log's name in Redis keys and origin lines */
+    uint8_t node;                        /* this machine's log; a new number begins a new log */
+    uint64_t segment_size;               /* bytes */
+    uint64_t retention_ms;               /* shipped segments older than this are removed */
+    uint64_t lock_wait_ms;               /* for a predecessor's lock */
+    const char *erased_path;             /* the list of erasures; NULL: none are taken */
+    uint64_t record_retention_ms;        /* of a month after its end; 0: months are never dropped */
+    uint64_t backup_retention_ms;        /* how long backups of Redis and journal are kept */
+    const char *notices_path;            /* folder of notice documents (notices.h); NULL: none */
+    const struct ledger_notice *notices; /* in force now; notice_cnt of them */
+    unsigned notice_cnt;
     const uint8_t *idx_key;          /* 32 bytes: subject tags */
     const uint8_t *log_seed;         /* 32 bytes: signs the Merkle log; NULL: there is none */
     const struct note_key *log_keys; /* log_seed's public half first, then older ones */
@@ -71,6 +81,8 @@ struct ledger_ops {
     void (*on_erased)(void *owner, uint64_t peer, const struct ledger_erase_ack *ack);
     /* A subject was erased: its cookie is to be refused from now on (erased.h). */
     void (*on_gone)(void *owner, const uint8_t gone[16]);
+    /* The notice document number i of the configuration is on record: ledger_notice_get. */
+    void (*on_notice)(void *owner, unsigned i);
 };
 
 /*
@@ -97,6 +109,12 @@ void ledger_erase(struct ledger *l, uint64_t peer, struct str payload);
 
 /* The subjects erased so far, for a worker that connects. NULL: no list is kept. */
 const struct erased *ledger_erased(const struct ledger *l);
+
+/* The documents and their history. NULL: none are kept. */
+const struct notices *ledger_notices(const struct ledger *l);
+
+/* What workers have to know of document number i; false: there is none, or not on record yet. */
+bool ledger_notice_get(const struct ledger *l, unsigned i, struct ledger_notice_msg *out);
 
 /* Fills *out; id is the caller's. */
 void ledger_status_get(const struct ledger *l, struct ledger_status *out);

@@ -14,6 +14,8 @@
  *                      ledger_sign_ack
  *   IPC_GONE           to workers: erased_gone() of subjects whose cookies are refused, 16 bytes
  *                      each; all of them when a worker connects, then one by one
+ *   IPC_NOTICE         to workers: struct ledger_notice_msg, for each site's notice document as
+ *                      soon as it is on record
  *
  * A sender keeps what is not acknowledged and sends it again on a new socket: the
  * ledger knows the eid and answers with what it did the first time.
@@ -107,6 +109,13 @@ struct ledger_erase_ack {
     uint32_t status;        /* enum ledger_erase_status */
     uint32_t records;       /* found so far; what only Redis has is found right after */
     uint8_t request[16];    /* what the log calls it */
+};
+
+/* A notice document that is on record, and since when its version has been in force. */
+struct ledger_notice_msg {
+    uint8_t doc[16];  /* as in records */
+    uint32_t since_s; /* Unix seconds; 0: there was never another version */
+    uint32_t pad;
 };
 
 /* How the link to Redis is. */

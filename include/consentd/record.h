@@ -101,6 +101,7 @@ enum record_kind {
     RECORD_UNKNOWN = 0,
     RECORD_EVENT,    /* {"act":… */
     RECORD_OPERATOR, /* {"op":{…},"ts":…,"v":1} */
+    RECORD_NOTICE,   /* {"doc":{…},"ts":…,"v":1}: a notice document was published */
 };
 
 /*
@@ -113,9 +114,12 @@ MUST_USE bool record_canonical(const struct consent_event *ev,
 /* The J of an operator record around `op`, which must be canonical JSON of an object. */
 MUST_USE bool record_operator(struct str op, uint64_t ts_ms, struct buf *out);
 
+/* The J of a notice document that came into force; `doc` as above. */
+MUST_USE bool record_notice(struct str doc, uint64_t ts_ms, struct buf *out);
+
 /*
  * Reads a J strictly: exactly what record_canonical would have written, else
- * RECORD_UNKNOWN. For RECORD_OPERATOR only view_out->event.ts_ms is set.
+ * RECORD_UNKNOWN. For RECORD_OPERATOR and RECORD_NOTICE only view_out->event.ts_ms is set.
  */
 MUST_USE enum record_kind record_parse(struct str json, struct record_view *view_out);
 

@@ -34,6 +34,7 @@
 struct journal;
 struct keks;
 struct loop;
+struct notices;
 struct rlink_config;
 struct ship;
 
@@ -44,7 +45,8 @@ struct ship_config {
     struct journal *journal; /* borrowed: where the durable end is */
     const struct keks *keks; /* borrowed: records are opened to count them */
     const struct rlink_config *redis;
-    struct erased *erased; /* borrowed; NULL: none */
+    struct erased *erased;         /* borrowed; NULL: none */
+    const struct notices *notices; /* borrowed: kept in Redis too; NULL: none */
 };
 
 struct ship_ops {
@@ -68,6 +70,9 @@ void ship_checkpoint(struct ship *s, uint64_t size, struct str note);
 
 /* The list of erasures grew or changed. */
 void ship_erase(struct ship *s);
+
+/* There is another notice document. */
+void ship_keep(struct ship *s);
 
 /* The leaf behind the last one that Redis confirmed. */
 uint64_t ship_leaf(const struct ship *s);

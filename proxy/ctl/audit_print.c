@@ -70,8 +70,9 @@ static void print_table(FILE *out, const struct query_row *row, const char *when
         (void)fprintf(out, "%s\n", query_status_name(row->status));
         return;
     }
-    if (row->kind == RECORD_OPERATOR) {
-        (void)fprintf(out, "operator     %.*s\n", STR_ARGS(row->json));
+    if (row->kind != RECORD_EVENT) {
+        (void)fprintf(out, "%-11s  %.*s\n", row->kind == RECORD_NOTICE ? "notice" : "operator",
+                      STR_ARGS(row->json));
         return;
     }
     (void)query_names_join(row->view.grants, row->view.grant_cnt, grants, sizeof(grants));

@@ -48,6 +48,7 @@ static void become_ready(struct ledger *l)
     log_info("ledger.ready", "records=%llu", (unsigned long long)journal_next_leaf(l->journal));
     if (l->ops.on_ready != NULL)
         l->ops.on_ready(l->owner);
+    ledger_notice_work(l);
     if (l->queue.cnt > 0)
         loop_defer(l->loop, &l->commit);
 }
@@ -120,6 +121,7 @@ static void on_tick(void *arg)
     ledger_log_publish(l);
     trim_old(l, clock_mono_ms());
     ledger_erase_work(l);
+    ledger_notice_work(l);
     if (l->held.cnt > 0)
         loop_defer(l->loop, &l->commit);
     timer_set(&l->tick, TICK_MS);
@@ -172,6 +174,7 @@ static bool open_ship(struct ledger *l, const struct ledger_config *cfg, struct 
                                    .journal = l->journal,
                                    .keks = l->keks,
                                    .erased = ledger_erasures(l),
+                                   .notices = ledger_notices(l),
                                    .redis = &redis};
 
     l->ship = ship_new(l->loop, &sc, &ship_ops, l, f);
@@ -210,8 +213,8 @@ struct ledger *ledger_new(struct loop *loop, const struct ledger_config *cfg,
     timer_init(&l->gate, loop, on_gate, l);
     l->keks = keks_open(cfg->keks_path, true, f);
     if (l->keks == NULL || !keks_ensure(l->keks, clock_wall_ms(), f) ||
-        !ledger_erase_open(l, cfg, f) || !open_journal(l, cfg, f) ||
-        (cfg->redis_url.len > 0 && !open_ship(l, cfg, f))) {
+        !ledger_erase_open(l, cfg, f) || !ledger_notice_open(l, cfg, f) ||
+        !open_journal(l, cfg, f) || (cfg->redis_url.len > 0 && !open_ship(l, cfg, f))) {
         ledger_free(l);
         return NULL;
     }
@@ -239,6 +242,7 @@ void ledger_free(struct ledger *l)
     tlog_free(l->log);
     ship_free(l->ship);
     ledger_erase_close(l);
+    ledger_notice_close(l);
     journal_close(l->journal);
     keks_free(l->keks);
     eids_free(l->eids);
@@ -264,17 +268,18 @@ static void answer_full(struct ledger *l, struct item *item)
     free(item->payload);
     l->unavailable++;
     log_warn("ledger.full", "queue=%u", l->queue.cnt);
-    if (item->peer == LEDGER_SELF)
+    if (item->peer == LEDGER_SELF && item->notice)
+        ledger_notice_logged(l, &ack);
+    else if (item->peer == LEDGER_SELF)
         ledger_erase_named(l, false);
     else
         l->ops.on_ack(l->owner, item->peer, &ack);
 }
 
-static void enqueue(struct ledger *l, uint64_t peer, struct str payload, bool operator_record)
+static void enqueue(struct ledger *l, struct item item, struct str payload)
 {
-    struct item item = {.peer = peer, .operator_record = operator_record, .len = payload.len};
-
-    ASSERT(peer != 0);
+    ASSERT(item.peer != 0);
+    item.len = payload.len;
     item.payload = mem_dup(payload.len > 0 ? payload.ptr : "", payload.len > 0 ? payload.len : 1);
     if (!item_push(&l->queue, &item)) {
         answer_full(l, &item);
@@ -286,12 +291,18 @@ static void enqueue(struct ledger *l, uint64_t peer, struct str payload, bool op
 
 void ledger_event(struct ledger *l, uint64_t peer, struct str payload)
 {
-    enqueue(l, peer, str_slice(payload, 0, LEDGER_EVENT_MSG_MAX + 1), false);
+    enqueue(l, (struct item){.peer = peer}, str_slice(payload, 0, LEDGER_EVENT_MSG_MAX + 1));
 }
 
 void ledger_oplog(struct ledger *l, uint64_t peer, struct str payload)
 {
-    enqueue(l, peer, str_slice(payload, 0, LEDGER_OPLOG_MSG_MAX + 1), true);
+    enqueue(l, (struct item){.peer = peer, .operator_record = true},
+            str_slice(payload, 0, LEDGER_OPLOG_MSG_MAX + 1));
+}
+
+void ledger_enqueue_notice(struct ledger *l, struct str doc)
+{
+    enqueue(l, (struct item){.peer = LEDGER_SELF, .operator_record = true, .notice = true}, doc);
 }
 
 void ledger_status_get(const struct ledger *l, struct ledger_status *out)

@@ -201,6 +201,18 @@ static void take_operator(struct ledger *l, struct answer *a, uint64_t ts_ms)
     buf_free(&canonical);
 }
 
+static void take_notice(struct ledger *l, struct answer *a, uint64_t ts_ms)
+{
+    buf_clear(&l->text);
+    if (record_notice(str_make(a->item.payload, a->item.len), ts_ms, &l->text) &&
+        add_record(l, JOURNAL_DOC, ts_ms)) {
+        a->record = (int)l->rec_cnt - 1;
+        a->ack.status = LEDGER_RECORDED;
+        a->ack.leaf = journal_next_leaf(l->journal) + (uint64_t)a->record;
+        a->ack.ts_ms = ts_ms;
+    }
+}
+
 /* --- one batch --------------------------------------------------------------------- */
 
 static bool batch_has_room(const struct ledger *l)
@@ -231,7 +243,9 @@ static void build_batch(struct ledger *l, uint64_t ts_ms, bool with_held)
         a->peer = item.peer;
         a->item = item;
         a->ack.node = l->node;
-        if (item.operator_record)
+        if (item.notice)
+            take_notice(l, a, ts_ms);
+        else if (item.operator_record)
             take_operator(l, a, ts_ms);
         else
             take_event(l, a, ts_ms);
@@ -305,7 +319,9 @@ static void answer_all(struct ledger *l)
         struct answer *a = &l->answers[i];
 
         free(a->item.payload);
-        if (a->peer == LEDGER_SELF)
+        if (a->peer == LEDGER_SELF && a->item.notice)
+            ledger_notice_logged(l, &a->ack);
+        else if (a->peer == LEDGER_SELF)
             ledger_erase_named(l, a->ack.status == LEDGER_RECORDED);
         else if (a->peer != 0)
             l->ops.on_ack(l->owner, a->peer, &a->ack);

@@ -14,6 +14,8 @@
 #include "consentd/tlog.h"
 #include "eids_priv.h"
 
+struct noticing;
+
 #define LEDGER_SELF UINT64_MAX /* as a peer: the ledger's own records */
 #define TURN_ITEMS  1024       /* messages looked at per commit: records and repetitions */
 
@@ -21,6 +23,7 @@
 struct item {
     uint64_t peer;
     bool operator_record;
+    bool notice; /* a notice document of our own; operator_record is set too */
     size_t len;
     uint8_t *payload; /* owned */
 };
@@ -47,9 +50,10 @@ struct ledger {
     struct loop *loop;
     struct ledger_ops ops;
     void *owner;
-    char *site;              /* owned */
-    char *dir;               /* owned; of the journal */
-    struct erasing *erasing; /* owned; NULL: no erasures */
+    char *site;                /* owned */
+    char *dir;                 /* owned; of the journal */
+    struct erasing *erasing;   /* owned; NULL: no erasures */
+    struct noticing *noticing; /* owned; NULL: notice documents are not kept */
     uint8_t node;
     uint8_t idx_key[32];
     uint64_t segment_size, retention_ms;
@@ -89,12 +93,19 @@ void ledger_remember(struct ledger *l, const char *dir, uint64_t wall_ms);
 /* ledger_erase.c */
 bool ledger_erase_open(struct ledger *l, const struct ledger_config *cfg, struct fault *f);
 void ledger_erase_close(struct ledger *l);
-void ledger_erase_named(struct ledger *l, bool recorded); /* the answer to LEDGER_SELF */
+void ledger_erase_named(struct ledger *l, bool recorded); /* the answer to a record of its own */
 void ledger_erase_work(struct ledger *l);                 /* what is not done yet; every second */
 void ledger_erase_looked(struct ledger *l, struct erasure *x, const struct erased_ref *refs,
                          size_t cnt);
 struct erased *ledger_erasures(struct ledger *l); /* the list, for the shipper */
 bool ledger_is_gone(const struct ledger *l, const uint8_t subject[16]);
+
+/* ledger_notice.c */
+bool ledger_notice_open(struct ledger *l, const struct ledger_config *cfg, struct fault *f);
+void ledger_notice_close(struct ledger *l);
+void ledger_notice_work(struct ledger *l); /* what is not recorded yet; every second */
+void ledger_notice_logged(struct ledger *l, const struct ledger_ack *ack);
+void ledger_enqueue_notice(struct ledger *l, struct str doc); /* ledger.c: becomes a leaf */
 
 /* ledger_log.c: the Merkle log; what goes wrong with it is logged and ends its signing. */
 void ledger_log_open(struct ledger *l, const struct ledger_config *cfg);

@@ -135,8 +135,10 @@ static bool take_gpc(struct query_spec *q, struct str v)
 
 static bool take_kind(struct query_spec *q, struct str v)
 {
-    q->kind = str_eq_c(v, "event") ? RECORD_EVENT : RECORD_OPERATOR;
-    return q->kind == RECORD_EVENT || str_eq_c(v, "operator");
+    q->kind = str_eq_c(v, "event")    ? RECORD_EVENT
+              : str_eq_c(v, "notice") ? RECORD_NOTICE
+                                      : RECORD_OPERATOR;
+    return q->kind != RECORD_OPERATOR || str_eq_c(v, "operator");
 }
 
 static bool take_order(struct query_spec *q, struct str v)
@@ -177,7 +179,7 @@ static const struct {
     {"jur", take_jur, "a jurisdiction such as EU"},
     {"host", take_host, "a site's host"},
     {"gpc", take_gpc, "yes or no"},
-    {"kind", take_kind, "event or operator"},
+    {"kind", take_kind, "event, notice or operator"},
     {"order", take_order, "newest or oldest"},
     {"limit", take_limit, "1 to 1000"},
     {"cursor", take_cursor, "the cursor of the page before"},

@@ -234,16 +234,26 @@ bool record_canonical(const struct consent_event *ev, const char *const names[RE
     return false;
 }
 
-bool record_operator(struct str op, uint64_t ts_ms, struct buf *out)
+static bool put_wrapped(const char *key, struct str object, uint64_t ts_ms, struct buf *out)
 {
     size_t start = out->len;
 
-    if (op.len >= 2 && op.ptr[0] == '{' && buf_append_c(out, "{\"op\":") &&
-        buf_append_str(out, op) && buf_printf(out, ",\"ts\":%" PRIu64 ",\"v\":1}", ts_ms) &&
+    if (object.len >= 2 && object.ptr[0] == '{' && buf_printf(out, "{\"%s\":", key) &&
+        buf_append_str(out, object) && buf_printf(out, ",\"ts\":%" PRIu64 ",\"v\":1}", ts_ms) &&
         out->len - start <= RECORD_OPLOG_MAX)
         return true;
     out->len = start;
     return false;
+}
+
+bool record_operator(struct str op, uint64_t ts_ms, struct buf *out)
+{
+    return put_wrapped("op", op, ts_ms, out);
+}
+
+bool record_notice(struct str doc, uint64_t ts_ms, struct buf *out)
+{
+    return put_wrapped("doc", doc, ts_ms, out);
 }
 
 /* --- commitment and seal ----------------------------------------------------------- */

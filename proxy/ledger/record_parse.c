@@ -151,8 +151,8 @@ static void scan_event(struct scan *s, struct record_view *view)
         s->bad = true;
 }
 
-/* {"op":{…},"ts":N,"v":1}: the wrapper is ours, what it holds is the operator's. */
-static bool scan_operator(struct str json, struct record_view *view)
+/* {"op":{…},"ts":N,"v":1}: the wrapper is what counts, not the object in it. */
+static bool scan_wrapped(struct str json, struct record_view *view)
 {
     struct scan s = {.rest = json};
     size_t tail;
@@ -173,7 +173,9 @@ enum record_kind record_parse(struct str json, struct record_view *view_out)
 
     memset(view_out, 0, sizeof(*view_out));
     if (str_starts(json, STR("{\"op\":{")))
-        return scan_operator(json, view_out) ? RECORD_OPERATOR : RECORD_UNKNOWN;
+        return scan_wrapped(json, view_out) ? RECORD_OPERATOR : RECORD_UNKNOWN;
+    if (str_starts(json, STR("{\"doc\":{")))
+        return scan_wrapped(json, view_out) ? RECORD_NOTICE : RECORD_UNKNOWN;
     if (json.len > RECORD_JSON_MAX || !scan_is(&s, "{\"act\":\""))
         return RECORD_UNKNOWN;
     scan_event(&s, view_out);

@@ -63,6 +63,7 @@ struct ship {
     void *owner;
     struct rlink *link;        /* owned */
     struct eraser *eraser;     /* owned; NULL: nothing is ever erased */
+    struct keeper *keeper;     /* owned; NULL: no notice documents */
     struct journal_reader *rd; /* owned; NULL until the first read */
     struct timer beat;
     enum ship_step step;
@@ -201,6 +202,8 @@ static void ask_info(struct ship *s)
     s->step = STEP_INFO;
     if (s->eraser != NULL)
         eraser_down(s->eraser);
+    if (s->keeper != NULL)
+        keeper_down(s->keeper);
     s->caught_up = false;
     (void)send(s, argv, COUNT_OF(argv), on_info);
 }
@@ -333,6 +336,8 @@ static void on_loaded(void *arg, const struct resp *reply)
     s->note_due = s->note.len > 0; /* Redis may be another one than before */
     if (s->eraser != NULL)
         eraser_up(s->eraser, s->aof);
+    if (s->keeper != NULL)
+        keeper_up(s->keeper);
     pump(s);
 }
 
@@ -638,6 +643,12 @@ void ship_erase(struct ship *s)
         eraser_kick(s->eraser);
 }
 
+void ship_keep(struct ship *s)
+{
+    if (s->keeper != NULL)
+        keeper_run(s->keeper);
+}
+
 /* --- life -------------------------------------------------------------------------- */
 
 static void on_up(void *owner)
@@ -652,6 +663,8 @@ static void on_down(void *owner, const char *why)
     s->step = STEP_DOWN;
     if (s->eraser != NULL)
         eraser_down(s->eraser);
+    if (s->keeper != NULL)
+        keeper_down(s->keeper);
     s->in_flight = s->caught_up = false;
     if (!s->blocked)
         (void)snprintf(s->error, sizeof(s->error), "%s", why);
@@ -688,6 +701,8 @@ struct ship *ship_new(struct loop *loop, const struct ship_config *cfg, const st
     }
     if (cfg->erased != NULL)
         s->eraser = eraser_new(s->link, &s->log, cfg->erased, ops->on_looked, owner);
+    if (cfg->notices != NULL)
+        s->keeper = keeper_new(s->link, cfg->notices);
     timer_set(&s->beat, BEAT_MS);
     return s;
 }
@@ -699,6 +714,7 @@ void ship_free(struct ship *s)
     timer_clear(&s->beat);
     rlink_free(s->link);
     eraser_free(s->eraser);
+    keeper_free(s->keeper);
     journal_reader_close(s->rd);
     buf_free(&s->apply.text);
     buf_free(&s->note);

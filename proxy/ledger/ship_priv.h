@@ -6,6 +6,7 @@
 
 #include "consentd/buf.h"
 #include "consentd/journal.h"
+#include "consentd/notices.h"
 #include "consentd/record.h"
 #include "consentd/redis.h"
 #include "consentd/ship.h"
@@ -92,6 +93,14 @@ void eraser_up(struct eraser *e, bool aof); /* Redis can be written: everything 
 void eraser_down(struct eraser *e);         /* the link is gone */
 void eraser_kick(struct eraser *e);         /* the list changed */
 void eraser_run(struct eraser *e);          /* goes on where it stopped; every second */
+
+/* --- ship_keep.c --- */
+struct keeper;
+struct keeper *keeper_new(struct rlink *link, const struct notices *notices);
+void keeper_free(struct keeper *k); /* NULL is fine */
+void keeper_up(struct keeper *k);   /* Redis can be written: everything again */
+void keeper_down(struct keeper *k); /* the link is gone */
+void keeper_run(struct keeper *k);  /* goes on where it stopped */
 
 /* Starts over. */
 void apply_begin(struct apply *a);

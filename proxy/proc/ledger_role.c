@@ -4,6 +4,7 @@
  * The master makes one socket pair per peer; a peer's number is its place in a small
  * table plus a generation, so that an ack for one that is gone finds nobody.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@
 #include "consentd/loop.h"
 #include "consentd/mem.h"
 #include "consentd/note.h"
+#include "consentd/notices.h"
 #include "proc_priv.h"
 
 #define GONE_AT_ONCE 2048  /* erased subjects in one message */
@@ -128,6 +130,30 @@ static void on_gone(void *owner, const uint8_t gone[16])
             send_gone(&r->peers[i], gone, 16);
 }
 
+static void send_notice(const struct ledger_role *r, const struct peer *peer, unsigned i)
+{
+    struct ledger_notice_msg msg;
+
+    if (ledger_notice_get(r->ledger, i, &msg) &&
+        !ipc_send(peer->ipc, IPC_NOTICE, &msg, sizeof(msg), -1))
+        log_warn("ledger.notice.lost", "");
+}
+
+static void on_notice(void *owner, unsigned i)
+{
+    struct ledger_role *r = owner;
+
+    for (size_t k = 0; k < PROC_SLOTS; k++)
+        if (r->peers[k].ipc != NULL && r->peers[k].worker)
+            send_notice(r, &r->peers[k], i);
+}
+
+static void tell_notices(struct ledger_role *r, const struct peer *peer)
+{
+    for (unsigned i = 0; i < r->env.config->site_cnt; i++)
+        send_notice(r, peer, i);
+}
+
 static void add_peer(struct ledger_role *r, int fd, enum ipc_role role)
 {
     static const struct ipc_ops ops = {.on_msg = on_peer_msg, .on_closed = on_peer_closed};
@@ -139,8 +165,10 @@ static void add_peer(struct ledger_role *r, int fd, enum ipc_role role)
         *peer = (struct peer){.role = r, .number = ++r->next_number * PROC_SLOTS + i};
         peer->ipc = ipc_new(r->env.loop, fd, &ops, peer);
         peer->worker = role == IPC_ROLE_WORKER;
-        if (peer->worker)
+        if (peer->worker) {
             tell_gone(r, peer);
+            tell_notices(r, peer);
+        }
         return;
     }
     log_error("ledger.peers.full", "");
@@ -228,10 +256,31 @@ static const uint8_t *log_keys(const struct keyring *ring, const struct config *
     return *cnt > 0 ? active->bytes : NULL;
 }
 
+/* The notice document of each site, out of the bundle. Heap. */
+static struct ledger_notice *site_notices(const struct ledger_role *r)
+{
+    const struct config *c = r->env.config;
+    struct ledger_notice *out = mem_calloc(c->site_cnt + 1, sizeof(*out));
+    struct str name;
+    char site[64];
+
+    for (size_t i = 0; i < c->site_cnt; i++) {
+        snprintf(site, sizeof(site), ":notice_of.%zu", i);
+        out[i].site = c->sites[i].hosts.items[0];
+        if (!bundle_get(r->env.bundle, str_c(site), &name) ||
+            !bundle_get(r->env.bundle, name, &out[i].document))
+            ASSERT(false); /* the master put them there */
+    }
+    return out;
+}
+
 static struct ledger *open_ledger(struct ledger_role *r, struct fault *f)
 {
-    static const struct ledger_ops ops = {
-        .on_ack = on_ack, .on_ready = on_ready, .on_erased = on_erased, .on_gone = on_gone};
+    static const struct ledger_ops ops = {.on_ack = on_ack,
+                                          .on_ready = on_ready,
+                                          .on_erased = on_erased,
+                                          .on_gone = on_gone,
+                                          .on_notice = on_notice};
     const struct config *c = r->env.config;
     struct str keys = {0}, password = {0}, ca = {0};
     struct keyring *ring = NULL;
@@ -239,7 +288,8 @@ static struct ledger *open_ledger(struct ledger_role *r, struct fault *f)
     struct note_key log[LOG_KEYS_MAX];
     const struct key *idx;
     struct ledger_config config;
-    char *keks, *erased;
+    char *keks, *erased, *folder;
+    struct ledger_notice *notices;
 
     if (bundle_get(r->env.bundle, STR(":keys"), &keys))
         ring = keyring_parse(c->keys, keys, f);
@@ -255,10 +305,15 @@ static struct ledger *open_ledger(struct ledger_role *r, struct fault *f)
         goto out;
     keks = file_resolve(c->state_dir, "keks.json");
     erased = file_resolve(c->state_dir, ERASED_NAME);
+    folder = file_resolve(c->state_dir, NOTICES_FOLDER);
+    notices = site_notices(r);
     config = (struct ledger_config){
         .journal_dir = c->ledger.journal,
         .keks_path = keks,
         .erased_path = erased,
+        .notices_path = folder,
+        .notices = notices,
+        .notice_cnt = (unsigned)c->site_cnt,
         .record_retention_ms = c->ledger.record_retention_ms,
         .backup_retention_ms = c->ledger.backup_retention_ms,
         .site = c->ledger.name,
@@ -280,6 +335,8 @@ static struct ledger *open_ledger(struct ledger_role *r, struct fault *f)
     made = ledger_new(r->env.loop, &config, &ops, r, f);
     free(keks);
     free(erased);
+    free(folder);
+    free(notices);
 out:
     keyring_free(ring);
     return made;

@@ -10,6 +10,7 @@
 #include "consentd/config.h"
 #include "consentd/keyring.h"
 #include "consentd/mem.h"
+#include "consentd/notice.h"
 #include "consentd/policy.h"
 #include "proc_priv.h"
 
@@ -113,6 +114,18 @@ static bool load_rules(struct live *l, const struct config *c, const struct bund
     return l->rules != NULL;
 }
 
+/* What visitors are told is more than the policy: the rule sets' vendors too. */
+static bool build_notices(struct live *l, const struct config *c, struct fault *f)
+{
+    for (size_t i = 0; i < c->site_cnt; i++) {
+        if (!notice_build(l->policies[i], l->rules, i, NULL, f)) {
+            fault_prefix(f, "%s", c->sites[i].policy);
+            return false;
+        }
+    }
+    return true;
+}
+
 bool live_init(struct live *l, const struct config *c, const struct bundle *b, struct fault *f)
 {
     struct categories all;
@@ -124,7 +137,8 @@ bool live_init(struct live *l, const struct config *c, const struct bundle *b, s
         return false;
     }
     l->keyring = keyring_parse(c->keys, text, f);
-    return l->keyring != NULL && load_policies(l, c, b, &all, f) && load_rules(l, c, b, &all, f);
+    return l->keyring != NULL && load_policies(l, c, b, &all, f) && load_rules(l, c, b, &all, f) &&
+           build_notices(l, c, f);
 }
 
 void live_fini(struct live *l)

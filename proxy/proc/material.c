@@ -5,10 +5,12 @@
  * the ledger its index and log keys and the Redis password, the admin what it takes to read
  * records: the index key, the Redis password, and the public halves of the log keys.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "consentd/b64.h"
 #include "consentd/bundle.h"
 #include "consentd/config.h"
 #include "consentd/crypto.h"
@@ -18,6 +20,7 @@
 #include "consentd/mem.h"
 #include "consentd/note.h"
 #include "consentd/origin_stats.h"
+#include "consentd/policy.h"
 #include "consentd/server.h"
 #include "consentd/tls_ctx.h"
 #include "proc_priv.h"
@@ -206,9 +209,26 @@ static bool put_config(struct loading *l, const char *path)
     return ok;
 }
 
+/* The notice documents for the ledger: each once under its hash, and per site which one. */
+static bool put_notices(struct loading *l, const struct config *c, const struct live *live)
+{
+    bool ok = true;
+
+    for (size_t i = 0; i < c->site_cnt && ok; i++) {
+        const struct policy *p = live->policies[i];
+        char name[sizeof(":notice.") + 64], site[64];
+
+        memcpy(name, ":notice.", 8);
+        hex_encode(name + 8, p->doc_hash, 32);
+        snprintf(site, sizeof(site), ":notice_of.%zu", i);
+        ok = put(l, name, p->document, FOR(LEDGER)) && put(l, site, str_c(name), FOR(LEDGER));
+    }
+    return ok;
+}
+
 /* Makes everything that a worker makes: what passes here starts there. */
-static bool rehearse(const char *path, const struct config *c, const struct bundle *b,
-                     struct fault *f)
+static bool rehearse(struct loading *l, const char *path, const struct config *c,
+                     const struct bundle *b, struct fault *f)
 {
     struct live live;
     struct loop *loop = loop_new();
@@ -228,6 +248,7 @@ static bool rehearse(const char *path, const struct config *c, const struct bund
         if (ok)
             server_free(server);
     }
+    ok = ok && put_notices(l, c, &live);
     live_fini(&live);
     loop_free(loop);
     return ok;
@@ -268,7 +289,7 @@ struct material *material_load(const char *path, struct fault *f)
     ok = ok && put_keys(&l, c) && put_ticket_secret(&l) && put_sites(&l, c) && put_rules(&l, c) &&
          put_file(&l, c->ledger.redis_ca, FOR(LEDGER) | FOR(ADMIN)) &&
          put_file(&l, c->ledger.redis_password_file, FOR(LEDGER) | FOR(ADMIN)) &&
-         rehearse(path, c, l.bundles[IPC_ROLE_WORKER], f) && make_origins(l.material, f) &&
+         rehearse(&l, path, c, l.bundles[IPC_ROLE_WORKER], f) && make_origins(l.material, f) &&
          seal_all(&l);
     for (unsigned role = 0; role < PROC_ROLES; role++)
         bundle_free(l.bundles[role]);
