@@ -68,14 +68,19 @@ class World:
     def shipped(self):
         wait_for(lambda: "lacks 0 records" in self.proxy.ctl("ledger", "status").stdout, 30)
 
+    def notices(self):
+        """Leaves of notice documents, which are nobody's."""
+        path = self.proxy.folder / "state/notices/history.jsonl"
+        return {json.loads(line)["leaf"] for line in path.open()} if path.exists() else set()
+
     def secrets(self):
-        """leaf -> r, as Redis has them."""
+        """leaf -> r of visitors' records, as Redis has them."""
         out = {}
         for key in resp(self.redis.socket, "KEYS", "*:rk:*"):
             flat = resp(self.redis.socket, "HGETALL", key)
             for field, r in zip(flat[::2], flat[1::2]):
                 out[int(key.rsplit(b":", 1)[1]) * 100 + int(field)] = r
-        return out
+        return {leaf: r for leaf, r in out.items() if leaf not in self.notices()}
 
     def index(self):
         return sum(resp(self.redis.socket, "HLEN", k) for k in resp(self.redis.socket, "KEYS", "*:sx:*"))
@@ -84,7 +89,7 @@ class World:
         leaves = []
         for key in resp(self.redis.socket, "KEYS", "*:ev"):
             leaves += [int(i.split(b"-")[1]) for i, _ in resp(self.redis.socket, "XRANGE", key, "-", "+")]
-        return sorted(leaves)
+        return sorted(set(leaves) - self.notices())
 
     def erase(self, cookie, *options):
         done = self.proxy.ctl("subject", "erase", cookie.split("=", 1)[1], "--yes", "--json", *options)
@@ -106,7 +111,8 @@ class World:
     def rows(self, *args):
         done = self.proxy.ctl("audit", "query", "--limit", "500", "-o", "jsonl", *args)
         assert done.returncode == 0, done.stderr
-        return {row["leaf"]: row for row in map(json.loads, done.stdout.splitlines())}
+        return {row["leaf"]: row for row in map(json.loads, done.stdout.splitlines())
+                if row["leaf"] not in self.notices()}
 
     def refused(self, cookie):
         """Another subject comes back; False while processes are on their way."""

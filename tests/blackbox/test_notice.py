@@ -1,0 +1,140 @@
+"""The notice document: what visitors were told, named by its hash, on record, and published by hand.
+
+A real redis-server; the policy of a site is changed, published, and looked at by visitors.
+"""
+import base64
+import hashlib
+import json
+import pathlib
+
+import pytest
+
+from harness import ROOT, Origin, Proxy, http_response, wait_for
+from test_erasure import resp
+from test_ledger import Redis
+
+PAGE = b"<!doctype html><html><head><title>t</title></head><body><p>text</p></body></html>"
+
+
+def bare_policy():
+    """conf/policy.json without its comments, as a value."""
+    lines = [line for line in (ROOT / "conf/policy.json").read_text().splitlines()
+             if not line.lstrip().startswith("//")]
+    return json.loads("\n".join(lines))
+
+
+class World:
+    """A proxy whose policy is a file of its own."""
+
+    def __init__(self, folder, redis=True):
+        self.folder, self.policy = folder, bare_policy()
+        self.file = folder / "policy.json"
+        self.write(self.policy)
+        self.redis = None
+        if redis:
+            (folder / "redis").mkdir()
+            self.redis = Redis(folder / "redis")
+        self.origin = Origin()
+        self.origin.routes["/"] = http_response(200, [("Content-Type", "text/html")], PAGE)
+        (folder / "proxy").mkdir()
+        self.proxy = Proxy(folder / "proxy", self.origin, site={"policy": str(self.file)},
+                           ledger={"redis": self.redis.url} if redis else {})
+
+    def write(self, policy, path=None):
+        (path or self.file).write_text(json.dumps(policy))
+
+    def draft(self, **changes):
+        """The policy in force with changes, in a file beside it."""
+        path = self.folder / "draft.json"
+        self.write({**self.policy, **changes}, path)
+        return path
+
+    def choose(self, grants, cookie=None):
+        deny = [c for c in ("analytics", "marketing") if c not in grants]
+        headers = [("Content-Type", "application/json")] + ([("Cookie", cookie)] if cookie else [])
+        answer = self.proxy.get("/.consent/choice", headers, "POST",
+                                json.dumps({"grant": grants, "deny": deny}).encode())
+        assert answer.status in (200, 201), answer.body
+        return answer.header("Set-Cookie").split(";")[0], json.loads(answer.body)
+
+    def documents(self):
+        """sha256 -> bytes, as the ledger keeps them."""
+        wait_for(lambda: (self.proxy.folder / "state/notices/history.jsonl").exists())
+        return {p.stem: p.read_bytes() for p in (self.proxy.folder / "state/notices").glob("*.json")}
+
+    def history(self):
+        wait_for(lambda: (self.proxy.folder / "state/notices/history.jsonl").exists())
+        return [json.loads(line) for line in (self.proxy.folder / "state/notices/history.jsonl").open()]
+
+    def rows(self, *args):
+        where = () if self.redis else ("--journal",)
+        done = self.proxy.ctl("audit", "query", "--limit", "500", "-o", "jsonl", *where, *args)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def stop(self):
+        self.proxy.stop()
+        if self.redis:
+            self.redis.kill()
+        self.origin.stop()
+
+
+@pytest.fixture
+def world(tmp_path):
+    w = World(tmp_path)
+    yield w
+    w.stop()
+
+
+def name_of(document):
+    return base64.urlsafe_b64encode(hashlib.sha256(document).digest()[:16]).decode().rstrip("=")
+
+
+def test_a_record_names_a_document_that_is_kept(world):
+    _, receipt = world.choose(["analytics"])
+    (sha, document), = world.documents().items()
+    assert hashlib.sha256(document).hexdigest() == sha
+    assert receipt["doc"] == name_of(document)
+    told = json.loads(document)
+    assert told["form"] == "consentd.notice.v1"
+    assert told["policy"] == world.policy
+    vendors = {v["id"]: v for v in told["vendors"]}
+    assert vendors["hotjar"]["vendor"] and vendors["google-analytics"]["cookies"]
+    assert document == json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def test_the_document_is_a_leaf_and_in_redis(world):
+    world.choose(["analytics"])
+    (sha, document), = world.documents().items()
+    line, = world.history()
+    assert line["sha256"] == sha and line["version"] == world.policy["version"] and line["epoch"] == 1
+    wait_for(lambda: resp(world.redis.socket, "GET", f"c:doc:{sha}") == document)
+    wait_for(lambda: [r for r in world.rows() if r["leaf"] == line["leaf"]])
+    row, = [r for r in world.rows() if r["leaf"] == line["leaf"]]
+    assert row["event"]["doc"]["sha256"] == sha and row["event"]["doc"]["size"] == len(document)
+    done = wait_for(lambda: (d := world.proxy.ctl("audit", "verify")).returncode != 2 and d)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_redis_gets_its_documents_back(world):
+    (sha, document), = world.documents().items()
+    wait_for(lambda: resp(world.redis.socket, "GET", f"c:doc:{sha}") == document)
+    resp(world.redis.socket, "FLUSHALL")
+    wait_for(lambda: resp(world.redis.socket, "GET", f"c:doc:{sha}") == document)
+
+
+def test_a_restart_makes_no_second_leaf(world):
+    before = world.history()
+    world.proxy.stop()
+    world.proxy.start()
+    wait_for(lambda: world.proxy.log().count("role=worker slot=3") == 4)
+    assert world.history() == before
+
+
+def test_without_redis(tmp_path):
+    w = World(tmp_path, redis=False)
+    _, receipt = w.choose([])
+    (_, document), = w.documents().items()
+    assert receipt["doc"] == name_of(document)
+    assert [r for r in w.rows() if "doc" in r["event"] and isinstance(r["event"]["doc"], dict)]
+    w.stop()
