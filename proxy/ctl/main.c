@@ -35,7 +35,8 @@ static const struct ctl_command commands[] = {
     {"keys list", "FILE", "the keys of a file, without their bytes", cmd_keys_list},
     {"audit query",
      "[--from T] [--to T] [--act A] [--purpose P] [--granted yes|no] [--sub S] [--pe N]\n"
-     "      [--doc D] [--lang L] [--jur J] [--host H] [--gpc yes|no] [--kind event|operator]\n"
+     "      [--doc D] [--lang L] [--jur J] [--host H] [--gpc yes|no] [--kind "
+     "event|notice|operator]\n"
      "      [--order newest|oldest] [--limit N] [--cursor C] [-o table|jsonl|csv] [--journal]",
      "who consented to what, when, to which text; from Redis or the journal", cmd_audit_query},
     {"audit get", "NODE:LEAF [-o table|jsonl|csv] [--journal]", "one record", cmd_audit_get},
