@@ -12,6 +12,8 @@
  *   GET  /api/v1/ledger            the state of journal and Redis
  *   POST /api/v1/reload            what SIGHUP does
  *   POST /api/v1/upgrade           what SIGUSR2 does
+ *   GET  /api/v1/policy            version, epoch and notice document of each site
+ *   POST /api/v1/policy?site&version&epoch&sha256   record that a policy is being published
  *   GET  /metrics                  Prometheus
  *   GET  /api/v1/routes            every route with the permission that it needs, and who asks
  *   GET  /api/v1/events?FILTERS    a page of records (filters: query_text.h)
@@ -85,6 +87,7 @@ struct admin_setup {
     void (*on_change)(void *owner, enum ipc_change what); /* asked for */
     void (*on_idle)(void *owner);                         /* no change is under way any more */
     const struct config *config;        /* for the modes that it sets, and the origins' names */
+    struct policy *const *policies;     /* one per site, in order; NULL: none are told */
     const struct origin_stats *origins; /* what the workers know of them */
     unsigned origins_rows;
     struct admin_groups groups;

@@ -40,6 +40,7 @@ const char *perm_name(enum admin_perm perm)
         [PERM_OPLOG_READ] = "oplog.read",
         [PERM_MONTHS_DROP] = "months.drop",
         [PERM_DAEMON_RELOAD] = "daemon.reload",
+        [PERM_POLICY_PUBLISH] = "policy.publish",
     };
 
     return perm < PERM_CNT ? names[perm] : names[PERM_NONE];

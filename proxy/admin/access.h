@@ -37,6 +37,7 @@ enum admin_perm {
     PERM_OPLOG_READ,
     PERM_MONTHS_DROP,
     PERM_DAEMON_RELOAD,
+    PERM_POLICY_PUBLISH,
     PERM_CNT,
 };
 

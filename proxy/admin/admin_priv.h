@@ -158,6 +158,10 @@ void month_api_drop(struct admin_client *c);
 void subject_api_receipt(struct admin *a, const void *data, size_t len);
 void subject_api_lost(struct admin *a);
 
+/* --- policy_api.c --- */
+void policy_api_list(struct admin_client *c);
+void policy_api_publish(struct admin_client *c);
+
 /* --- events_api.c --- */
 void events_api_list(struct admin_client *c);
 void events_api_one(struct admin_client *c);

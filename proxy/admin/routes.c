@@ -13,6 +13,8 @@ static const struct admin_route routes[] = {
     {"GET", "/api/v1/ledger", PERM_HEALTH_READ, false, admin_get_ledger},
     {"POST", "/api/v1/reload", PERM_DAEMON_RELOAD, true, admin_post_reload},
     {"POST", "/api/v1/upgrade", PERM_DAEMON_RELOAD, true, admin_post_upgrade},
+    {"GET", "/api/v1/policy", PERM_DOCS_READ, false, policy_api_list},
+    {"POST", "/api/v1/policy", PERM_POLICY_PUBLISH, true, policy_api_publish},
     /* a change of the rules makes its own record, with the revision */
     {"GET", "/api/v1/rules", PERM_RULES_READ, false, rules_api_list},
     {"POST", "/api/v1/rules", PERM_RULES_WRITE, false, rules_api_set},

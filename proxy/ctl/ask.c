@@ -100,7 +100,7 @@ static void fault_from(struct str status, struct str body, struct fault *f)
     json_decref(root);
 }
 
-/* Leaves the body of a 200 in out. */
+/* Leaves the body of a success in out. */
 static bool take_body(struct buf *out, struct fault *f)
 {
     struct str all = buf_str(out);
@@ -111,7 +111,7 @@ static bool take_body(struct buf *out, struct fault *f)
         fault_set(f, "the admin hung up");
         return false;
     }
-    if (!str_eq(status, STR("200"))) {
+    if (!str_starts(status, STR("2"))) {
         fault_from(status, str_slice(all, (size_t)end + 4, all.len), f);
         return false;
     }

@@ -63,12 +63,25 @@ int ctl_fail(const char *fmt, ...) PRINTF_LIKE(1, 2);
 MUST_USE struct rules *ctl_load_rules(const struct ctl_args *args, const char *dir,
                                       const char *const *hosts, size_t host_cnt, struct fault *f);
 
+/* All sets of folder/sets for the sites of `input`. NULL with the reason. */
+MUST_USE struct rules *ctl_compile_rules(const char *folder, const struct rules_input *input,
+                                         struct fault *f);
+
+/*
+ * The policy in `file` (NULL: the one that the configuration names) with the notice document that
+ * consentd would make of it for site number `site`: notice_load.c. NULL with the reason.
+ */
+struct config;
+struct policy;
+MUST_USE struct policy *ctl_load_notice(const struct config *config, size_t site, const char *file,
+                                        struct fault *f);
+
 /* The folder that dir NULL stands for above. Heap. */
 MUST_USE char *ctl_rules_folder(const struct ctl_args *args, const char *dir);
 
 /*
  * One request to the admin (consentd/admin.h) over the socket that the configuration names. out
- * gets the body of a 200. False with the reason for any other answer, or none.
+ * gets the body of a success. False with the reason for any other answer, or none.
  */
 MUST_USE bool ctl_ask(const struct ctl_args *args, const char *method, const char *target,
                       struct str body, struct buf *out, struct fault *f);
@@ -109,6 +122,10 @@ int cmd_keys_init(struct ctl_args *args);
 int cmd_keys_list(struct ctl_args *args);
 int cmd_filter(struct ctl_args *args);
 int cmd_scan(struct ctl_args *args);
+int cmd_policy_check(struct ctl_args *args);
+int cmd_policy_diff(struct ctl_args *args);
+int cmd_policy_publish(struct ctl_args *args);
+int cmd_policy_show(struct ctl_args *args);
 int cmd_subject_erase(struct ctl_args *args);
 int cmd_subject_hold(struct ctl_args *args);
 int cmd_subject_release(struct ctl_args *args);

@@ -63,21 +63,15 @@ char *ctl_rules_folder(const struct ctl_args *args, const char *dir)
     return folder;
 }
 
-struct rules *ctl_load_rules(const struct ctl_args *args, const char *dir, const char *const *hosts,
-                             size_t host_cnt, struct fault *f)
+struct rules *ctl_compile_rules(const char *folder, const struct rules_input *input,
+                                struct fault *f)
 {
-    const struct rules_site site = {.name = "site", .hosts = hosts, .host_cnt = host_cnt};
-    struct categories categories;
-    const struct rules_input input = {.categories = &categories, .sites = &site, .site_cnt = 1};
-    char *folder = ctl_rules_folder(args, dir);
     struct dir d = {.path = file_resolve(folder, "sets"), .f = f};
     struct rules *rules = NULL;
 
-    categories_init(&categories);
-    categories.defined |= CATEGORY_ANALYTICS | CATEGORY_MARKETING | CATEGORY_PREFERENCES;
     buf_init(&d.text, RULESET_TEXT_MAX + 1);
     if (file_each(d.path, ".json", on_name, &d, f))
-        rules = rules_load(next_set, &d, &input, f);
+        rules = rules_load(next_set, &d, input, f);
     if (d.failed) {
         rules_give(rules);
         rules = NULL;
@@ -86,7 +80,22 @@ struct rules *ctl_load_rules(const struct ctl_args *args, const char *dir, const
         free(d.names[i]);
     free(d.names);
     free(d.path);
-    free(folder);
     buf_free(&d.text);
+    return rules;
+}
+
+struct rules *ctl_load_rules(const struct ctl_args *args, const char *dir, const char *const *hosts,
+                             size_t host_cnt, struct fault *f)
+{
+    const struct rules_site site = {.name = "site", .hosts = hosts, .host_cnt = host_cnt};
+    struct categories categories;
+    const struct rules_input input = {.categories = &categories, .sites = &site, .site_cnt = 1};
+    char *folder = ctl_rules_folder(args, dir);
+    struct rules *rules;
+
+    categories_init(&categories);
+    categories.defined |= CATEGORY_ANALYTICS | CATEGORY_MARKETING | CATEGORY_PREFERENCES;
+    rules = ctl_compile_rules(folder, &input, f);
+    free(folder);
     return rules;
 }

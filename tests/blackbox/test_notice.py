@@ -5,11 +5,13 @@ A real redis-server; the policy of a site is changed, published, and looked at b
 import base64
 import hashlib
 import json
-import pathlib
+import os
+import signal
+import subprocess
 
 import pytest
 
-from harness import ROOT, Origin, Proxy, http_response, wait_for
+from harness import BUILD, ROOT, Origin, Proxy, http_response, wait_for
 from test_erasure import resp
 from test_ledger import Redis
 
@@ -138,3 +140,99 @@ def test_without_redis(tmp_path):
     assert receipt["doc"] == name_of(document)
     assert [r for r in w.rows() if "doc" in r["event"] and isinstance(r["event"]["doc"], dict)]
     w.stop()
+
+
+# --- publishing -----------------------------------------------------------------------------
+
+def changed(policy, **changes):
+    """The next version of a policy, with its summary for visitors."""
+    version = changes.pop("version", "2026-12")
+    entry = {"version": version, "date": "2026-12-01", "summary": {"en": "We count differently."}}
+    return {**policy, "version": version, "changes": [entry] + policy["changes"], **changes}
+
+
+def publish(world, policy, *options, answer=None):
+    path = world.folder / "draft.json"
+    world.write(policy, path)
+    return subprocess.run([str(BUILD / "consentctl"), "-c", str(world.proxy.folder / "consentd.json"), "policy",
+                           "publish", str(path), *options], input=answer, capture_output=True, text=True,
+                          check=False, timeout=60)
+
+
+def with_provider(policy):
+    return policy["providers"] + [{"name": "Hotjar", "role": {"en": "Records visits."}, "category": "analytics"}]
+
+
+def test_a_typo_needs_no_epoch(world):
+    world.history()
+    rights = [{"en": "Access or corect your data."}] + world.policy["rights"][1:]
+    done = publish(world, changed(world.policy, rights=rights), "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "none of which asks people again" in done.stdout and "rights 1" in done.stdout
+    assert "Access or corect" in done.stdout and "in force: version 2026-12, epoch 1" in done.stdout
+    assert json.loads(world.file.read_text())["version"] == "2026-12"
+    wait_for(lambda: [h["version"] for h in world.history()] == ["2026-11", "2026-12"])
+    assert len(world.documents()) == 2
+    rows = world.rows("--kind", "operator")
+    published = [r for r in rows if r["event"]["op"].get("route") == "POST /api/v1/policy"]
+    assert published[0]["event"]["op"]["params"]["version"] == "2026-12"
+    again = publish(world, json.loads(world.file.read_text()), "--yes")
+    assert again.returncode == 0 and "in force already" in again.stdout
+
+
+def test_a_new_provider_needs_an_epoch(world):
+    world.history()
+    policy = changed(world.policy, providers=with_provider(world.policy))
+    refused = publish(world, policy, "--yes")
+    assert refused.returncode == 1
+    assert "asks again: a recipient" in refused.stdout and "set it to 2" in refused.stderr
+    assert json.loads(world.file.read_text())["version"] == "2026-11"
+    done = publish(world, {**policy, "epoch": 2}, "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "everybody is asked again" in done.stdout
+    back = publish(world, changed(world.policy, version="2027"), "--yes")
+    assert back.returncode == 1 and "never goes back" in back.stderr
+
+
+def test_nothing_is_published_unasked(world):
+    world.history()
+    before = world.file.read_text()
+    policy = changed(world.policy, retention={"en": "Your choice here holds for 90 days."})
+    assert publish(world, policy, "--same-epoch", answer="no\n").returncode == 1
+    assert publish(world, policy, "--same-epoch", answer="").returncode == 1
+    nameless = {**policy, "changes": world.policy["changes"]}
+    assert "changes: add an entry" in publish(world, nameless, "--yes", "--same-epoch").stderr
+    same = {**policy, "version": "2026-11"}
+    assert "version:" in publish(world, same, "--yes", "--same-epoch").stderr
+    broken = {**policy, "categories": []}
+    assert "categories" in publish(world, broken, "--yes").stderr
+    assert world.file.read_text() == before and len(world.history()) == 1
+    assert publish(world, policy, "--same-epoch", answer="yes\n").returncode == 0
+    wait_for(lambda: len(world.history()) == 2)
+
+
+def test_without_the_ledger_nothing_is_published(world):
+    world.history()
+    before = world.file.read_text()
+    os.kill(world.proxy.role("ledger"), signal.SIGSTOP)
+    try:
+        done = publish(world, changed(world.policy), "--yes")
+    finally:
+        os.kill(world.proxy.role("ledger"), signal.SIGCONT)
+    assert done.returncode == 1 and world.file.read_text() == before
+
+
+def test_show_and_diff(world):
+    first = world.history()[0]["sha256"]
+    assert publish(world, changed(world.policy), "--yes").returncode == 0
+    wait_for(lambda: len(world.history()) == 2)
+    second = world.history()[1]["sha256"]
+    shown = world.proxy.ctl("policy", "show").stdout
+    assert first in shown and second in shown
+    assert json.loads(world.proxy.ctl("policy", "show", second[:12]).stdout)["policy"]["version"] == "2026-12"
+    diff = json.loads(world.proxy.ctl("policy", "diff", first, second, "--json").stdout)
+    assert diff["epoch"] is False and {"version"} <= {c["place"] for c in diff["changes"]}
+    assert world.proxy.ctl("policy", "diff", world.draft()).stdout.count("version")
+    check = world.proxy.ctl("policy", "check")
+    assert check.returncode == 0 and second in check.stdout
+    assert world.proxy.ctl("policy", "show", "ffffffffffff").returncode == 1

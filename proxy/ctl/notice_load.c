@@ -1,0 +1,76 @@
+/*
+ * notice_load.c - the notice document that consentd would make of a policy, byte by byte the same.
+ */
+#include <stdlib.h>
+
+#include "consentd/config.h"
+#include "consentd/file.h"
+#include "consentd/mem.h"
+#include "consentd/notice.h"
+#include "ctl_priv.h"
+
+static struct policy *read_policy(const char *path, struct fault *f)
+{
+    struct policy *policy = NULL;
+    struct buf text;
+
+    buf_init(&text, POLICY_TEXT_MAX);
+    if (file_read(path, POLICY_TEXT_MAX, &text, f))
+        policy = policy_parse(path, buf_str(&text), f);
+    buf_free(&text);
+    return policy;
+}
+
+/* The rule sets with all sites' own ones, as consentd compiles them. */
+static struct rules *compile(const struct config *config, const struct categories *categories,
+                             struct fault *f)
+{
+    struct rules_site *sites = mem_calloc(config->site_cnt, sizeof(*sites));
+    const struct rules_input input = {
+        .categories = categories,
+        .sites = sites,
+        .site_cnt = config->site_cnt,
+        .match_limit = config->limits.pcre_match_limit,
+    };
+    struct rules *rules;
+
+    for (size_t i = 0; i < config->site_cnt; i++)
+        sites[i] = (struct rules_site){
+            .name = config->sites[i].name,
+            .hosts = config->sites[i].hosts.items,
+            .host_cnt = config->sites[i].hosts.cnt,
+            .own_json = config->sites[i].rules_json,
+            .own_name = "the site's own rules",
+        };
+    rules = ctl_compile_rules(config->rules, &input, f);
+    free(sites);
+    return rules;
+}
+
+struct policy *ctl_load_notice(const struct config *config, size_t site, const char *file,
+                               struct fault *f)
+{
+    struct policy *made = NULL;
+    struct rules *rules = NULL;
+    struct categories all;
+    bool ok = true;
+
+    categories_init(&all);
+    for (size_t i = 0; i < config->site_cnt && ok; i++) {
+        const char *path = i == site && file != NULL ? file : config->sites[i].policy;
+        struct policy *policy = read_policy(path, f);
+
+        ok = policy != NULL && categories_merge(&all, &policy->categories, f);
+        if (i == site)
+            made = policy;
+        else
+            policy_free(policy);
+    }
+    rules = ok ? compile(config, &all, f) : NULL;
+    ok = rules != NULL && notice_build(made, rules, site, NULL, f);
+    rules_give(rules);
+    if (ok)
+        return made;
+    policy_free(made);
+    return NULL;
+}
