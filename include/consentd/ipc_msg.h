@@ -44,6 +44,8 @@ enum ipc_type {
     IPC_SIGN,
     IPC_SIGNED,
     IPC_NOTICE,
+    IPC_ASK,
+    IPC_TELL,
     IPC_TYPE_CNT,
 };
 

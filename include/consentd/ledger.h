@@ -81,6 +81,9 @@ struct ledger_ops {
     void (*on_erased)(void *owner, uint64_t peer, const struct ledger_erase_ack *ack);
     /* A subject was erased: its cookie is to be refused from now on (erased.h). */
     void (*on_gone)(void *owner, const uint8_t gone[16]);
+    /* The answer to ledger_ask, or a piece of it; later, or inside the call for what is refused. */
+    void (*on_tell)(void *owner, uint64_t peer, const struct ledger_tell_head *head,
+                    struct str text);
     /* The notice document number i of the configuration is on record: ledger_notice_get. */
     void (*on_notice)(void *owner, unsigned i);
 };
@@ -106,6 +109,9 @@ void ledger_oplog(struct ledger *l, uint64_t peer, struct str payload);
 
 /* The payload of an IPC_ERASE: erasure or legal hold of a subject. */
 void ledger_erase(struct ledger *l, uint64_t peer, struct str payload);
+
+/* The payload of an IPC_ASK: what a visitor asks of their own records. */
+void ledger_ask(struct ledger *l, uint64_t peer, struct str payload);
 
 /* The subjects erased so far, for a worker that connects. NULL: no list is kept. */
 const struct erased *ledger_erased(const struct ledger *l);

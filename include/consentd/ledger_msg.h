@@ -14,6 +14,8 @@
  *                      ledger_sign_ack
  *   IPC_GONE           to workers: erased_gone() of subjects whose cookies are refused, 16 bytes
  *                      each; all of them when a worker connects, then one by one
+ *   IPC_ASK            struct ledger_ask_msg, of a subject's own records; its answer IPC_TELL:
+ *                      struct ledger_tell_head, then text; several until it is not TELL_MORE
  *   IPC_NOTICE         to workers: struct ledger_notice_msg, for each site's notice document as
  *                      soon as it is on record
  *
@@ -109,6 +111,38 @@ struct ledger_erase_ack {
     uint32_t status;        /* enum ledger_erase_status */
     uint32_t records;       /* found so far; what only Redis has is found right after */
     uint8_t request[16];    /* what the log calls it */
+};
+
+/* What a visitor asks. */
+enum ledger_ask {
+    LEDGER_ASK_NOTHING = 0,
+    LEDGER_ASK_RECORDS, /* {"more":…,"records":[{"json":J,"leaf":…,"node":…,"ts":…}],"vkey":…} */
+    LEDGER_ASK_PROOF, /* {"proof":…,"vkey":…} of the record at `leaf`, if it is the subject's */
+    LEDGER_ASK_NOTICE, /* the notice document that records call `doc` */
+};
+
+#define LEDGER_ASK_RECORDS_MAX 2000 /* records of one answer; "more" says that there are others */
+
+struct ledger_ask_msg {
+    uint64_t req_id;  /* the sender's own; comes back in the answer */
+    uint32_t version; /* LEDGER_MSG_VERSION */
+    uint32_t what;    /* enum ledger_ask */
+    uint64_t leaf;
+    uint8_t subject[16];
+    uint8_t doc[16];
+};
+
+enum ledger_tell_status {
+    LEDGER_TELL_UNAVAILABLE = 0, /* not now: ask again later */
+    LEDGER_TELL_MORE,            /* a piece; more follow */
+    LEDGER_TELL_DONE,            /* the last piece */
+    LEDGER_TELL_UNKNOWN,         /* there is no such record or document */
+};
+
+struct ledger_tell_head {
+    uint64_t req_id;
+    uint32_t status; /* enum ledger_tell_status */
+    uint32_t pad;
 };
 
 /* A notice document that is on record, and since when its version has been in force. */

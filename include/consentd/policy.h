@@ -20,8 +20,9 @@
  * "bit" is required for categories other than the four fixed ones (category.h). Epoch goes up
  * when people must be asked again: tokens of an older epoch are then no decision.
  *
- * The canonical form of the whole document (RFC 8785) is the heart of the notice document (notice.h),
- * whose SHA-256 identifies in every record what the visitor was shown. Comments are not part of it.
+ * The canonical form of the whole document (RFC 8785) is the heart of the notice document
+ * (notice.h), whose SHA-256 identifies in every record what the visitor was shown. Comments are
+ * not part of it.
  *
  * Immutable once its document is made. All strings belong to the policy; no I/O.
  */

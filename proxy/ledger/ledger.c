@@ -214,7 +214,8 @@ struct ledger *ledger_new(struct loop *loop, const struct ledger_config *cfg,
     l->keks = keks_open(cfg->keks_path, true, f);
     if (l->keks == NULL || !keks_ensure(l->keks, clock_wall_ms(), f) ||
         !ledger_erase_open(l, cfg, f) || !ledger_notice_open(l, cfg, f) ||
-        !open_journal(l, cfg, f) || (cfg->redis_url.len > 0 && !open_ship(l, cfg, f))) {
+        !open_journal(l, cfg, f) || (cfg->redis_url.len > 0 && !open_ship(l, cfg, f)) ||
+        !ledger_ask_open(l, cfg, f)) {
         ledger_free(l);
         return NULL;
     }
@@ -241,6 +242,7 @@ void ledger_free(struct ledger *l)
     ledger_log_publish(l);
     tlog_free(l->log);
     ship_free(l->ship);
+    ledger_ask_close(l);
     ledger_erase_close(l);
     ledger_notice_close(l);
     journal_close(l->journal);

@@ -14,6 +14,7 @@
 #include "consentd/tlog.h"
 #include "eids_priv.h"
 
+struct asking;
 struct noticing;
 
 #define LEDGER_SELF UINT64_MAX /* as a peer: the ledger's own records */
@@ -53,6 +54,7 @@ struct ledger {
     char *site;                /* owned */
     char *dir;                 /* owned; of the journal */
     struct erasing *erasing;   /* owned; NULL: no erasures */
+    struct asking *asking;     /* owned */
     struct noticing *noticing; /* owned; NULL: notice documents are not kept */
     uint8_t node;
     uint8_t idx_key[32];
@@ -99,6 +101,10 @@ void ledger_erase_looked(struct ledger *l, struct erasure *x, const struct erase
                          size_t cnt);
 struct erased *ledger_erasures(struct ledger *l); /* the list, for the shipper */
 bool ledger_is_gone(const struct ledger *l, const uint8_t subject[16]);
+
+/* ledger_ask.c */
+bool ledger_ask_open(struct ledger *l, const struct ledger_config *cfg, struct fault *f);
+void ledger_ask_close(struct ledger *l);
 
 /* ledger_notice.c */
 bool ledger_notice_open(struct ledger *l, const struct ledger_config *cfg, struct fault *f);

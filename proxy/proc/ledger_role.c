@@ -75,6 +75,8 @@ static void on_peer_msg(void *owner, uint16_t type, const void *data, size_t len
         ledger_event(ledger, peer->number, str_make(data, len));
     } else if (type == IPC_ERASE) {
         ledger_erase(ledger, peer->number, str_make(data, len));
+    } else if (type == IPC_ASK) {
+        ledger_ask(ledger, peer->number, str_make(data, len));
     } else if (type == IPC_OPLOG) {
         ledger_oplog(ledger, peer->number, str_make(data, len));
     } else if (type == IPC_SIGN && !peer->worker && len == sizeof(struct ledger_sign_msg)) {
@@ -196,6 +198,22 @@ static void on_erased(void *owner, uint64_t number, const struct ledger_erase_ac
         log_warn("ledger.ack.lost", "");
 }
 
+static void on_tell(void *owner, uint64_t number, const struct ledger_tell_head *head,
+                    struct str text)
+{
+    struct ledger_role *r = owner;
+    struct peer *peer = &r->peers[number % PROC_SLOTS];
+    struct buf message;
+
+    if (peer->ipc == NULL || peer->number != number)
+        return; /* whoever asked has gone */
+    buf_init(&message, IPC_MSG_MAX);
+    if (!buf_append(&message, head, sizeof(*head)) || !buf_append_str(&message, text) ||
+        !ipc_send(peer->ipc, IPC_TELL, message.data, message.len, -1))
+        log_warn("ledger.answer.lost", "");
+    buf_free(&message);
+}
+
 static void on_ready(void *owner)
 {
     struct ledger_role *r = owner;
@@ -280,7 +298,8 @@ static struct ledger *open_ledger(struct ledger_role *r, struct fault *f)
                                           .on_ready = on_ready,
                                           .on_erased = on_erased,
                                           .on_gone = on_gone,
-                                          .on_notice = on_notice};
+                                          .on_notice = on_notice,
+                                          .on_tell = on_tell};
     const struct config *c = r->env.config;
     struct str keys = {0}, password = {0}, ca = {0};
     struct keyring *ring = NULL;
