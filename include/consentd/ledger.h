@@ -53,6 +53,7 @@ struct ledger_config {
     const char *erased_path;             /* the list of erasures; NULL: none are taken */
     uint64_t record_retention_ms;        /* of a month after its end; 0: months are never dropped */
     uint64_t backup_retention_ms;        /* how long backups of Redis and journal are kept */
+    const char *suppressed_path;         /* the list of unsubscriptions; NULL: none is kept */
     const char *notices_path;            /* folder of notice documents (notices.h); NULL: none */
     const struct ledger_notice *notices; /* in force now; notice_cnt of them */
     unsigned notice_cnt;

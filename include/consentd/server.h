@@ -49,6 +49,8 @@ struct site {
     const struct config_site *config; /* owned by the configuration */
     struct policy *policy;            /* borrowed: set by whoever made the server, or NULL */
     struct snapshot *snapshot;        /* one reference held; NULL: everything denied, no rules */
+    uint32_t notice_since_s;          /* ENFORCE's: the notice's version is in force since then
+                                         and took the place of another; 0: not known, or none */
     void *enforce;                    /* ENFORCE's own, from enforce_site_start() */
     struct origin_group *origins;     /* owned; the data plane's */
 };

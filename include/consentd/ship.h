@@ -35,6 +35,7 @@ struct journal;
 struct keks;
 struct loop;
 struct notices;
+struct suppressed;
 struct rlink_config;
 struct ship;
 
@@ -47,6 +48,7 @@ struct ship_config {
     const struct rlink_config *redis;
     struct erased *erased;         /* borrowed; NULL: none */
     const struct notices *notices; /* borrowed: kept in Redis too; NULL: none */
+    const struct suppressed *left; /* likewise */
 };
 
 struct ship_ops {
@@ -71,7 +73,7 @@ void ship_checkpoint(struct ship *s, uint64_t size, struct str note);
 /* The list of erasures grew or changed. */
 void ship_erase(struct ship *s);
 
-/* There is another notice document. */
+/* There is another notice document, or somebody left a list. */
 void ship_keep(struct ship *s);
 
 /* The leaf behind the last one that Redis confirmed. */

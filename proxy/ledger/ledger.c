@@ -19,6 +19,7 @@
 #include "consentd/metrics.h"
 #include "consentd/redis.h"
 #include "consentd/ship.h"
+#include "consentd/suppressed.h"
 #include "ledger_priv.h"
 
 #define TICK_MS 1000
@@ -175,6 +176,7 @@ static bool open_ship(struct ledger *l, const struct ledger_config *cfg, struct 
                                    .keks = l->keks,
                                    .erased = ledger_erasures(l),
                                    .notices = ledger_notices(l),
+                                   .left = l->left,
                                    .redis = &redis};
 
     l->ship = ship_new(l->loop, &sc, &ship_ops, l, f);
@@ -214,6 +216,8 @@ struct ledger *ledger_new(struct loop *loop, const struct ledger_config *cfg,
     l->keks = keks_open(cfg->keks_path, true, f);
     if (l->keks == NULL || !keks_ensure(l->keks, clock_wall_ms(), f) ||
         !ledger_erase_open(l, cfg, f) || !ledger_notice_open(l, cfg, f) ||
+        (cfg->suppressed_path != NULL &&
+         (l->left = suppressed_open(cfg->suppressed_path, f)) == NULL) ||
         !open_journal(l, cfg, f) || (cfg->redis_url.len > 0 && !open_ship(l, cfg, f)) ||
         !ledger_ask_open(l, cfg, f)) {
         ledger_free(l);
@@ -245,6 +249,7 @@ void ledger_free(struct ledger *l)
     ledger_ask_close(l);
     ledger_erase_close(l);
     ledger_notice_close(l);
+    suppressed_free(l->left);
     journal_close(l->journal);
     keks_free(l->keks);
     eids_free(l->eids);

@@ -17,6 +17,8 @@
 #include "consentd/log.h"
 #include "consentd/mem.h"
 #include "consentd/metrics.h"
+#include "consentd/ship.h"
+#include "consentd/suppressed.h"
 #include "ledger_priv.h"
 
 #define CLOCK_BACK_MS 5000 /* the clock may step back this far without an alarm */
@@ -150,6 +152,7 @@ static void take_event(struct ledger *l, struct answer *a, uint64_t ts_ms)
     }
     msg.event.ts_ms = ts_ms;
     a->narrows = (msg.flags & LEDGER_EVENT_NARROWS) != 0;
+    a->leaves = msg.event.act == CONSENT_UNSUBSCRIBE;
     buf_clear(&l->text);
     if (ledger_is_gone(l, msg.event.subject)) {
         refuse(l, a, "erased");
@@ -296,6 +299,28 @@ static void journal_refused(struct ledger *l)
     l->retry_ms = clock_mono_ms() + RETRY_MS;
 }
 
+/* "mail.unsubscribe:LIST" by an address tag; the record stands: a restart tries again. */
+static void note_leaving(struct ledger *l, const struct consent_event *ev, uint64_t ts_ms)
+{
+    struct str list = ev->method, kind;
+    struct fault f = {{0}};
+
+    if (l->left == NULL || ev->act != CONSENT_UNSUBSCRIBE || !str_cut(&list, ':', &kind))
+        return;
+    if (!suppressed_add(l->left, ev->subject, list, ts_ms, &f))
+        log_error("unsubscribe.unsaved", "reason=\"%s\"", f.text);
+    else if (l->ship != NULL)
+        ship_keep(l->ship);
+}
+
+static void answer_leaving(struct ledger *l, const struct answer *a)
+{
+    struct ledger_event_msg msg;
+
+    if (ledger_event_decode(str_make(a->item.payload, a->item.len), &msg))
+        note_leaving(l, &msg.event, a->ack.ts_ms);
+}
+
 static void batch_synced(struct ledger *l)
 {
     for (unsigned i = 0; i < l->answer_cnt; i++) {
@@ -307,6 +332,8 @@ static void batch_synced(struct ledger *l)
         known = eids_find(l->eids, a->eid, a->choice);
         if (known != NULL && !a->item.operator_record)
             known->pending = false;
+        if (a->leaves)
+            answer_leaving(l, a);
     }
     l->recorded += l->rec_cnt;
     metric_add(METRIC_LEDGER_RECORDS, l->rec_cnt);
@@ -379,6 +406,7 @@ static void remember_one(struct ledger *l, const struct journal_record *rec)
         !record_open(&at, kek, rec->r, rec->sealed, json) ||
         record_parse(str_make(json, rec->sealed.len - CRYPTO_GCM_TAG_LEN), &view) != RECORD_EVENT)
         return;
+    note_leaving(l, &view.event, rec->ts_ms);
     memcpy(entry.eid, view.event.eid, 16);
     memcpy(entry.subject, view.event.subject, 16);
     entry.expires_s = view.event.expires_s;

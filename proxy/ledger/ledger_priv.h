@@ -15,6 +15,7 @@
 #include "eids_priv.h"
 
 struct asking;
+struct suppressed;
 struct noticing;
 
 #define LEDGER_SELF UINT64_MAX /* as a peer: the ledger's own records */
@@ -42,6 +43,7 @@ struct answer {
     int record;      /* index in the batch; -1: none */
     bool repetition; /* of an event in this same batch: takes its values after the sync */
     bool narrows;
+    bool leaves;      /* an unsubscription: noted in the list after the sync */
     struct item item; /* kept until the sync: a narrowing may have to be held */
     uint8_t eid[16];
     uint64_t choice;
@@ -54,6 +56,7 @@ struct ledger {
     char *site;                /* owned */
     char *dir;                 /* owned; of the journal */
     struct erasing *erasing;   /* owned; NULL: no erasures */
+    struct suppressed *left;   /* owned; NULL: no list is kept of who left mailing lists */
     struct asking *asking;     /* owned */
     struct noticing *noticing; /* owned; NULL: notice documents are not kept */
     uint8_t node;

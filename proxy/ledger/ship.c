@@ -702,7 +702,7 @@ struct ship *ship_new(struct loop *loop, const struct ship_config *cfg, const st
     if (cfg->erased != NULL)
         s->eraser = eraser_new(s->link, &s->log, cfg->erased, ops->on_looked, owner);
     if (cfg->notices != NULL)
-        s->keeper = keeper_new(s->link, cfg->notices);
+        s->keeper = keeper_new(s->link, cfg->notices, cfg->left);
     timer_set(&s->beat, BEAT_MS);
     return s;
 }

@@ -1,9 +1,11 @@
 /*
- * ship_keep.c - keeps in Redis what is not part of a month: c:doc:<sha256>, the notice documents.
+ * ship_keep.c - keeps in Redis what is not part of a month: c:doc:<sha256>, the notice documents,
+ * and c:supp, who left which mailing list.
  *
  * One command in flight. After every connect each document is looked for and set when it is not
- * there; nothing here ever removes one.
+ * there, and the list is sent again when Redis has less of it; nothing here ever removes one.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +14,10 @@
 #include "consentd/log.h"
 #include "consentd/mem.h"
 #include "consentd/notice.h"
+#include "consentd/suppressed.h"
 #include "ship_priv.h"
+
+#define LEFT_AT_ONCE 200 /* lines of one HSET */
 
 /* 1: it is there. The document does not travel. */
 static const char look_script[] = "return redis.call('GET', KEYS[1]) and 1 or 0\n";
@@ -20,16 +25,20 @@ static const char look_script[] = "return redis.call('GET', KEYS[1]) and 1 or 0\
 struct keeper {
     struct rlink *link;
     const struct notices *notices;
-    bool up, busy;
-    size_t at; /* uses of the history before it are done */
+    const struct suppressed *left; /* NULL: no list */
+    bool up, busy, counted;        /* counted: Redis said how much of the list it has */
+    size_t at;                     /* uses of the history before it are done */
+    size_t left_at, left_to;       /* lines before it are there; those in flight */
 };
 
-struct keeper *keeper_new(struct rlink *link, const struct notices *notices)
+struct keeper *keeper_new(struct rlink *link, const struct notices *notices,
+                          const struct suppressed *left)
 {
     struct keeper *k = mem_new(struct keeper);
 
     k->link = link;
     k->notices = notices;
+    k->left = left;
     return k;
 }
 
@@ -99,13 +108,69 @@ static void on_looked(void *arg, const struct resp *reply)
     keeper_run(k);
 }
 
+/* --- who left ------------------------------------------------------------------------------ */
+
+static void on_left(void *arg, const struct resp *reply)
+{
+    struct keeper *k = arg;
+
+    if (!usable(k, reply, "HSET"))
+        return;
+    k->left_at = k->left_to;
+    keeper_run(k);
+}
+
+static void send_left(struct keeper *k)
+{
+    struct str argv[2 + 2 * LEFT_AT_ONCE] = {STR("HSET"), STR("c:supp")};
+    char times[LEFT_AT_ONCE][24];
+    size_t argc = 2;
+
+    k->left_to = k->left_at;
+    for (size_t i = 0; i < LEFT_AT_ONCE && k->left_to < suppressed_cnt(k->left); i++) {
+        const struct suppressed_entry *entry = suppressed_at(k->left, k->left_to++);
+
+        (void)snprintf(times[i], sizeof(times[i]), "%" PRIu64, entry->ts_ms);
+        argv[argc++] = str_c(entry->key);
+        argv[argc++] = str_c(times[i]);
+    }
+    k->busy = rlink_command(k->link, argv, argc, on_left, k);
+}
+
+static void on_counted(void *arg, const struct resp *reply)
+{
+    struct keeper *k = arg;
+
+    if (!usable(k, reply, "HLEN"))
+        return;
+    k->counted = true;
+    k->left_at = resp_int(reply) == (int64_t)suppressed_cnt(k->left) ? suppressed_cnt(k->left) : 0;
+    keeper_run(k);
+}
+
+static void run_left(struct keeper *k)
+{
+    const struct str argv[] = {STR("HLEN"), STR("c:supp")};
+
+    if (k->left == NULL)
+        return;
+    if (!k->counted)
+        k->busy = rlink_command(k->link, argv, COUNT_OF(argv), on_counted, k);
+    else if (k->left_at < suppressed_cnt(k->left))
+        send_left(k);
+}
+
 void keeper_run(struct keeper *k)
 {
     char key[SHIP_KEY_MAX];
     const struct str argv[] = {STR("EVAL"), str_c(look_script), STR("1"), str_make(key, 6 + 64)};
 
-    if (!k->up || k->busy || k->at >= notices_cnt(k->notices))
+    if (!k->up || k->busy)
         return;
+    if (k->at >= notices_cnt(k->notices)) {
+        run_left(k);
+        return;
+    }
     doc_key(notices_at(k->notices, k->at), key);
     k->busy = rlink_command(k->link, argv, COUNT_OF(argv), on_looked, k);
 }
@@ -113,7 +178,7 @@ void keeper_run(struct keeper *k)
 void keeper_up(struct keeper *k)
 {
     k->up = true;
-    k->busy = false;
+    k->busy = k->counted = false;
     k->at = 0;
     keeper_run(k);
 }

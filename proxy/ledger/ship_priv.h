@@ -96,7 +96,8 @@ void eraser_run(struct eraser *e);          /* goes on where it stopped; every s
 
 /* --- ship_keep.c --- */
 struct keeper;
-struct keeper *keeper_new(struct rlink *link, const struct notices *notices);
+struct keeper *keeper_new(struct rlink *link, const struct notices *notices,
+                          const struct suppressed *left);
 void keeper_free(struct keeper *k); /* NULL is fine */
 void keeper_up(struct keeper *k);   /* Redis can be written: everything again */
 void keeper_down(struct keeper *k); /* the link is gone */

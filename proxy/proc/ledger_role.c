@@ -22,6 +22,7 @@
 #include "consentd/mem.h"
 #include "consentd/note.h"
 #include "consentd/notices.h"
+#include "consentd/suppressed.h"
 #include "proc_priv.h"
 
 #define GONE_AT_ONCE 2048  /* erased subjects in one message */
@@ -307,7 +308,7 @@ static struct ledger *open_ledger(struct ledger_role *r, struct fault *f)
     struct note_key log[LOG_KEYS_MAX];
     const struct key *idx;
     struct ledger_config config;
-    char *keks, *erased, *folder;
+    char *keks, *erased, *folder, *left;
     struct ledger_notice *notices;
 
     if (bundle_get(r->env.bundle, STR(":keys"), &keys))
@@ -325,12 +326,14 @@ static struct ledger *open_ledger(struct ledger_role *r, struct fault *f)
     keks = file_resolve(c->state_dir, "keks.json");
     erased = file_resolve(c->state_dir, ERASED_NAME);
     folder = file_resolve(c->state_dir, NOTICES_FOLDER);
+    left = file_resolve(c->state_dir, SUPPRESSED_NAME);
     notices = site_notices(r);
     config = (struct ledger_config){
         .journal_dir = c->ledger.journal,
         .keks_path = keks,
         .erased_path = erased,
         .notices_path = folder,
+        .suppressed_path = left,
         .notices = notices,
         .notice_cnt = (unsigned)c->site_cnt,
         .record_retention_ms = c->ledger.record_retention_ms,
@@ -355,6 +358,7 @@ static struct ledger *open_ledger(struct ledger_role *r, struct fault *f)
     free(keks);
     free(erased);
     free(folder);
+    free(left);
     free(notices);
 out:
     keyring_free(ring);

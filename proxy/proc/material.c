@@ -157,7 +157,7 @@ static bool put_keys(struct loading *l, const struct config *c)
         (keyring_active(ring, KEY_TOK) == NULL || keyring_active(ring, KEY_IDX) == NULL))
         fault_set(l->fault, "%s: needs an active key for \"tok\" and one for \"idx\"", c->keys);
     else if (ring != NULL)
-        ok = put_keys_for(l, ring, 1u << KEY_TOK, FOR(WORKER)) &&
+        ok = put_keys_for(l, ring, 1u << KEY_TOK | 1u << KEY_UNSUB, FOR(WORKER)) &&
              put_keys_for(l, ring, 1u << KEY_IDX | 1u << KEY_LOG, FOR(LEDGER)) &&
              put_keys_for(l, ring, 1u << KEY_IDX, FOR(ADMIN)) && put_log_keys(l, c, ring);
     keyring_free(ring);

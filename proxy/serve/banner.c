@@ -193,6 +193,20 @@ static void banner_form(struct page *p)
     put(p, "</div></form>");
 }
 
+/* A new version of the notice, told once; closes without script. */
+static void news(struct page *p)
+{
+    put(p, "<details class=\"cnsnt-card cnsnt-news\" open=\"\" role=\"status\"><summary><b>");
+    ui(p, "notice_new");
+    put(p, "</b></summary><div class=\"cnsnt-body\"><p>");
+    prose(p, &p->policy->changes[0].summary);
+    put(p, " <a href=\"");
+    address(p, "policy/changes");
+    put(p, "\">");
+    ui(p, "notice_changes");
+    put(p, "</a></p></div></details>");
+}
+
 /* Well-formed XML too: the page may be XHTML. */
 bool banner_render(struct exchange *x, struct buf *out)
 {
@@ -207,6 +221,8 @@ bool banner_render(struct exchange *x, struct buf *out)
     put(&p, ">");
     style(&p);
     banner_form(&p);
+    if (enforcement_of(x)->told)
+        news(&p);
     details_link(&p, "open",
                  enforcement_of(x)->decided
                      ? " class=\"cnsnt-open\" data-consent-action=\"open\""

@@ -9,6 +9,7 @@
  *   GET  again.js      the reload that keeps what was typed; what a withdrawal clears
  *   POST choice        a decision (consent_choice.c)
  *   POST withdraw      takes back all grants, or those named
+ *   me, policy, unsubscribe       a visitor's rights (rights.c, notice_page.c, unsubscribe.c)
  *
  * Nothing here is ever cached but the two files; nothing is ever forwarded.
  */
@@ -193,12 +194,13 @@ static const struct {
 enum enforce_step consent_api_request(struct exchange *x, struct str rest)
 {
     bool reads = x->req.method_id == HTTP_METHOD_GET || x->req.method_id == HTTP_METHOD_HEAD;
-    struct str path = rest;
+    ptrdiff_t mark = str_find_char(rest, '?');
+    struct str path = mark < 0 ? rest : str_slice(rest, 0, (size_t)mark);
+    struct str query = mark < 0 ? STR("") : str_slice(rest, (size_t)mark + 1, rest.len);
+    enum enforce_step step;
 
     if (x->site->policy == NULL)
         return ENFORCE_REFUSE;
-    if (str_find_char(rest, '?') >= 0)
-        path = str_slice(rest, 0, (size_t)str_find_char(rest, '?'));
     for (size_t i = 0; i < COUNT_OF(routes); i++) {
         if (!str_eq_c(path, routes[i].path))
             continue;
@@ -208,5 +210,7 @@ enum enforce_step consent_api_request(struct exchange *x, struct str rest)
             return answer_method(x, STR("GET, HEAD"));
         return routes[i].fn(x);
     }
+    if (rights_request(x, path, query, &step))
+        return step;
     return consent_answer_json(x, 404, STR("{\"error\":\"no such page of consentd\"}\n"));
 }

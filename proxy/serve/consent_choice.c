@@ -47,7 +47,7 @@ struct choice {
  * A page with "Referrer-Policy: no-referrer" posts its own forms with "Origin: null" (Fetch 3.1):
  * there the browser's own word, which no page can forge, is enough.
  */
-static bool is_cross_site(const struct exchange *x)
+bool is_cross_site(const struct exchange *x)
 {
     struct str site = headers_value(&x->req.headers, HDR_SEC_FETCH_SITE);
     const struct header *origin = headers_find(&x->req.headers, HDR_ORIGIN);
@@ -102,7 +102,7 @@ static int hex_value(char c)
 }
 
 /* application/x-www-form-urlencoded, one value, decoded into the arena (WHATWG URL 5.1). */
-static bool form_value(struct exchange *x, struct str in, struct str *out)
+bool form_value(struct exchange *x, struct str in, struct str *out)
 {
     char *text = arena_alloc(&x->arena, in.len + 1);
     size_t len = 0;
@@ -123,6 +123,22 @@ static bool form_value(struct exchange *x, struct str in, struct str *out)
     }
     *out = str_make(text, len);
     return true;
+}
+
+struct str form_get(struct exchange *x, struct str form, const char *name)
+{
+    struct str member, key, value;
+
+    while (str_cut(&form, '&', &member)) {
+        ptrdiff_t equals = str_find_char(member, '=');
+
+        if (equals < 0 || !form_value(x, str_slice(member, 0, (size_t)equals), &key) ||
+            !str_eq_c(key, name))
+            continue;
+        if (form_value(x, str_slice(member, (size_t)equals + 1, member.len), &value))
+            return value;
+    }
+    return STR("");
 }
 
 /* One member of a form; unknown ones are left alone, as a site may add its own. */
@@ -485,6 +501,7 @@ static unsigned event_fill(struct exchange *x, struct choice *c)
     uint16_t optional = policy_optional(policy);
     uint16_t before = e->decided ? e->claims.grants & optional : 0;
     struct consent_event *event = &c->event;
+    struct token_claims claims;
     unsigned flags = 0;
 
     event->act = act_of(x, c, before);
@@ -499,11 +516,11 @@ static unsigned event_fill(struct exchange *x, struct choice *c)
     event->lang = str_c(language_tag(x));
     event->method = method_of(c, event->act);
     memcpy(event->doc, policy->doc_hash, sizeof(event->doc));
-    if (e->decided) {
-        memcpy(event->subject, e->claims.subject, sizeof(event->subject));
+    if (token_holder(x, &claims)) { /* also of an older epoch: the history goes on */
+        memcpy(event->subject, claims.subject, sizeof(event->subject));
         event->has_prev = true;
-        event->prev_node = e->claims.node;
-        event->prev_leaf = e->claims.leaf;
+        event->prev_node = claims.node;
+        event->prev_leaf = claims.leaf;
     } else {
         crypto_random(event->subject, sizeof(event->subject));
         flags |= LEDGER_EVENT_NEW_SUBJECT;

@@ -16,10 +16,12 @@
 #include "consent_cookie.h"
 #include "consentd/arena.h"
 #include "consentd/cookie.h"
+#include "consentd/crypto.h"
 #include "consentd/ipc_msg.h"
 #include "consentd/log.h"
 #include "consentd/mem.h"
 #include "consentd/metrics.h"
+#include "consentd/peer_budget.h"
 #include "consentd/url.h"
 #include "enforce_priv.h"
 
@@ -32,11 +34,16 @@
 
 bool enforce_worker_start(struct server *s, struct fault *fault_out)
 {
+    const struct peer_budget_limits rights = {.requests_per_second = RIGHTS_PER_SECOND,
+                                              .burst = RIGHTS_BURST};
     struct enforce_worker *worker = mem_new(struct enforce_worker);
+    uint8_t key[16];
 
     UNUSED(fault_out);
     worker->link = ledger_link_new(s);
     worker->gone = gone_new();
+    crypto_random(key, sizeof(key));
+    worker->rights = peer_budget_new(&rights, key);
     s->enforce = worker;
     return true;
 }
@@ -49,6 +56,7 @@ void enforce_worker_stop(struct server *s)
         return;
     ledger_link_free(worker->link);
     gone_free(worker->gone);
+    peer_budget_free(worker->rights);
     free(worker);
     s->enforce = NULL;
 }
@@ -79,6 +87,22 @@ void enforce_ledger_link(struct server *s, bool up)
         ledger_link_up(worker->link);
 }
 
+/* The ledger says since when a notice has been in force. */
+static void take_notice(struct server *s, struct str in)
+{
+    struct ledger_notice_msg msg;
+
+    if (in.len != sizeof(msg))
+        return;
+    memcpy(&msg, in.ptr, sizeof(msg));
+    for (unsigned i = 0; i < s->sites_cnt; i++) {
+        struct site *site = &s->sites[i];
+
+        if (site->policy != NULL && memcmp(site->policy->doc_hash, msg.doc, sizeof(msg.doc)) == 0)
+            site->notice_since_s = msg.since_s;
+    }
+}
+
 void enforce_ledger_message(struct server *s, uint16_t type, const void *data, size_t len)
 {
     struct enforce_worker *worker = s->enforce;
@@ -91,6 +115,10 @@ void enforce_ledger_message(struct server *s, uint16_t type, const void *data, s
         ledger_link_erased(worker->link, str_make(data, len));
     else if (type == IPC_GONE)
         gone_add(worker->gone, str_make(data, len));
+    else if (type == IPC_TELL)
+        ledger_link_told(worker->link, str_make(data, len));
+    else if (type == IPC_NOTICE)
+        take_notice(s, str_make(data, len));
 }
 
 struct str consent_cookie_name(const struct exchange *x)
@@ -172,6 +200,21 @@ static void token_read(struct exchange *x, struct enforcement *e)
     e->decided = x->decided = true;
 }
 
+bool token_holder(const struct exchange *x, struct token_claims *out)
+{
+    const struct enforce_worker *worker = x->server->enforce;
+    const struct token_check check = {.site = str_c(x->site->config->hosts.items[0]),
+                                      .now_s = (uint32_t)(x->wall_ms / 1000)};
+
+    if (enforcement_of(x)->decided) {
+        *out = enforcement_of(x)->claims;
+        return true;
+    }
+    return enforcement_of(x)->outdated &&
+           token_verify(x->server->keyring, token_find(x), &check, out) == TOKEN_OK &&
+           !gone_has(worker->gone, out->subject);
+}
+
 /*
  * GPC refuses marketing until the visitor grants it with the signal on: a grant from
  * before (without the flag in the token) does not count while it is sent.
@@ -237,6 +280,7 @@ static bool enforcement_begin(struct exchange *x)
     if (x->site->policy != NULL) {
         token_read(x, e);
         e->language = languages_choose(x->site, headers_value(h, HDR_ACCEPT_LANGUAGE));
+        e->told = e->document && banner_is_wanted(x) && notice_is_new(x);
     }
     x->grants = grants_of(e);
     e->decider.snapshot = x->snapshot;
@@ -579,6 +623,10 @@ static enum enforce_step enforce_page(struct exchange *x, struct enforcement *e)
         !headers_add_id(&x->resp.headers, &x->arena, HDR_CONTENT_ENCODING, str_c(coding_name(out))))
         return ENFORCE_REFUSE;
     cookies_delete_denied(x, &x->resp.headers);
+    if (e->told && is_page(x) &&
+        (!headers_set(&x->resp.headers, &x->arena, HDR_CACHE_CONTROL, STR("no-store")) ||
+         !notice_note_seen(x, &x->resp.headers)))
+        return ENFORCE_REFUSE;
     if (!(is_page(x) ? page_filter_add(x, type, in, out) : worker_filter_add(x, in, out)))
         return ENFORCE_REFUSE;
     return ENFORCE_FORWARD;
@@ -641,4 +689,6 @@ void enforce_end(struct exchange *x)
 
     if (x->enforce != NULL && worker != NULL)
         ledger_link_forget(worker->link, x);
+    if (x->enforce != NULL)
+        rights_record_end(x);
 }

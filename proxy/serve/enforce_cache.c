@@ -37,7 +37,7 @@ void variant_of(const struct exchange *x, enum variant kind, char out[VARIANT_LE
         fields[2] = x->grants;
     if (kind == VARIANT_PAGE) {
         fields[3] = (uint64_t)e->decided | (uint64_t)e->gpc << 1 | (uint64_t)x->secure << 2 |
-                    (uint64_t)e->outdated << 3;
+                    (uint64_t)e->outdated << 3 | (uint64_t)e->told << 4;
         fields[4] = e->language;
     }
     crypto_sha256_init(&hash);

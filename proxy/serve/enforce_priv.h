@@ -7,6 +7,11 @@
  *   filter_html.c     decode, rewrite (html_engine.h), encode
  *   filter_css.c      the same for style sheets (sheet.h), where they name a tracker
  *   consent_api.c     what is under the prefix: choice, state, assets
+ *   rights.c          what a visitor asks of their own records: /me and below
+ *   rights_page.c     their page
+ *   rights_record.c   their records as a download
+ *   notice_page.c     the policy and its changes; the note about a new version
+ *   unsubscribe.c     one click ends a mailing list (RFC 8058)
  *   consent_choice.c  reading a choice and answering it
  *   ledger_link.c     events and erasures that wait for the ledger's ack
  *   gone.c            the subjects whose cookies are refused
@@ -78,6 +83,11 @@ struct enforcement {
     const char *banner_hash, *guard_hash, *signals_hash; /* "sha256-…" where it wants these */
     bool script_inline, style_inline; /* such an element of ours may stand in the page */
     void *choice;                     /* consent_choice.c's own while the ledger is asked */
+    struct str script_nonce, style_nonce; /* of the page's own policy; empty: none */
+    bool script_inline, style_inline;     /* such an element of ours may stand in the page */
+    bool told;    /* the visitor has decided under an older version: a note says what is new */
+    void *choice; /* consent_choice.c's own while the ledger is asked */
+    struct rights *rights; /* rights.c's */
 };
 
 static inline struct enforcement *enforcement_of(const struct exchange *x)
@@ -136,6 +146,39 @@ struct str charset_of_type(struct str type);
 /* Installs the filter of a style sheet; granted: nothing is denied, look only. False: no memory. */
 MUST_USE bool sheet_filter_add(struct exchange *x, bool granted, enum coding in, enum coding out);
 
+/* The subject of the token, also of one from an older epoch. False: nobody we know. */
+MUST_USE bool token_holder(const struct exchange *x, struct token_claims *out);
+
+/* --- consent_choice.c, for other forms --- */
+
+/* The request was made by a page of another site. */
+bool is_cross_site(const struct exchange *x);
+
+/* One value of application/x-www-form-urlencoded, decoded into the arena. False: no memory. */
+MUST_USE bool form_value(struct exchange *x, struct str in, struct str *out);
+
+/* The value of `name` in a form or a query; empty when it is not there. */
+struct str form_get(struct exchange *x, struct str form, const char *name);
+
+/* rights_record.c: frees what the exchange holds of a download. */
+void rights_record_end(struct exchange *x);
+
+/* --- rights.c, notice_page.c, unsubscribe.c --- */
+
+#define RIGHTS_PER_SECOND 1 /* requests of one address, per worker; more are a 429 */
+#define RIGHTS_BURST      30
+
+/* Routes below the prefix that are about a visitor's own records. False: none of them. */
+MUST_USE bool rights_request(struct exchange *x, struct str path, struct str query,
+                             enum enforce_step *step_out);
+enum enforce_step policy_page_get(struct exchange *x, struct str query);
+enum enforce_step policy_changes_get(struct exchange *x, struct str query);
+enum enforce_step unsubscribe_request(struct exchange *x, struct str query);
+
+/* The note that a new version of the notice is in force; in the banner's place, once. */
+bool notice_is_new(const struct exchange *x);
+MUST_USE bool notice_note_seen(struct exchange *x, struct headers *h); /* for good */
+
 /* --- consent_api.c, consent_choice.c --- */
 enum enforce_step consent_api_request(struct exchange *x, struct str rest);
 
@@ -169,41 +212,6 @@ MUST_USE bool guard_prefix(const struct exchange *x, struct str script, struct b
 /* Where the element goes in the page so far (all: it ends here), or GUARD_PLACE_*. Pure. */
 ptrdiff_t guard_place(struct str page, bool all, bool xml);
 
-/* --- ledger_link.c --- */
-struct consent_event;
-
-/* The ledger's answer, or a time-out (ack NULL). x is the exchange that asked. */
-typedef void (*ledger_answer_fn)(struct exchange *x, const struct ledger_ack *ack);
-
-struct ledger_link;
-struct ledger_link *ledger_link_new(struct server *s);
-void ledger_link_free(struct ledger_link *link);
-
-/*
- * Sends an event; fn is called once, later, unless ledger_link_forget(x) comes first. An event
- * that narrows is kept and sent until the ledger has it, also when nobody waits any more.
- * False: not sent and not kept (the queue is full, or the event is not valid).
- */
-MUST_USE bool ledger_link_send(struct ledger_link *link, struct exchange *x,
-                               const struct consent_event *event, unsigned flags,
-                               ledger_answer_fn fn);
-void ledger_link_forget(struct ledger_link *link, const struct exchange *x);
-
-/* The receipt of an erasure, or a time-out (ack NULL). */
-typedef void (*ledger_erase_fn)(struct exchange *x, const struct ledger_erase_ack *ack);
-
-/*
- * Asks for the erasure of the subject of a verified token; flags: LEDGER_ERASE_NOW or 0. fn is
- * called once, later, unless ledger_link_forget(x) comes first. Asking again for the same subject
- * gives the receipt of the first time. From the ledger's answer on every worker refuses the
- * subject's cookie. False: too much is waiting.
- */
-MUST_USE bool ledger_link_erase(struct ledger_link *link, struct exchange *x,
-                                const uint8_t subject[16], unsigned flags, ledger_erase_fn fn);
-void ledger_link_erased(struct ledger_link *link, struct str message);
-void ledger_link_up(struct ledger_link *link);
-void ledger_link_ack(struct ledger_link *link, struct str message);
-
 /* --- gone.c: erased subjects; the ledger tells them --- */
 struct gone_set;
 struct gone_set *gone_new(void);
@@ -211,12 +219,17 @@ void gone_free(struct gone_set *g);               /* NULL is fine */
 void gone_add(struct gone_set *g, struct str in); /* the payload of an IPC_GONE */
 bool gone_has(const struct gone_set *g, const uint8_t subject[16]);
 
+struct ledger_link;
+struct peer_budget;
+
 /* The worker's slot (server->enforce). */
 struct enforce_worker {
-    struct ledger_link *link; /* owned */
-    struct gone_set *gone;    /* owned */
+    struct ledger_link *link;   /* owned */
+    struct gone_set *gone;      /* owned */
+    struct peer_budget *rights; /* owned; what one address may ask */
 };
 
 #include "inject_priv.h"
+#include "ledger_link.h"
 
 #endif

@@ -24,14 +24,19 @@
 #define SLOTS      4096 /* events in flight or kept, per worker */
 #define ANSWER_MS  5000 /* how long a visitor waits for the ledger */
 #define SWEEP_MS   500
-#define RESEND_MS  2000 /* a kept event that was not answered is sent again */
-#define INDEX_BITS 16   /* of a request id: the slot; the rest counts up */
+#define RESEND_MS  2000       /* a kept event that was not answered is sent again */
+#define ASKS_MAX   64         /* questions in flight, per worker */
+#define TOLD_MAX   (8u << 20) /* bytes of one answer to a question */
+#define INDEX_BITS 16         /* of a request id: the slot; the rest counts up */
 
 struct waiting {
     uint64_t req_id;    /* 0: the slot is free */
     struct exchange *x; /* NULL: nobody waits any more */
+    uint16_t type;      /* IPC_EVENT, IPC_ERASE or IPC_ASK: which of the functions is called */
     ledger_answer_fn fn;
-    ledger_erase_fn erase_fn; /* not NULL: an erasure, whose answer is another */
+    ledger_erase_fn erase_fn;
+    ledger_tell_fn tell_fn;
+    struct buf told; /* of IPC_ASK: the answer so far */
     uint64_t deadline_ms, resend_ms;
     unsigned flags;
     uint8_t *message; /* owned */
@@ -42,13 +47,15 @@ struct ledger_link {
     struct server *server; /* borrowed */
     struct timer sweep;
     struct waiting slots[SLOTS];
-    unsigned used, next;
+    unsigned used, next, asks;
     uint64_t counter;
 };
 
 static void slot_free(struct ledger_link *link, struct waiting *w)
 {
     free(w->message);
+    buf_free(&w->told);
+    link->asks -= w->type == IPC_ASK ? 1 : 0;
     memset(w, 0, sizeof(*w));
     link->used--;
 }
@@ -57,25 +64,27 @@ static void slot_send(struct ledger_link *link, struct waiting *w)
 {
     w->resend_ms = loop_now_ms(link->server->loop) + RESEND_MS;
     if (link->server->ledger != NULL &&
-        !ipc_send(link->server->ledger, w->erase_fn != NULL ? IPC_ERASE : IPC_EVENT, w->message,
-                  w->len, -1))
+        !ipc_send(link->server->ledger, w->type, w->message, w->len, -1))
         log_warn("ledger.link_full", "waiting=%u", link->used);
 }
 
 /* The visitor has waited long enough; what only narrows is kept until it is recorded. */
 static void slot_expire(struct ledger_link *link, struct waiting *w)
 {
+    struct waiting was = *w;
     struct exchange *x = w->x;
-    ledger_answer_fn fn = w->fn;
-    ledger_erase_fn erase_fn = w->erase_fn;
 
     w->x = NULL;
     if (!(w->flags & LEDGER_EVENT_NARROWS))
         slot_free(link, w);
-    if (x != NULL && erase_fn != NULL)
-        erase_fn(x, NULL);
-    else if (x != NULL)
-        fn(x, NULL);
+    if (x == NULL)
+        return;
+    if (was.type == IPC_ERASE)
+        was.erase_fn(x, NULL);
+    else if (was.type == IPC_ASK)
+        was.tell_fn(x, LEDGER_TELL_UNAVAILABLE, STR(""));
+    else
+        was.fn(x, NULL);
 }
 
 static void on_sweep(void *arg)
@@ -88,9 +97,9 @@ static void on_sweep(void *arg)
 
         if (w->req_id == 0)
             continue;
-        if (w->x != NULL && now_ms >= w->deadline_ms)
+        if (now_ms >= w->deadline_ms && (w->x != NULL || w->type == IPC_ASK))
             slot_expire(link, w);
-        else if (now_ms >= w->resend_ms)
+        else if (now_ms >= w->resend_ms && w->type != IPC_ASK)
             slot_send(link, w);
     }
     if (link->used > 0)
@@ -111,8 +120,10 @@ void ledger_link_free(struct ledger_link *link)
     if (link == NULL)
         return;
     timer_clear(&link->sweep);
-    for (unsigned i = 0; i < SLOTS; i++)
+    for (unsigned i = 0; i < SLOTS; i++) {
         free(link->slots[i].message);
+        buf_free(&link->slots[i].told);
+    }
     free(link);
 }
 
@@ -161,6 +172,7 @@ bool ledger_link_send(struct ledger_link *link, struct exchange *x,
         return false;
     }
     w->message = mem_dup(message, w->len);
+    w->type = IPC_EVENT;
     w->fn = fn;
     w->flags = flags;
     slot_start(link, w, x);
@@ -182,7 +194,28 @@ bool ledger_link_erase(struct ledger_link *link, struct exchange *x, const uint8
     memcpy(msg.subject, subject, sizeof(msg.subject));
     w->len = sizeof(msg);
     w->message = mem_dup(&msg, sizeof(msg));
+    w->type = IPC_ERASE;
     w->erase_fn = fn;
+    slot_start(link, w, x);
+    return true;
+}
+
+bool ledger_link_ask(struct ledger_link *link, struct exchange *x, const struct ledger_ask_msg *ask,
+                     ledger_tell_fn fn)
+{
+    struct ledger_ask_msg msg = *ask;
+    struct waiting *w = link->asks < ASKS_MAX ? slot_take(link) : NULL;
+
+    if (w == NULL)
+        return false;
+    link->asks++;
+    msg.req_id = w->req_id;
+    msg.version = LEDGER_MSG_VERSION;
+    w->len = sizeof(msg);
+    w->message = mem_dup(&msg, sizeof(msg));
+    w->type = IPC_ASK;
+    w->tell_fn = fn;
+    buf_init(&w->told, TOLD_MAX);
     slot_start(link, w, x);
     return true;
 }
@@ -198,17 +231,44 @@ void ledger_link_forget(struct ledger_link *link, const struct exchange *x)
 void ledger_link_up(struct ledger_link *link)
 {
     for (unsigned i = 0; i < SLOTS && link->used > 0; i++) {
-        if (link->slots[i].req_id != 0)
-            slot_send(link, &link->slots[i]);
+        struct waiting *w = &link->slots[i];
+
+        if (w->req_id == 0)
+            continue;
+        buf_clear(&w->told); /* the other one's answer was cut */
+        slot_send(link, w);
     }
 }
 
 /* The slot of an answer; NULL: answered before, this one was sent twice. */
-static struct waiting *slot_of(struct ledger_link *link, uint64_t req_id, bool erasure)
+static struct waiting *slot_of(struct ledger_link *link, uint64_t req_id, uint16_t type)
 {
     struct waiting *w = &link->slots[(req_id & ((1u << INDEX_BITS) - 1)) % SLOTS];
 
-    return w->req_id == req_id && req_id != 0 && (w->erase_fn != NULL) == erasure ? w : NULL;
+    return w->req_id == req_id && req_id != 0 && w->type == type ? w : NULL;
+}
+
+void ledger_link_told(struct ledger_link *link, struct str message)
+{
+    struct ledger_tell_head head;
+    struct waiting *w, was;
+
+    if (message.len < sizeof(head))
+        return;
+    memcpy(&head, message.ptr, sizeof(head));
+    w = slot_of(link, head.req_id, IPC_ASK);
+    if (w == NULL)
+        return;
+    if (!buf_append_str(&w->told, str_slice(message, sizeof(head), message.len)))
+        head.status = LEDGER_TELL_UNAVAILABLE;
+    if (head.status == LEDGER_TELL_MORE)
+        return;
+    was = *w;
+    memset(&w->told, 0, sizeof(w->told));
+    slot_free(link, w);
+    if (was.x != NULL)
+        was.tell_fn(was.x, (enum ledger_tell_status)head.status, buf_str(&was.told));
+    buf_free(&was.told);
 }
 
 void ledger_link_erased(struct ledger_link *link, struct str message)
@@ -218,7 +278,8 @@ void ledger_link_erased(struct ledger_link *link, struct str message)
     struct exchange *x;
     ledger_erase_fn fn;
 
-    if (!ledger_erase_ack_decode(message, &ack) || (w = slot_of(link, ack.req_id, true)) == NULL)
+    if (!ledger_erase_ack_decode(message, &ack) ||
+        (w = slot_of(link, ack.req_id, IPC_ERASE)) == NULL)
         return;
     x = w->x;
     fn = w->erase_fn;
@@ -234,7 +295,7 @@ void ledger_link_ack(struct ledger_link *link, struct str message)
     struct exchange *x;
     ledger_answer_fn fn;
 
-    if (!ledger_ack_decode(message, &ack) || (w = slot_of(link, ack.req_id, false)) == NULL)
+    if (!ledger_ack_decode(message, &ack) || (w = slot_of(link, ack.req_id, IPC_EVENT)) == NULL)
         return;
     x = w->x;
     fn = w->fn;
