@@ -87,7 +87,6 @@ struct admin_setup {
     void (*on_change)(void *owner, enum ipc_change what); /* asked for */
     void (*on_idle)(void *owner);                         /* no change is under way any more */
     const struct config *config;        /* for the modes that it sets, and the origins' names */
-    struct policy *const *policies;     /* one per site, in order; NULL: none are told */
     const struct origin_stats *origins; /* what the workers know of them */
     unsigned origins_rows;
     struct admin_groups groups;

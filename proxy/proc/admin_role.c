@@ -215,7 +215,6 @@ static struct admin *make_admin(struct admin_role *r, struct str rules, struct f
     struct admin_setup setup = {
         .rules_path = r->rules_path,
         .rules = r->live.rules,
-        .policies = r->live.policies,
         .rules_text = rules,
         .on_rules = on_rules,
         .on_change = on_change,
