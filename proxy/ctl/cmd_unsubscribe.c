@@ -168,8 +168,11 @@ int cmd_unsubscribe_filter(struct ctl_args *args)
     if (!work_begin(&w, args))
         return work_end(&w, CTL_FAILED);
     while (fgets(line, sizeof(line), stdin) != NULL) {
-        struct str address = str_trim(str_c(line));
+        struct str address = str_c(line);
 
+        while (address.len > 0 && ascii_is_space(address.ptr[address.len - 1]))
+            address.len--;
+        address = str_trim(address);
         if (address.len == 0)
             continue;
         if (!unsub_address_ok(address)) {

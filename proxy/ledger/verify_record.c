@@ -27,18 +27,22 @@ static void note_named(struct verify *v, const json_t *op)
 }
 
 /* J of an operator record, written once more; notes what it erased. */
-static bool operator_is_canonical(struct verify *v, struct str json, uint64_t ts_ms)
+static bool wrapped_is_canonical(struct verify *v, enum record_kind kind, struct str json,
+                                 uint64_t ts_ms)
 {
     json_t *doc = json_load_text("record", json, 0, NULL);
-    const json_t *op = json_object_get(doc, "op");
+    bool notice = kind == RECORD_NOTICE;
+    const json_t *op = json_object_get(doc, notice ? "doc" : "op");
     struct buf canonical, again;
     bool ok;
 
     buf_init(&canonical, RECORD_OPLOG_MAX);
     buf_init(&again, RECORD_OPLOG_MAX);
     ok = op != NULL && json_canonical(op, &canonical) &&
-         record_operator(buf_str(&canonical), ts_ms, &again) && str_eq(buf_str(&again), json);
-    if (ok)
+         (notice ? record_notice(buf_str(&canonical), ts_ms, &again)
+                 : record_operator(buf_str(&canonical), ts_ms, &again)) &&
+         str_eq(buf_str(&again), json);
+    if (ok && !notice)
         note_named(v, op);
     json_decref(doc);
     buf_free(&canonical);
@@ -55,7 +59,7 @@ static bool is_canonical(struct verify *v, const struct verify_record *rec,
     text->kind = record_parse(json, &text->view);
     if (text->kind == RECORD_EVENT)
         return text->view.event.ts_ms == rec->ts_ms;
-    return text->kind == RECORD_OPERATOR && operator_is_canonical(v, json, rec->ts_ms);
+    return text->kind != RECORD_UNKNOWN && wrapped_is_canonical(v, text->kind, json, rec->ts_ms);
 }
 
 /* --- one record ------------------------------------------------------------------------- */
