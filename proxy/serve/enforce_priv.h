@@ -79,15 +79,12 @@ struct enforcement {
     unsigned deletion_cnt;
     unsigned language; /* number of the site's, for the banner (languages.c) */
     bool outdated;     /* the token is of an older epoch: the visitor is asked again */
+    bool told;         /* the visitor has decided under an older version: a note says what is new */
     struct str script_nonce, style_nonce;                /* of the page's own policy; empty: none */
     const char *banner_hash, *guard_hash, *signals_hash; /* "sha256-…" where it wants these */
     bool script_inline, style_inline; /* such an element of ours may stand in the page */
     void *choice;                     /* consent_choice.c's own while the ledger is asked */
-    struct str script_nonce, style_nonce; /* of the page's own policy; empty: none */
-    bool script_inline, style_inline;     /* such an element of ours may stand in the page */
-    bool told;    /* the visitor has decided under an older version: a note says what is new */
-    void *choice; /* consent_choice.c's own while the ledger is asked */
-    struct rights *rights; /* rights.c's */
+    struct rights *rights;            /* rights.c's */
 };
 
 static inline struct enforcement *enforcement_of(const struct exchange *x)
