@@ -17,8 +17,8 @@
  * any other will do. A checked one comes back by its checks alone. When it is back its weight
  * grows from a twentieth over slow_start_ms.
  *
- * When none is up, all are tried in turn, because a wrong verdict on all of them must not take the
- * site down; with refuse_when_down the answer is BALANCE_NONE.
+ * When none is up, or all that are have failed this request, the others are tried in turn, because
+ * a wrong verdict must not take the site down; with refuse_when_down the answer is BALANCE_NONE.
  *
  * Pure: no I/O, no clock, nothing allocated after balance_new(). Times are monotonic and in
  * milliseconds. What the balancer knows is this process's own experience.
@@ -106,6 +106,9 @@ void balance_give(struct balance *b, struct balance_claim *claim);
 
 /* The result of a health check of one member. */
 enum balance_change balance_check(struct balance *b, unsigned member, bool good, uint64_t now_ms);
+
+/* True when a member is up that takes requests. */
+bool balance_any_up(const struct balance *b);
 
 enum balance_state balance_state_of(const struct balance *b, unsigned member, uint64_t now_ms);
 

@@ -171,7 +171,7 @@ static uint64_t those_up(const struct balance *b, bool backup, const struct bala
     return up;
 }
 
-static bool any_is_up(const struct balance *b)
+bool balance_any_up(const struct balance *b)
 {
     for (unsigned i = 0; i < b->cnt; i++) {
         if (!b->members[i].down && b->members[i].opts.weight > 0)
@@ -196,7 +196,7 @@ static int due_for_probe(const struct balance *b, bool backup, const struct bala
     return -1;
 }
 
-/* Nobody is up: primaries first, one after the other. */
+/* Nobody who is up has not failed this request: the others, primaries first, in turn. */
 static enum balance_answer last_resort(struct balance *b, const struct balance_ask *ask,
                                        struct balance_claim *claim_out)
 {
@@ -250,9 +250,7 @@ enum balance_answer balance_take(struct balance *b, const struct balance_ask *as
             free_ones &= ~ask->avoid;
         return take(b, choose(b, free_ones, ask->now_ms), CLAIM_PLAIN, claim_out);
     }
-    if (any_is_up(b) || b->rules.refuse_when_down)
-        return BALANCE_NONE;
-    return last_resort(b, ask, claim_out);
+    return b->rules.refuse_when_down ? BALANCE_NONE : last_resort(b, ask, claim_out);
 }
 
 static enum balance_change go_down(struct balance *b, struct member *m, uint64_t now_ms)

@@ -36,7 +36,8 @@ static uint64_t any_up_to(uint64_t most)
     return random % (most + 1);
 }
 
-static void finish(struct origin_check *check, bool good, const char *why)
+/* silent: nothing came back. */
+static void finish(struct origin_check *check, bool good, const char *why, bool silent)
 {
     struct origin *o = check->origin;
     uint64_t tenth = check->config->interval_ms / 10;
@@ -52,7 +53,7 @@ static void finish(struct origin_check *check, bool good, const char *why)
     timer_set(&check->timer, check->config->interval_ms - tenth + any_up_to(2 * tenth));
     origin_changed(
         o, balance_check(o->group->balance, o->index, good, loop_now_ms(o->group->server->loop)),
-        why);
+        why, silent);
 }
 
 static void judge(struct origin_check *check, unsigned status)
@@ -61,7 +62,7 @@ static void judge(struct origin_check *check, unsigned status)
     char why[64];
 
     snprintf(why, sizeof(why), "the check was answered %u", status);
-    finish(check, status >= h->status_low && status <= h->status_high, why);
+    finish(check, status >= h->status_low && status <= h->status_high, why, false);
 }
 
 /* Reads a final head; 1xx in front of it are passed over. */
@@ -84,7 +85,7 @@ static void read_answer(struct origin_check *check)
     if (got == H1_HEAD)
         judge(check, resp.status);
     else if (got == H1_BAD)
-        finish(check, false, "the check's answer is malformed");
+        finish(check, false, "the check's answer is malformed", false);
     arena_fini(&arena);
 }
 
@@ -95,7 +96,7 @@ static size_t on_data(void *owner, const uint8_t *data, size_t len)
     if (buf_append(&check->in, data, len < ANSWER_MAX ? len : ANSWER_MAX))
         read_answer(check);
     else
-        finish(check, false, "the check's answer has a head that is too large");
+        finish(check, false, "the check's answer has a head that is too large", false);
     return len;
 }
 
@@ -113,12 +114,12 @@ static void on_open(void *owner)
          conn_write(check->conn, out.data, out.len);
     buf_free(&out);
     if (!ok)
-        finish(check, false, "the check could not be sent");
+        finish(check, false, "the check could not be sent", false);
 }
 
 static void on_eof(void *owner)
 {
-    finish(owner, false, "the check got no answer");
+    finish(owner, false, "the check got no answer", true);
 }
 
 static void on_closed(void *owner, enum conn_why why)
@@ -126,7 +127,7 @@ static void on_closed(void *owner, enum conn_why why)
     struct origin_check *check = owner;
 
     check->conn = NULL;
-    finish(check, false, conn_strerror(why));
+    finish(check, false, conn_strerror(why), true);
 }
 
 static void ask(struct origin_check *check)
@@ -148,7 +149,7 @@ static void on_timer(void *arg)
     if (check->conn == NULL)
         ask(check);
     else
-        finish(check, false, "the check took too long");
+        finish(check, false, "the check took too long", true);
 }
 
 struct origin_check *origin_check_new(struct origin *o)

@@ -74,7 +74,7 @@ void origin_conn_close(struct origin_conn *oc)
 
 /* --- verdicts --- */
 
-void origin_changed(struct origin *o, enum balance_change change, const char *why)
+void origin_changed(struct origin *o, enum balance_change change, const char *why, bool silent)
 {
     uint64_t now = loop_now_ms(o->group->server->loop);
     enum balance_state state = balance_state_of(o->group->balance, o->index, now);
@@ -86,6 +86,8 @@ void origin_changed(struct origin *o, enum balance_change change, const char *wh
         origin_stats_add(&o->stats->outs, 1);
         log_warn("origin.down", "site=%s origin=%s why=\"%s\"", o->group->site->config->name,
                  o->config->url, why);
+        if (silent)
+            loop_defer(o->group->server->loop, &o->leave);
     } else {
         log_info("origin.up", "site=%s origin=%s", o->group->site->config->name, o->config->url);
     }
@@ -103,7 +105,8 @@ static void judge(struct flow *f, bool answered, const char *why)
     } else if (!answered) {
         origin_stats_add(&o->stats->failures, 1);
     }
-    origin_changed(o, balance_judge(o->group->balance, &f->claim, answered, now), why);
+    origin_changed(o, balance_judge(o->group->balance, &f->claim, answered, now), why,
+                   !f->head_seen);
 }
 
 void origin_judge(struct flow *f, bool answered)
@@ -298,11 +301,16 @@ void origin_start(struct flow *f)
         none_is_up(f);
 }
 
+/* No byte of an answer has come. */
+static bool is_untouched(const struct flow *f)
+{
+    return !f->head_seen && f->oparser.scan == 0 && f->informational == 0;
+}
+
 void origin_lost(struct flow *f, enum conn_why why)
 {
     bool sent = f->oc->ready;
-    bool untouched = !f->head_seen && f->oparser.scan == 0 && f->informational == 0;
-    bool repeatable = untouched && is_repeatable(f);
+    bool repeatable = is_untouched(f) && is_repeatable(f);
     bool stale = f->oc->reused && !f->retried && repeatable && why != CONN_WHY_TIMEOUT;
     bool again = stale || !sent || (repeatable && !f->resent);
 
@@ -320,6 +328,29 @@ void origin_lost(struct flow *f, enum conn_why why)
     log_warn("origin.failed", "site=%s origin=%s why=\"%s\"", f->x.site->config->name,
              f->origin->config->url, conn_strerror(why));
     flow_origin_failed(f, why == CONN_WHY_TIMEOUT ? 504 : 502, "origin failed");
+}
+
+/* Sent there without a byte of an answer so far; can be answered by another origin. */
+static bool may_leave(const struct flow *f, const struct origin *o)
+{
+    return !f->done && f->oc != NULL && f->origin == o && is_untouched(f) &&
+           (!f->oc->ready || (is_repeatable(f) && !f->resent));
+}
+
+/*
+ * The origin went out because it is silent: those who wait for it need not wait for their
+ * time-out. A flow that ends meanwhile stays in memory until the end of the turn.
+ */
+static void on_leave(void *arg)
+{
+    struct origin *o = arg;
+    struct flow *next;
+
+    for (struct flow *f = o->group->server->data->flows; f != NULL; f = next) {
+        next = f->next;
+        if (balance_any_up(o->group->balance) && may_leave(f, o))
+            origin_lost(f, CONN_WHY_TIMEOUT);
+    }
 }
 
 /* --- making and freeing --- */
@@ -389,6 +420,7 @@ struct origin_group *origin_group_new(struct server *s, struct site *site,
         o->index = (unsigned)i;
         o->config = &site->config->origins[i];
         o->stats = &stats[i];
+        o->leave = (struct deferred){.fn = on_leave, .arg = o};
         if (!start(o, f)) {
             origin_group_free(g);
             return NULL;
@@ -418,7 +450,8 @@ void origin_group_tick(struct origin_group *g, uint64_t now_ms)
         upstream_sweep(o->pool, now_ms);
         follow_name(o);
         origin_stats_set(&o->stats->idle, upstream_idle(o->pool));
-        origin_changed(o, BALANCE_SAME, NULL); /* a pause that is over shows without a request */
+        origin_changed(o, BALANCE_SAME, NULL,
+                       false); /* a pause that is over shows without a request */
     }
 }
 
@@ -438,6 +471,7 @@ void origin_group_free(struct origin_group *g)
     origin_group_stop(g);
     loop_undefer(g->server->loop, &g->wake);
     for (unsigned i = 0; i < g->cnt; i++) {
+        loop_undefer(g->server->loop, &g->origins[i].leave);
         upstream_pool_free(g->origins[i].pool);
         tls_client_free(g->origins[i].tls);
     }

@@ -44,6 +44,7 @@ struct origin {
     struct name *name;          /* of its addresses; NULL: not looked up, or it needs none */
     uint32_t name_version;      /* when idle connections were last compared with it */
     unsigned index;             /* in the group: the balancer's member */
+    struct deferred leave;      /* moves the requests that wait for it in vain */
 };
 
 struct origin_group {
@@ -79,7 +80,8 @@ void origin_start(struct flow *f);
 void origin_release(struct flow *f, bool reusable);
 void origin_unwait(struct flow *f);
 void origin_judge(struct flow *f, bool answered); /* the final head, or there will be none */
-void origin_changed(struct origin *o, enum balance_change change, const char *why);
+/* After a report to the balancer. silent: it does not answer, so who waits there may go. */
+void origin_changed(struct origin *o, enum balance_change change, const char *why, bool silent);
 
 /* No answer comes from this connection any more: another attempt, or the end of the exchange. */
 void origin_lost(struct flow *f, enum conn_why why);

@@ -516,12 +516,12 @@ def test_checks_that_were_written_wrongly_do_not_end_the_site(tmp_path):
 def test_paused_with_checks(tmp_path):
     """The checks see what no request would for a minute; nobody is sent there."""
     a, b = Program("a"), Program("b")
-    proxy = Proxy(tmp_path, site=site(a.url, b.url, response_timeout="1s", health=dict(CHECKS, path="/")))
+    proxy = Proxy(tmp_path, site=site(a.url, b.url, response_timeout="50s", health=dict(CHECKS, path="/")))
     load = Load(proxy)
     load.more("a")
     a.pause()
     wait_for(lambda: status(proxy)[a.url]["state"] == "down", 20)
-    time.sleep(1.2)  # those who were there are answered by the other
+    wait_for(lambda: status(proxy)[a.url]["busy"] == 0)  # who was there is answered by the other
     before = status(proxy)[a.url]["requests"]
     load.more("b", 100)
     assert status(proxy)[a.url]["requests"] == before
@@ -873,6 +873,7 @@ def test_nginx_origins(tmp_path):
         one.stop()
         load.more("b" if one is a else "a")
         one.start()
+        wait_for(lambda: status(proxy)[one.url]["workers_up"] == 2)
         load.more(one.folder.name)
     load.stop()
     assert not load.failures

@@ -220,8 +220,10 @@ static void test_when_all_are_down(void **state)
     unsigned seen = 0;
 
     (void)state;
+    assert_true(balance_any_up(b));
     for (unsigned i = 0; i < 3; i++)
         fail_times(b, i, 3, 1000);
+    assert_false(balance_any_up(b));
     for (unsigned i = 0; i < 4; i++)
         seen |= 1u << pass(b, 1001, false);
     assert_int_equal(seen, 3); /* primaries in turn */
@@ -327,8 +329,9 @@ static void test_the_cookies_origin(void **state)
     balance_give(b, &one);
     fail_times(b, 1, 3, 0);
     assert_int_equal(balance_take(b, &emptied, &two), BALANCE_TAKEN);
-    assert_int_equal(two.member, 0); /* it left: another one */
-    assert_int_equal(answer(b, 0, 1, 0), BALANCE_NONE);
+    assert_int_equal(two.member, 0);                     /* it left: another one */
+    assert_int_equal(answer(b, 0, 1, 0), BALANCE_TAKEN); /* rather than nobody */
+    assert_int_equal(answer(b, 0, 3, 0), BALANCE_NONE);
     assert_int_equal(answer(b, 0, 0, 7), BALANCE_FULL); /* no such member: like no cookie */
     balance_free(b);
 }
