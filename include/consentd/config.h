@@ -38,6 +38,7 @@ struct config_limits {                  /* "limits": what one peer may ask of us
     unsigned fields;                    /* header fields in one head */
     uint64_t target;                    /* bytes of a request target */
     unsigned connections;               /* client connections per worker */
+    unsigned requests;                  /* at work at once, per worker */
     unsigned connections_per_address;   /* of them; 0: any number */
     unsigned requests_per_second;       /* of one address and worker; 0: any number */
     unsigned request_burst;             /* of one address, above that rate */

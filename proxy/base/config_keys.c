@@ -89,6 +89,8 @@ static const struct config_key LIMITS[] = {
     LIMIT("target", target, RANGE(KEY_SIZE, 256, 64 * KIB, "16KiB", "Longest request target.")),
     LIMIT("connections", connections,
           RANGE(KEY_UINT, 1, 1000000, "20000", "Most client connections of one worker.")),
+    LIMIT("requests", requests,
+          RANGE(KEY_UINT, 1, 1000000, "4096", "Most requests at once of one worker.")),
     LIMIT("connections_per_address", connections_per_address,
           RANGE(KEY_UINT, 0, 1000000, "0", "Most of them from one address; 0: any number.")),
     LIMIT("requests_per_second", requests_per_second,

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "consentd/ceiling.h"
 #include "consentd/config.h"
 #include "upgrade_priv.h"
 
@@ -54,6 +55,8 @@ static int check(const char *path)
     struct fault why = {0};
     int inherited = upgrade_inherited();
     struct material *m = NULL;
+    struct ceiling ceiling;
+    char text[CEILING_TEXT_MAX];
 
     if (inherited < 0 || upgrade_check(inherited, &why))
         m = material_load(path, &why);
@@ -63,6 +66,8 @@ static int check(const char *path)
     }
     printf("%s: good (%zu sites, %zu listeners)\n", path, m->config->site_cnt,
            m->config->listen_cnt);
+    ceiling_of(m->config, seats_workers(m->config), &ceiling);
+    printf("memory: %s\n", ceiling_text(&ceiling, text));
     material_free(m);
     return 0;
 }

@@ -11,6 +11,7 @@
 
 #include "consentd/buf.h"
 #include "consentd/bundle.h"
+#include "consentd/ceiling.h"
 #include "consentd/config.h"
 #include "consentd/file.h"
 #include "consentd/ipc.h"
@@ -217,6 +218,17 @@ static bool watch_signals(struct master *m, struct fault *f)
 }
 
 /* Everything anew. */
+void master_say_ceiling(const struct master *m)
+{
+    const struct config *c = m->material->config;
+    struct ceiling ceiling;
+    char text[CEILING_TEXT_MAX];
+
+    ceiling_of(c, seats_workers(c), &ceiling);
+    log_info("memory.ceiling", "bytes=%llu text=\"%s\"", (unsigned long long)ceiling.all,
+             ceiling_text(&ceiling, text));
+}
+
 static bool start(struct master *m, struct fault *f)
 {
     m->material = material_load(m->config_path, f);
@@ -238,6 +250,7 @@ static bool start(struct master *m, struct fault *f)
     m->generation = 1;
     metric_set(METRIC_GENERATION, m->generation);
     log_set_level(m->material->config->log_level);
+    master_say_ceiling(m);
     log_info("master.started", "version=%s pid=%d", CONSENTD_VERSION, (int)getpid());
     seats_set(m);
     seats_fill(m);

@@ -84,6 +84,9 @@ struct master {
     uint64_t certs_last, certs_loaded; /* of the files: the last look, and those in force */
 };
 
+/* master.c: what the configuration in force can come to need, as a line of the log */
+void master_say_ceiling(const struct master *m);
+
 /* cert_watch.c */
 void certs_watch(struct master *m);
 void certs_tried(struct master *m); /* the files as they are now are going to be read */

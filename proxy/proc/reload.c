@@ -231,6 +231,7 @@ void master_reload(struct master *m)
         notify("READY=1\nSTATUS=The new configuration was refused; the old one is in force.");
         return;
     }
+    master_say_ceiling(m);
     log_info("reload.started", "generation=%llu sites=%zu", (unsigned long long)m->generation,
              fresh->config->site_cnt);
 }

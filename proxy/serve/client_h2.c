@@ -302,8 +302,9 @@ static void *on_begin(void *owner, int32_t id, struct arena **arena_out,
     struct h2_client *h = owner;
     struct client *c;
 
-    if (h->c == NULL || h->broken)
-        return NULL;
+    if (h->c == NULL || h->broken ||
+        h->server->data->request_cnt >= h->server->config->limits.requests)
+        return NULL; /* refused: it may be asked again */
     c = freelist_take(&h->server->data->free_clients, sizeof(*c));
     c->ops = &stream_ops;
     c->server = h->server;

@@ -104,6 +104,7 @@ static void flow_end(struct flow *f)
     if (f->next != NULL)
         f->next->prev = f->prev;
     d->flow_cnt--;
+    d->request_cnt -= f->counted;
     metric_down(METRIC_EXCHANGES_OPEN);
     if (d->access_log != NULL)
         access_log_write(d->access_log, f);
@@ -299,11 +300,22 @@ static bool is_within_budget(struct flow *f)
     return peer_budget_request(s->data->budget, f->x.peer, loop_now_ms(s->loop), &f->retry_s);
 }
 
+static bool has_room(struct flow *f)
+{
+    struct server *s = f->x.server;
+
+    f->counted = s->data->request_cnt < s->config->limits.requests;
+    s->data->request_cnt += f->counted;
+    return f->counted;
+}
+
 static bool is_answered_here(struct flow *f)
 {
     struct exchange *x = &f->x;
 
-    if (!is_within_budget(f))
+    if (!has_room(f))
+        exchange_fail(x, 503, "too many requests at once");
+    else if (!is_within_budget(f))
         exchange_fail(x, 429, "too many requests from one address");
     else if (acme_answer(f))
         return true;

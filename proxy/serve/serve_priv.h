@@ -63,6 +63,7 @@ struct flow {
     bool enforced;  /* enforce_request() was called */
     bool prepared;  /* the forwarded fields are in place */
     bool head_sent; /* toward the client */
+    bool counted;   /* by request_cnt */
     bool done;      /* over: every late event is ignored */
     bool body_done; /* the request is read completely */
     bool restarted; /* by enforcement */
@@ -90,6 +91,7 @@ struct server_data {
     struct client *clients;
     struct flow *flows;
     unsigned client_cnt, flow_cnt;
+    unsigned request_cnt; /* flows whose head is complete */
     struct freelist free_clients, free_flows, free_origin_conns;
     struct buf head;
     struct access_log *access_log; /* owned; NULL: off */
