@@ -23,6 +23,8 @@
 #define CONTINUATIONS_MAX 64 /* nghttp2 1.52 counts the reads of a head, not the heads */
 #define SETTINGS_MAX      32 /* entries in one frame */
 
+enum { SEEN_IDS = 1024 }; /* streams whose numbers are remembered, a power of 2 */
+
 const struct str h2_preface = STR_INIT(NGHTTP2_CLIENT_MAGIC);
 
 struct h2_stream {
@@ -49,6 +51,9 @@ struct h2_session {
     uint64_t earned; /* bytes of content below the next point */
     uint64_t now_ms;
     bool flooded;
+    bool broken; /* what nghttp2 would let pass has ended the connection */
+    uint32_t last_id;
+    uint8_t begun[SEEN_IDS / 8]; /* of the streams up to last_id: one bit for each */
     struct { /* of the frames as they come: nghttp2 tells nothing of unknown ones */
         uint8_t head[FRAME_HEAD_LEN];
         unsigned head_len; /* bytes of it that are here */
@@ -114,6 +119,58 @@ static void charge_frame(struct h2_session *s, size_t len, uint8_t type, uint8_t
     }
 }
 
+/* --- what nghttp2 lets pass -------------------------------------------------------- */
+
+static uint8_t *begun_bit(struct h2_session *s, uint32_t id, uint8_t *mask_out)
+{
+    uint32_t at = id / 2 % SEEN_IDS;
+
+    *mask_out = (uint8_t)(1u << at % 8);
+    return &s->begun[at / 8];
+}
+
+/*
+ * RFC 9113 5.1.1: a number that was skipped is closed. nghttp2 cannot tell such a stream from one
+ * that was open once, whose late frames are no fault.
+ */
+static bool is_number_good(struct h2_session *s, uint32_t id)
+{
+    uint8_t mask;
+    uint8_t *bits;
+
+    if (id % 2 == 0)
+        return true; /* nghttp2 refuses it */
+    if (id < s->last_id) {
+        bits = begun_bit(s, id, &mask);
+        return s->last_id - id >= 2 * SEEN_IDS || (*bits & mask) != 0;
+    }
+    if (id - s->last_id >= 2 * SEEN_IDS)
+        memset(s->begun, 0, sizeof(s->begun));
+    else
+        for (uint32_t skipped = s->last_id + 2; skipped < id; skipped += 2) {
+            bits = begun_bit(s, skipped, &mask);
+            *bits &= (uint8_t)~mask;
+        }
+    bits = begun_bit(s, id, &mask);
+    *bits |= mask;
+    s->last_id = id;
+    return true;
+}
+
+static void check_frame(struct h2_session *s, const uint8_t *head)
+{
+    uint32_t id = (uint32_t)(head[5] & 0x7f) << 24 | (uint32_t)head[6] << 16 |
+                  (uint32_t)head[7] << 8 | head[8];
+    bool good = head[3] == NGHTTP2_HEADERS    ? is_number_good(s, id)
+                : head[3] == NGHTTP2_PRIORITY ? id != 0 /* RFC 9113 6.3 */
+                                              : true;
+
+    if (good || s->broken)
+        return;
+    s->broken = true;
+    (void)nghttp2_session_terminate_session(s->ng, NGHTTP2_PROTOCOL_ERROR);
+}
+
 /* Finds the frames' heads (RFC 9113 4.1) in what comes. */
 static void walk_frames(struct h2_session *s, struct str in)
 {
@@ -136,6 +193,7 @@ static void walk_frames(struct h2_session *s, struct str in)
         s->walk.head_len = 0;
         s->walk.skip = (uint64_t)head[0] << 16 | (uint64_t)head[1] << 8 | head[2];
         charge_frame(s, (size_t)s->walk.skip, head[3], head[4]);
+        check_frame(s, head);
     }
 }
 
@@ -440,7 +498,7 @@ bool h2_session_push(struct h2_session *s, struct str in, uint64_t now_ms)
     n = nghttp2_session_mem_recv(s->ng, (const uint8_t *)in.ptr, in.len);
     if (n == NGHTTP2_ERR_FLOODED)
         s->flooded = true;
-    return n == (ssize_t)in.len && !s->flooded;
+    return n == (ssize_t)in.len && !s->flooded && !s->broken;
 }
 
 struct str h2_session_pull(struct h2_session *s)
