@@ -14,7 +14,8 @@
  *   POST /api/v1/upgrade           what SIGUSR2 does
  *   GET  /api/v1/policy            version, epoch and notice document of each site
  *   POST /api/v1/policy?site&version&epoch&sha256   record that a policy is being published
- *   GET  /metrics                  Prometheus
+ *   GET  /metrics                  Prometheus; also at admin.listen
+ *   GET  /health, /api/v1/health   what is wrong; 503: no worker serves; also at admin.listen
  *   GET  /api/v1/routes            every route with the permission that it needs, and who asks
  *   GET  /api/v1/events?FILTERS    a page of records (filters: query_text.h)
  *   GET  /api/v1/events/NODE:LEAF  one record
@@ -51,6 +52,7 @@
 #define ADMIN_RECORD_MS     5000         /* a request not on record by then is refused */
 #define ADMIN_STALL_MS      30000        /* a reader that takes nothing for so long is cut off */
 #define ADMIN_STRANGERS_MAX 8            /* connections of peers that may do nothing */
+#define ADMIN_PUBLIC_MAX    16           /* connections to admin.listen */
 
 struct admin;
 struct config;
@@ -109,6 +111,9 @@ MUST_USE bool admin_is_busy(const struct admin *a);
 
 /* Accepts on fd, which is now the admin's. */
 void admin_listen(struct admin *a, int fd);
+
+/* The same, for health and metrics alone, of anybody who gets there. */
+void admin_watch(struct admin *a, int fd);
 
 /* The link to the ledger (borrowed); NULL: it is away, changes are refused meanwhile. */
 void admin_set_ledger(struct admin *a, struct ipc *ledger);

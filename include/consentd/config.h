@@ -97,6 +97,8 @@ struct config_admin {        /* "admin" */
     const char *socket;      /* path of the unix socket; NULL: state_dir/admin.sock */
     const char *group;       /* group that may do everything; NULL: only root and the run user */
     const char *audit_group; /* group that may read the ledger; NULL: consentd-audit, if any */
+    const char *listen;      /* TCP address of health and metrics alone; NULL: none */
+    bool listen_public;      /* which need not be a loopback one */
 };
 
 /* "forwarded_field": where trusted proxies name the client */

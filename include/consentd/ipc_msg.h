@@ -53,8 +53,11 @@ enum ipc_type {
 enum ipc_role { IPC_ROLE_NONE = 0, IPC_ROLE_WORKER, IPC_ROLE_LEDGER, IPC_ROLE_ADMIN };
 
 struct ipc_listen {
-    uint32_t index; /* into config->listens */
+    uint32_t index; /* into config->listens; to the admin: one of the two below */
 };
+
+#define ADMIN_LISTEN_SOCKET 0 /* the operators' */
+#define ADMIN_LISTEN_WATCH  1 /* admin.listen */
 
 /* Which log a file is for. */
 enum ipc_log { IPC_LOG_PROGRAM = 0, IPC_LOG_ACCESS };

@@ -30,6 +30,9 @@ MUST_USE int listener_bind(const char *address, struct fault *f);
 /* Whether listener_bind() could understand the address; nothing is bound. */
 MUST_USE bool listener_check(const char *address, struct fault *f);
 
+/* Whether an address that listener_check() takes is reached from this machine alone. */
+MUST_USE bool listener_is_local(const char *address);
+
 /* A new connection: non-blocking, close-on-exec, TCP_NODELAY. The callee owns fd. */
 typedef void (*listener_fn)(void *owner, int fd, const struct sockaddr *peer, socklen_t len);
 

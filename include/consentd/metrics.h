@@ -5,7 +5,8 @@
  * slot only (no locks, no atomics' cost beyond a plain store), whoever reports sums
  * over all slots. A counter only grows, also over the life of several processes in
  * one slot. A name without "_total" is a gauge: set by the process, and cleared when
- * the slot changes hands. Names follow Prometheus; labels are part of the name.
+ * the slot changes hands. Names follow Prometheus; labels are part of the name. One that
+ * ends in "_seconds_total" is counted in nanoseconds.
  *
  * To add one: a line in METRICS, nothing else. No label may hold a visitor's data.
  */
@@ -65,8 +66,7 @@
     /* serve */ X(SHEETS_READ, "sheets_read_total", "Style sheets searched for trackers")          \
     /* serve */ X(BODIES_REFUSED, "bodies_refused_total",                                          \
                   "HTML bodies refused: coding unknown or corrupt")                                \
-    /* serve */ X(RULES_REVISION, "rules_revision",                                                \
-                  "Revision of the rule state (sum over processes)")                               \
+    /* serve */ X(RULES_REVISION, "rules_revision", "Newest revision of the rule state in force")  \
     /* consent */                                                                                  \
     /* serve */ X(TOKEN_OK, "tokens_valid_total", "Consent tokens accepted")                       \
     /* serve */ X(TOKEN_BAD, "tokens_refused_total", "Consent tokens that failed verification")    \
@@ -81,7 +81,7 @@
     /* the ledger */                                                                               \
     /* ledger */ X(LEDGER_RECORDS, "ledger_records_total", "Records made durable")                 \
     /* ledger */ X(LEDGER_BATCHES, "ledger_batches_total", "Batches written: one fdatasync each")  \
-    /* ledger */ X(LEDGER_SYNC_NS, "ledger_sync_nanoseconds_total", "Time spent in fdatasync")     \
+    /* ledger */ X(LEDGER_SYNC_NS, "ledger_sync_seconds_total", "Time spent in fdatasync")         \
     /* ledger */ X(LEDGER_DUPLICATES, "ledger_duplicates_total",                                   \
                    "Events received again and recognised")                                         \
     /* ledger */ X(LEDGER_FAILED, "ledger_failures_total", "Batches that could not be written")    \
@@ -123,7 +123,7 @@ void metric_set(enum metric id, uint64_t value);
 void metric_up(enum metric id);
 void metric_down(enum metric id);
 
-/* Sum over all slots. */
+/* Sum over all slots; of a level, such as a revision or a size, the highest. */
 uint64_t metric_sum(enum metric id);
 
 /* Clears the gauges of a slot whose process is gone; it is nobody's. */
@@ -134,7 +134,7 @@ struct metrics_owner {
     uint64_t pid;             /* 0: nobody */
     uint64_t role;            /* enum ipc_role */
     uint64_t generation;      /* of the master's configuration or program */
-    uint64_t draining;        /* 1: finishes what it has */
+    uint64_t state;           /* 0 starts, 1 serves, 2 finishes what it has */
     uint64_t since_ms;        /* Unix time of its start */
     uint64_t requests_before; /* of its slot's former owners: METRIC_REQUESTS at its start */
 };
@@ -156,8 +156,8 @@ unsigned metrics_slots(void);
  */
 uint64_t metrics_layout(void);
 
-/* Adds to a counter by its name; a gauge, or a name that is not known, is left alone. */
-void metrics_restore(const char *name, uint64_t value);
+/* Adds what metrics_json() said of a counter; a gauge, or a name not known, is left alone. */
+void metrics_restore(const char *name, double value);
 
 /* All of them as one JSON object, name to number; false when out is full. */
 MUST_USE bool metrics_json(struct buf *out);

@@ -22,15 +22,16 @@ struct config;
 enum origin_state { ORIGIN_UNKNOWN = 0, ORIGIN_DOWN, ORIGIN_PROBING, ORIGIN_UP };
 
 /*
- * X(field, the metric's name without "consentd_origin_", help). The fields of struct origin_stats,
- * the members of the JSON and the families of the Prometheus text all come from this list.
+ * X(field, the metric's name without "consentd_site_origin_", help). The fields of struct
+ * origin_stats, the members of the JSON and the families of the Prometheus text all come from
+ * this list.
  */
 #define ORIGIN_FIGURES(X)                                                                          \
     X(requests, "requests_total", "Requests sent to this origin")                                  \
     X(failures, "failures_total", "Requests that it did not answer, or with 502, 503 or 504")      \
     X(connects, "connects_total", "Connections opened to it")                                      \
     X(answers, "answers_total", "Final heads that it sent")                                        \
-    X(latency_ms, "latency_milliseconds_total", "From a request to its head, of all answers")      \
+    X(latency_ms, "latency_seconds_total", "From a request to its head, of all answers")           \
     X(outs, "outs_total", "Times that a worker took it out")                                       \
     X(checks, "checks_total", "Health checks")                                                     \
     X(checks_failed, "checks_failed_total", "Health checks that failed")

@@ -65,7 +65,8 @@ static void cut(struct admin_client *c)
 static void let_go(struct admin_client *c, uint64_t linger_ms)
 {
     static const struct conn_ops ops = {.on_data = on_rest, .on_closed = on_gone};
-    struct admin_client kept = {.admin = c->admin, .conn = c->conn, .peer = c->peer, .asked = true};
+    struct admin_client kept = {
+        .admin = c->admin, .conn = c->conn, .peer = c->peer, .asked = true, .public = c->public};
     bool waits = conn_close_flush(c->conn, linger_ms);
 
     forget(c);
@@ -190,8 +191,9 @@ void admin_get_metrics(struct admin_client *c)
     struct buf text;
 
     buf_init(&text, ANSWER_MAX);
-    if (metrics_print(&text) && origin_stats_print(c->admin->setup.origins, c->admin->setup.config,
-                                                   c->admin->setup.origins_rows, &text))
+    if (metrics_print(&text) && status_metrics(&text) &&
+        origin_stats_print(c->admin->setup.origins, c->admin->setup.config,
+                           c->admin->setup.origins_rows, &text))
         admin_answer(c, 200, "text/plain; version=0.0.4", buf_str(&text));
     else
         admin_answer_error(c, 500, "too many metrics");
@@ -202,20 +204,22 @@ void admin_get_metrics(struct admin_client *c)
 static void answer_status(struct admin_client *c, struct str ledger)
 {
     const struct admin *a = c->admin;
+    bool serving = true, ok = true;
     struct buf text;
-    bool ok;
 
-    if (!c->asks_whole && str_eq_c(ledger, "null")) {
+    if (c->asks == ASKS_LEDGER && str_eq_c(ledger, "null")) {
         admin_answer_error(c, 503, "the ledger is away");
         return;
     }
     buf_init(&text, STATUS_MAX);
-    if (c->asks_whole)
+    if (c->asks == ASKS_STATUS)
         ok = status_print(a, ledger, &text);
+    else if (c->asks == ASKS_HEALTH)
+        ok = health_print(a, ledger, &serving, &text);
     else
         ok = buf_append_str(&text, ledger);
     if (ok)
-        admin_answer(c, 200, "application/json", buf_str(&text));
+        admin_answer(c, serving ? 200 : 503, "application/json", buf_str(&text));
     else
         admin_answer_error(c, 500, "the status is too large");
     buf_free(&text);
@@ -226,18 +230,17 @@ static void answer_statuses(struct admin *a, struct str ledger)
 {
     timer_clear(&a->status_deadline);
     for (size_t i = 0; i < ADMIN_CLIENTS_MAX; i++) {
-        if (a->clients[i].asks_status)
+        if (a->clients[i].asks != ASKS_NOTHING)
             answer_status(&a->clients[i], ledger);
     }
 }
 
-static void ask_ledger(struct admin_client *c, bool whole)
+static void ask_ledger(struct admin_client *c, enum admin_asks what)
 {
     struct admin *a = c->admin;
     uint64_t id = ++a->next_request;
 
-    c->asks_status = true;
-    c->asks_whole = whole;
+    c->asks = what;
     if (timer_is_set(&a->status_deadline))
         return; /* it has been asked */
     if (a->ledger == NULL || !ipc_send(a->ledger, IPC_LEDGER_STATUS, &id, sizeof(id), -1))
@@ -253,12 +256,17 @@ static void on_status_deadline(void *arg)
 
 void admin_get_ledger(struct admin_client *c)
 {
-    ask_ledger(c, false);
+    ask_ledger(c, ASKS_LEDGER);
 }
 
 void admin_get_status(struct admin_client *c)
 {
-    ask_ledger(c, true);
+    ask_ledger(c, ASKS_STATUS);
+}
+
+void admin_get_health(struct admin_client *c)
+{
+    ask_ledger(c, ASKS_HEALTH);
 }
 
 /* The answer is the number of the last change: the outcome of this one has a higher one. */
@@ -306,11 +314,13 @@ static void dispatch(struct admin_client *c)
     bool other;
 
     c->route = route_find(c->rq.method, c->rq.path, &c->rq.param, &other);
-    if (c->route == NULL && other)
+    if (c->public && (c->route == NULL || !route_is_public(c->route)))
+        admin_answer_error(c, 404, "here are GET /health and GET /metrics alone");
+    else if (c->route == NULL && other)
         admin_answer_error(c, 405, "not with this method");
     else if (c->route == NULL)
         admin_answer_error(c, 404, "there is nothing like that here");
-    else if (!access_may(&c->peer, c->route->perm))
+    else if (!c->public && !access_may(&c->peer, c->route->perm))
         deny(c);
     else if (!c->route->recorded)
         c->route->run(c);
@@ -451,36 +461,74 @@ static unsigned strangers(const struct admin *a)
     unsigned cnt = 0;
 
     for (size_t i = 0; i < ADMIN_CLIENTS_MAX; i++)
-        cnt += a->clients[i].admin != NULL && a->clients[i].peer.perms == 0;
+        cnt +=
+            a->clients[i].admin != NULL && !a->clients[i].public && a->clients[i].peer.perms == 0;
     return cnt;
+}
+
+/* Connections to admin.listen. */
+static unsigned public_cnt(const struct admin *a)
+{
+    unsigned cnt = 0;
+
+    for (size_t i = 0; i < ADMIN_CLIENTS_MAX; i++)
+        cnt += a->clients[i].admin != NULL && a->clients[i].public;
+    return cnt;
+}
+
+static struct admin_client *free_place(struct admin *a)
+{
+    for (size_t i = 0; i < ADMIN_CLIENTS_MAX; i++) {
+        if (a->clients[i].admin == NULL)
+            return &a->clients[i];
+    }
+    return NULL;
+}
+
+static void start_client(struct admin *a, struct admin_client *c, int fd)
+{
+    static const struct conn_ops ops = {
+        .on_data = on_data, .on_closed = on_closed, .on_writable = on_writable};
+
+    c->admin = a;
+    buf_init(&c->in, ADMIN_REQUEST_MAX);
+    timer_init(&c->patience, a->loop, on_impatient, c);
+    timer_set(&c->patience, ADMIN_REQUEST_MS);
+    c->conn = conn_accept(a->loop, fd, NULL, &ops, c);
 }
 
 static void on_accept(void *owner, int fd, const struct sockaddr *peer, socklen_t len)
 {
-    static const struct conn_ops ops = {
-        .on_data = on_data, .on_closed = on_closed, .on_writable = on_writable};
     struct admin *a = owner;
+    struct admin_client *c = free_place(a);
+    struct admin_peer who;
 
     UNUSED(peer);
     UNUSED(len);
-    for (size_t i = 0; i < ADMIN_CLIENTS_MAX; i++) {
-        struct admin_client *c = &a->clients[i];
-        if (c->admin != NULL)
-            continue;
-        c->admin = a;
-        access_find(&a->setup.groups, fd, &c->peer);
-        if (c->peer.perms == 0 && strangers(a) > ADMIN_STRANGERS_MAX) {
-            *c = (struct admin_client){0};
-            break;
-        }
-        buf_init(&c->in, ADMIN_REQUEST_MAX);
-        timer_init(&c->patience, a->loop, on_impatient, c);
-        timer_set(&c->patience, ADMIN_REQUEST_MS);
-        c->conn = conn_accept(a->loop, fd, NULL, &ops, c);
+    access_find(&a->setup.groups, fd, &who);
+    if (c == NULL || (who.perms == 0 && strangers(a) >= ADMIN_STRANGERS_MAX)) {
+        log_warn("admin.full", "");
+        close(fd);
         return;
     }
-    log_warn("admin.full", "");
-    close(fd);
+    c->peer = who;
+    start_client(a, c, fd);
+}
+
+static void on_watch_accept(void *owner, int fd, const struct sockaddr *peer, socklen_t len)
+{
+    struct admin *a = owner;
+    struct admin_client *c = free_place(a);
+
+    UNUSED(peer);
+    UNUSED(len);
+    if (c == NULL || public_cnt(a) >= ADMIN_PUBLIC_MAX) {
+        log_warn("admin.full", "");
+        close(fd);
+        return;
+    }
+    c->public = true;
+    start_client(a, c, fd);
 }
 
 static void on_deadline(void *arg)
@@ -523,6 +571,7 @@ void admin_free(struct admin *a)
     timer_clear(&a->deadline);
     timer_clear(&a->status_deadline);
     listener_free(a->listener);
+    listener_free(a->watch);
     rules_state_free(a->change.state);
     buf_free(&a->change.text);
     rules_state_free(a->state);
@@ -550,6 +599,12 @@ static void unrecorded(struct admin *a)
         else if (c->admin != NULL && c->record_id != 0)
             admin_answer_error(c, 503, "the ledger went away: ask again");
     }
+}
+
+void admin_watch(struct admin *a, int fd)
+{
+    listener_free(a->watch);
+    a->watch = listener_new(a->loop, fd, on_watch_accept, a);
 }
 
 void admin_set_ledger(struct admin *a, struct ipc *ledger)

@@ -39,6 +39,8 @@ struct admin_job {
     void (*drop)(struct admin_client *c);   /* frees c->state */
 };
 
+enum admin_asks { ASKS_NOTHING = 0, ASKS_LEDGER, ASKS_STATUS, ASKS_HEALTH };
+
 /* One connection: one request, one answer, closed. */
 struct admin_client {
     struct admin *admin; /* NULL: this place is free */
@@ -55,8 +57,8 @@ struct admin_client {
     uint64_t record_id;    /* waits for the ledger's word that it is on record; 0: it does not */
     const struct admin_job *job; /* NULL: none */
     void *state;                 /* of the job */
-    bool asks_status;            /* waits for the ledger's */
-    bool asks_whole;             /* for all, not for the ledger's alone */
+    enum admin_asks asks;        /* waits for the ledger's status, to answer this */
+    bool public;                 /* came to admin.listen: health and metrics alone */
     bool asks_drop;              /* of a month, with erase_id */
     uint64_t erase_id;           /* waits for this receipt; 0: for none */
     uint64_t sign_id;            /* waits for this signature; 0: for none */
@@ -83,11 +85,11 @@ struct admin_change {
 struct admin {
     struct loop *loop;
     struct admin_setup setup;
-    char *rules_path; /* owned */
-    char *log_path;   /* owned; folder of the Merkle log */
-    struct listener *listener;
-    struct ipc *ledger;         /* borrowed */
-    struct ipc_outcome outcome; /* of the last reload or upgrade; number 0: there was none */
+    char *rules_path;                  /* owned */
+    char *log_path;                    /* owned; folder of the Merkle log */
+    struct listener *listener, *watch; /* watch: admin.listen, NULL without it */
+    struct ipc *ledger;                /* borrowed */
+    struct ipc_outcome outcome;        /* of the last reload or upgrade; number 0: there was none */
     char outcome_why[FAULT_TEXT_MAX];
     struct rules_state *state; /* owned; in force */
     struct store *store;       /* owned */
@@ -133,6 +135,7 @@ MUST_USE bool admin_params(struct admin_client *c, struct params *out);
  */
 const struct admin_route *route_find(struct str method, struct str path, struct str *param_out,
                                      bool *other_out);
+bool route_is_public(const struct admin_route *route);
 void route_list(struct admin_client *c); /* GET /api/v1/routes */
 
 /* --- oplog.c --- */
@@ -146,6 +149,7 @@ bool oplog_wants_denial(struct admin *a);
 /* --- admin.c: routes that are short --- */
 void admin_get_ledger(struct admin_client *c);
 void admin_get_status(struct admin_client *c);
+void admin_get_health(struct admin_client *c);
 void admin_post_reload(struct admin_client *c);
 void admin_post_upgrade(struct admin_client *c);
 void admin_get_metrics(struct admin_client *c);
@@ -172,6 +176,12 @@ void events_api_oplog(struct admin_client *c);
 /* Everything as one JSON object; ledger: its part. False: too large. */
 #define STATUS_MAX (16u << 20)
 MUST_USE bool status_print(const struct admin *a, struct str ledger, struct buf *out);
+
+/* "ok", "degraded" or "failing", and why; *serving_out: visitors are served. */
+MUST_USE bool health_print(const struct admin *a, struct str ledger, bool *serving_out,
+                           struct buf *out);
+/* Processes and version, in the text format. */
+MUST_USE bool status_metrics(struct buf *out);
 
 /* --- proofs_api.c --- */
 void proofs_api_one(struct admin_client *c);

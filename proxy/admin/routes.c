@@ -8,6 +8,8 @@
 
 static const struct admin_route routes[] = {
     {"GET", "/metrics", PERM_METRICS_READ, false, admin_get_metrics},
+    {"GET", "/health", PERM_HEALTH_READ, false, admin_get_health},
+    {"GET", "/api/v1/health", PERM_HEALTH_READ, false, admin_get_health},
     {"GET", "/api/v1/routes", PERM_HEALTH_READ, false, route_list},
     {"GET", "/api/v1/status", PERM_HEALTH_READ, false, admin_get_status},
     {"GET", "/api/v1/ledger", PERM_HEALTH_READ, false, admin_get_ledger},
@@ -33,6 +35,12 @@ static const struct admin_route routes[] = {
     {"DELETE", "/api/v1/subjects/*/hold", PERM_SUBJECTS_HOLD, false, subject_api_release},
     {"DELETE", "/api/v1/ledger/months/*", PERM_MONTHS_DROP, false, month_api_drop},
 };
+
+/* What anybody may ask who gets to admin.listen. */
+bool route_is_public(const struct admin_route *route)
+{
+    return route->run == admin_get_metrics || route->run == admin_get_health;
+}
 
 /* Part by part; * takes any part that is not empty. */
 static bool path_matches(const char *pattern, struct str path, struct str *param_out)

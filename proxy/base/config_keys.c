@@ -156,6 +156,11 @@ static const struct config_key ADMIN[] = {
     ROW(config_admin, "audit_group", audit_group,
         PLAIN(KEY_TEXT, "",
               "Group that may read the ledger there; unset: consentd-audit, if any.")),
+    ROW(config_admin, "listen", listen,
+        PLAIN(KEY_TEXT, "",
+              "TCP address where /health and /metrics alone are answered; unset: none.")),
+    ROW(config_admin, "listen_public", listen_public,
+        PLAIN(KEY_BOOL, "false", "That address may be one that other machines reach.")),
 };
 TABLE(ADMIN, config_admin);
 

@@ -16,6 +16,7 @@
 
 #include "consentd/str.h"
 
+#define NS_PER_S     1000000000u
 #define OWNER_FIELDS (sizeof(struct metrics_owner) / sizeof(uint64_t))
 
 struct slot {
@@ -57,11 +58,25 @@ uint64_t metrics_layout(void)
     return sum;
 }
 
-void metrics_restore(const char *name, uint64_t value)
+/* Counted in nanoseconds, told in seconds. */
+static bool is_time(unsigned id)
+{
+    return strstr(TABLE[id].name, "_seconds_total") != NULL;
+}
+
+/* What there is once, whoever says it: during a reload two processes do. */
+static bool is_level(enum metric id)
+{
+    return id == METRIC_RULES_REVISION || id == METRIC_LEDGER_SIZE || id == METRIC_LOG_SIGNED ||
+           id == METRIC_LOG_REFUSED || id == METRIC_REDIS_UP || id == METRIC_REDIS_LAG ||
+           id == METRIC_GENERATION;
+}
+
+void metrics_restore(const char *name, double value)
 {
     for (unsigned i = 0; i < METRIC_CNT; i++) {
         if (!is_gauge(i) && strcmp(TABLE[i].name, name) == 0)
-            metric_add((enum metric)i, value);
+            metric_add((enum metric)i, (uint64_t)(is_time(i) ? value * NS_PER_S : value));
     }
 }
 
@@ -126,11 +141,14 @@ void metric_down(enum metric id)
 
 uint64_t metric_sum(enum metric id)
 {
-    uint64_t sum = 0;
+    uint64_t sum = 0, most = 0;
 
-    for (unsigned i = 0; i < shared.cnt; i++)
-        sum += atomic_load_explicit(&shared.slots[i].values[id], memory_order_relaxed);
-    return sum;
+    for (unsigned i = 0; i < shared.cnt; i++) {
+        uint64_t value = atomic_load_explicit(&shared.slots[i].values[id], memory_order_relaxed);
+        sum += value;
+        most = value > most ? value : most;
+    }
+    return is_level(id) ? most : sum;
 }
 
 uint64_t metric_of(unsigned slot, enum metric id)
@@ -178,13 +196,21 @@ void metrics_release(unsigned slot)
     clear_gauges(&shared.slots[slot]);
 }
 
+static bool print_value(unsigned id, struct buf *out)
+{
+    unsigned long long value = metric_sum((enum metric)id);
+
+    if (is_time(id))
+        return buf_printf(out, "%llu.%09llu", value / NS_PER_S, value % NS_PER_S);
+    return buf_printf(out, "%llu", value);
+}
+
 bool metrics_json(struct buf *out)
 {
     bool ok = buf_append_char(out, '{');
 
     for (unsigned i = 0; i < METRIC_CNT && ok; i++)
-        ok = buf_printf(out, "%s\"%s\":%llu", i > 0 ? "," : "", TABLE[i].name,
-                        (unsigned long long)metric_sum((enum metric)i));
+        ok = buf_printf(out, "%s\"%s\":", i > 0 ? "," : "", TABLE[i].name) && print_value(i, out);
     return ok && buf_append_char(out, '}');
 }
 
@@ -193,10 +219,10 @@ bool metrics_print(struct buf *out)
     for (unsigned i = 0; i < METRIC_CNT; i++) {
         /* a label belongs to the sample, not to the family that HELP and TYPE name */
         int family_len = (int)strcspn(TABLE[i].name, "{");
-        if (!buf_printf(out, "# HELP consentd_%.*s %s\n# TYPE consentd_%.*s %s\nconsentd_%s %llu\n",
+        if (!buf_printf(out, "# HELP consentd_%.*s %s\n# TYPE consentd_%.*s %s\nconsentd_%s ",
                         family_len, TABLE[i].name, TABLE[i].help, family_len, TABLE[i].name,
-                        is_gauge(i) ? "gauge" : "counter", TABLE[i].name,
-                        (unsigned long long)metric_sum((enum metric)i)))
+                        is_gauge(i) ? "gauge" : "counter", TABLE[i].name) ||
+            !print_value(i, out) || !buf_append_char(out, '\n'))
             return false;
     }
     return true;

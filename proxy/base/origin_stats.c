@@ -185,23 +185,31 @@ static uint64_t sample(const struct sum *sum, size_t family)
     return values[family];
 }
 
+/* Milliseconds are told in seconds, the unit of the format. */
+static bool print_sample(size_t family, unsigned long long value, struct buf *out)
+{
+    if (str_ends(str_c(FAMILIES[family].name), STR("_seconds_total")))
+        return buf_printf(out, "%llu.%03llu\n", value / 1000, value % 1000);
+    return buf_printf(out, "%llu\n", value);
+}
+
 static bool print_family(const struct origin_stats *all, const struct config *c, unsigned workers,
                          size_t family, struct buf *out)
 {
     unsigned at = 0;
-    bool ok = buf_printf(out, "# HELP consentd_origin_%s %s\n# TYPE consentd_origin_%s %s\n",
-                         FAMILIES[family].name, FAMILIES[family].help, FAMILIES[family].name,
-                         FAMILIES[family].type);
+    bool ok = buf_printf(
+        out, "# HELP consentd_site_origin_%s %s\n# TYPE consentd_site_origin_%s %s\n",
+        FAMILIES[family].name, FAMILIES[family].help, FAMILIES[family].name, FAMILIES[family].type);
 
     for (size_t i = 0; i < c->site_cnt; i++) {
         for (size_t k = 0; ok && k < c->sites[i].origin_cnt; k++) {
             struct sum sum;
 
             add_up(all, c, workers, at++, &sum);
-            ok = buf_printf(out, "consentd_origin_%s{site=", FAMILIES[family].name) &&
+            ok = buf_printf(out, "consentd_site_origin_%s{site=", FAMILIES[family].name) &&
                  json_quote(str_c(c->sites[i].name), out) && buf_append_c(out, ",origin=") &&
-                 json_quote(str_c(c->sites[i].origins[k].url), out) &&
-                 buf_printf(out, "} %llu\n", (unsigned long long)sample(&sum, family));
+                 json_quote(str_c(c->sites[i].origins[k].url), out) && buf_append_c(out, "} ") &&
+                 print_sample(family, sample(&sum, family), out);
         }
     }
     return ok;

@@ -66,8 +66,21 @@ static bool manual_page(struct buf *out)
              ".Li 4096 , 64KiB , 1MiB .\n.Pp\nThe keys are:\n.Bl -tag -width Ds\n");
     config_each_key(add_key, &m);
     return m.ok &&
-           buf_append_c(out, ".El\n.Sh FILES\n.Pa /etc/consentd/consentd.json\n.Sh SEE ALSO\n"
-                             ".Xr consentctl 1 ,\n.Xr consentd 8\n");
+           buf_append_c(out, ".El\n.Sh FILES\n.Bl -tag -width Ds\n"
+                             ".It Pa /etc/consentd/consentd.json\nThe configuration.\n"
+                             ".It Pa /usr/share/consentd/conf/consentd.json\n"
+                             "An example with every key.\n.El\n") &&
+           buf_append_c(out, ".Sh EXAMPLES\nOne site behind TLS, its origin on this machine:\n"
+                             ".Bd -literal\n{\n  \"keys\": \"/etc/consentd/keys.json\",\n"
+                             "  \"listen\": [\n"
+                             "    { \"address\": \"[::]:80\", \"redirect\": \"https\" },\n"
+                             "    { \"address\": \"[::]:443\", \"tls\": { \"certificates\": [\n"
+                             "      { \"cert\": \"tls/www.pem\", \"key\": \"tls/www.key\" } ] } }\n"
+                             "  ],\n  \"sites\": [\n"
+                             "    { \"name\": \"www\", \"hosts\": [\"www.example.com\"],\n"
+                             "      \"origins\": [\"http://127.0.0.1:8080\"],\n"
+                             "      \"policy\": \"policy.json\" }\n  ]\n}\n.Ed\n") &&
+           buf_append_c(out, ".Sh SEE ALSO\n.Xr consentctl 1 ,\n.Xr consentd 8\n");
 }
 
 int cmd_config_reference(struct ctl_args *args)

@@ -331,7 +331,8 @@ static bool read_step(struct conn *c)
 
     switch (read_some(c, &len)) {
     case CONN_IO_OK:
-        if (c->tls == NULL && len < LOOP_SCRATCH_LEN && !c->peer_shut) {
+        if (len < LOOP_SCRATCH_LEN && !c->peer_shut &&
+            (c->tls == NULL || conn_tls_is_drained(c->tls))) {
             c->readable = false; /* drained; a new edge tells of more */
             timer_set(&c->doubt, DOUBT_MS);
         }

@@ -95,6 +95,9 @@ enum conn_io conn_tls_read(struct conn_tls *tls, uint8_t *out, size_t cap, size_
 enum conn_io conn_tls_write(struct conn_tls *tls, const uint8_t *data, size_t len, size_t *len_out);
 bool conn_tls_wants_write(const struct conn_tls *tls); /* why the last attempt was AGAIN */
 void conn_tls_shutdown(struct conn_tls *tls);
+/* The last read took all that the socket had: an edge tells of more. */
+bool conn_tls_is_drained(const struct conn_tls *tls);
+
 bool conn_tls_has_pending(const struct conn_tls *tls);
 struct str conn_tls_sni(const struct conn_tls *tls);
 struct str conn_tls_alpn(const struct conn_tls *tls);

@@ -13,11 +13,13 @@
 #include "tls_ctx_priv.h"
 
 #define RECORD_MAX 16384 /* plain bytes of one record */
+#define SHORT_READ 8192  /* bytes from the socket that cannot have filled the library's buffer */
 
 struct conn_tls {
     SSL *ssl; /* owned */
     bool wants_write;
     bool established;
+    bool drained; /* the last read took all that the socket had */
 };
 
 static struct conn_tls *tls_start(SSL_CTX *ctx, int fd)
@@ -103,8 +105,12 @@ enum conn_io conn_tls_handshake(struct conn_tls *tls)
 
 enum conn_io conn_tls_read(struct conn_tls *tls, uint8_t *out, size_t cap, size_t *len_out)
 {
+    BIO *from = SSL_get_rbio(tls->ssl);
+    uint64_t before = BIO_number_read(from);
     int rc = SSL_read_ex(tls->ssl, out, cap, len_out);
 
+    /* the library asks for a record's worth: it got less, and nothing of it is left */
+    tls->drained = BIO_number_read(from) - before < SHORT_READ && SSL_has_pending(tls->ssl) == 0;
     return rc == 1 ? CONN_IO_OK : verdict(tls, rc);
 }
 
@@ -126,6 +132,11 @@ void conn_tls_shutdown(struct conn_tls *tls)
     if (tls->established)
         SSL_shutdown(tls->ssl);
     ERR_clear_error();
+}
+
+bool conn_tls_is_drained(const struct conn_tls *tls)
+{
+    return tls->drained;
 }
 
 bool conn_tls_has_pending(const struct conn_tls *tls)

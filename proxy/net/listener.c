@@ -114,6 +114,28 @@ static struct addrinfo *address_read(const char *address, struct fault *f)
     return NULL;
 }
 
+bool listener_is_local(const char *address)
+{
+    struct fault why = {0};
+    struct addrinfo *ai;
+    bool local = false;
+
+    if (str_starts(str_c(address), STR("unix:")))
+        return true;
+    ai = address_read(address, &why);
+    if (ai == NULL)
+        return false;
+    if (ai->ai_family == AF_INET) {
+        const struct sockaddr_in *in = (const void *)ai->ai_addr;
+        local = ntohl(in->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    } else if (ai->ai_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const void *)ai->ai_addr;
+        local = IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+    }
+    freeaddrinfo(ai);
+    return local;
+}
+
 bool listener_check(const char *address, struct fault *f)
 {
     struct str path = str_c(address);

@@ -111,7 +111,13 @@ static void on_master_msg(void *owner, uint16_t type, const void *data, size_t l
         return;
     }
     if (type == IPC_LISTEN && fd >= 0) {
-        admin_listen(r->admin, fd);
+        struct ipc_listen head = {0};
+
+        memcpy(&head, data, len < sizeof(head) ? len : sizeof(head));
+        if (head.index == ADMIN_LISTEN_WATCH)
+            admin_watch(r->admin, fd);
+        else
+            admin_listen(r->admin, fd);
         return;
     }
     bool known = type == IPC_LOG_OPEN && child_log_open(data, len, fd);

@@ -40,6 +40,26 @@ static bool check_listens(const struct config *c, struct fault *f)
     return true;
 }
 
+/* Health and metrics name sites and origins, and are asked for by anybody who gets there. */
+static bool check_watch(const struct config *c, struct fault *f)
+{
+    const char *address = c->admin.listen;
+
+    if (address == NULL)
+        return true;
+    if (!listener_check(address, f)) {
+        fault_prefix(f, "admin.listen");
+        return false;
+    }
+    if (c->admin.listen_public || listener_is_local(address))
+        return true;
+    fault_set(f,
+              "admin.listen: other machines reach %s; expected an address of loopback such as "
+              "127.0.0.1:9145, or \"listen_public\": true beside it",
+              address);
+    return false;
+}
+
 static bool check_origins(const struct config *c, struct fault *f)
 {
     struct endpoint endpoint;
@@ -138,8 +158,8 @@ static bool check_sets(const struct config *c, const struct rules *rules, struct
 bool material_check(const char *path, const struct config *c, const struct live *live,
                     struct fault *f)
 {
-    if (check_listens(c, f) && check_origins(c, f) && check_resolver(c, f) && check_redis(c, f) &&
-        check_people(c, f) && check_sets(c, live->rules, f))
+    if (check_listens(c, f) && check_watch(c, f) && check_origins(c, f) && check_resolver(c, f) &&
+        check_redis(c, f) && check_people(c, f) && check_sets(c, live->rules, f))
         return true;
     fault_prefix(f, "%s", path);
     return false;

@@ -120,13 +120,13 @@ static void on_child_closed(void *owner)
 
 static const struct ipc_ops child_ops = {.on_msg = on_child_msg, .on_closed = on_child_closed};
 
-static void show(const struct child *c)
+void child_show(const struct child *c)
 {
     struct metrics_owner owner = {
         .pid = (uint64_t)c->pid,
         .role = c->role,
         .generation = c->generation,
-        .draining = c->state == CHILD_DRAINING,
+        .state = c->state,
         .since_ms = clock_wall_ms() - (clock_mono_ms() - c->started_ms),
         .requests_before = c->requests_before,
     };
@@ -253,6 +253,11 @@ static void greet(struct child *c)
         struct ipc_listen head = {0};
         int fd = fcntl(m->admin_fd, F_DUPFD_CLOEXEC, 16);
         ok = fd >= 0 && ipc_send(c->ipc, IPC_LISTEN, &head, sizeof(head), fd);
+        if (ok && m->watch.address != NULL) {
+            head.index = ADMIN_LISTEN_WATCH;
+            fd = fcntl(m->watch.fd, F_DUPFD_CLOEXEC, 16);
+            ok = fd >= 0 && ipc_send(c->ipc, IPC_LISTEN, &head, sizeof(head), fd);
+        }
         outcome_send(m, c);
     }
     join_ledger(m, c);
@@ -286,7 +291,7 @@ static bool spawn(struct master *m, struct seat *seat)
     c->requests_before = metric_of(slot, METRIC_REQUESTS);
     c->ipc = ipc_new(m->loop, fds[0], &child_ops, c);
     timer_init(&c->deadline, m->loop, on_deadline, c);
-    show(c);
+    child_show(c);
     seat->child = c;
     metric_add(METRIC_PROC_STARTED, 1);
     log_info("process.started", "role=%s slot=%u pid=%d", proc_role_name(c->role), slot, (int)pid);
@@ -321,7 +326,7 @@ void child_drain(struct child *c)
     c->state = CHILD_DRAINING;
     c->drain_ms = loop_now_ms(c->master->loop);
     timer_set(&c->deadline, drain_limit(c->master));
-    show(c);
+    child_show(c);
     if (c->ipc == NULL || !ipc_send(c->ipc, IPC_DRAIN, NULL, 0, -1))
         kill(c->pid, SIGKILL);
 }
@@ -337,7 +342,7 @@ bool child_adopt(struct master *m, const struct child *as, int fd)
     c->seat = NULL;
     c->ipc = fd >= 0 ? ipc_new(m->loop, fd, &child_ops, c) : NULL;
     timer_init(&c->deadline, m->loop, on_deadline, c);
-    show(c);
+    child_show(c);
     return true;
 }
 

@@ -76,6 +76,14 @@ static json_t *material_json(const struct master *m)
     return json_pack("{s:o, s:i}", "bundles", list, "origins", from->origins);
 }
 
+/* null: there is none. */
+static json_t *watch_json(const struct master *m)
+{
+    if (m->watch.address == NULL)
+        return json_null();
+    return json_pack("{s:s, s:i}", "address", m->watch.address, "fd", m->watch.fd);
+}
+
 static json_t *metrics_state(const struct master *m)
 {
     char layout[24];
@@ -96,13 +104,13 @@ static json_t *state_json(const struct master *m, const char *failed)
     const struct upgrade *u = m->upgrade;
 
     return json_pack(
-        "{s:i, s:s, s:s, s:i, s:s?, s:I, s:I, s:o, s:{s:s, s:i}, s:o, s:o, s:o, s:[I,i,i]}", "ipc",
-        IPC_VERSION, "version", CONSENTD_VERSION, "binary", u->binary, "old_exe",
+        "{s:i, s:s, s:s, s:i, s:s?, s:I, s:I, s:o, s:{s:s, s:i}, s:o, s:o, s:o, s:o, s:[I,i,i]}",
+        "ipc", IPC_VERSION, "version", CONSENTD_VERSION, "binary", u->binary, "old_exe",
         failed == NULL ? u->old_exe : -1, "failed", failed, "generation", (json_int_t)m->generation,
         "changes", (json_int_t)m->outcome.number, "listen", listens_json(m), "admin", "path",
-        m->admin_socket, "fd", m->admin_fd, "material", material_json(m), "children",
-        children_json(m), "metrics", metrics_state(m), "rules", (json_int_t)m->rules_request,
-        (int)m->rules_asked, (int)m->rules_confirmed);
+        m->admin_socket, "fd", m->admin_fd, "watch", watch_json(m), "material", material_json(m),
+        "children", children_json(m), "metrics", metrics_state(m), "rules",
+        (json_int_t)m->rules_request, (int)m->rules_asked, (int)m->rules_confirmed);
 }
 
 int handover_write(const struct master *m, const char *failed, struct fault *f)
@@ -141,6 +149,8 @@ void handover_keep(const struct master *m, bool on)
         keep(material_of(m)->bundles[role], on);
     keep(material_of(m)->origins, on);
     keep(m->admin_fd, on);
+    if (m->watch.address != NULL)
+        keep(m->watch.fd, on);
     keep(m->metrics_fd, on);
     keep(m->upgrade->old_exe, on);
 }
@@ -222,6 +232,12 @@ static bool adopt_listens(struct master *m, const struct json_at *root, struct f
         !descriptor(&at, "fd", &m->admin_fd, f))
         return json_at_fault(root, f, "admin is missing");
     m->admin_socket = str_dup(address);
+    if (!json_at_get(root, "watch", &at) || json_is_null(at.value))
+        return true;
+    if (!json_at_key_str(&at, "address", JSON_NEED, &address, f) ||
+        !descriptor(&at, "fd", &m->watch.fd, f))
+        return false;
+    m->watch.address = str_dup(address);
     return true;
 }
 
@@ -275,7 +291,7 @@ static bool adopt_metrics(struct master *m, const struct json_at *root, struct f
         return false;
     }
     json_object_foreach (json_object_get(at.value, "sums"), name, value)
-        metrics_restore(name, (uint64_t)json_integer_value(value));
+        metrics_restore(name, json_number_value(value));
     return true;
 }
 

@@ -106,6 +106,7 @@ static void on_ready(struct child *c)
     if (c->state != CHILD_STARTING)
         return;
     c->state = CHILD_READY;
+    child_show(c);
     log_info("process.ready", "role=%s slot=%u", proc_role_name(c->role), c->slot);
     if (c->role == IPC_ROLE_WORKER)
         notify("READY=1\nSTATUS=Serving.");
@@ -237,6 +238,7 @@ static bool start(struct master *m, struct fault *f)
         !privs_make_dirs(m->material->config, &m->privs, f) ||
         !master_load_rules(m, m->material->config, f) ||
         !admin_socket_open(m, m->material->config, &m->privs, f) ||
+        !watch_open(m, m->material->config, f) ||
         !listens_open(m, m->material->config, &m->listens, f))
         return false;
     m->listen_cnt = m->material->config->listen_cnt;
@@ -286,6 +288,9 @@ static void master_free(struct master *m)
         unlink(m->admin_socket);
         free(m->admin_socket);
     }
+    if (m->watch.address != NULL)
+        close(m->watch.fd);
+    free(m->watch.address);
     free(m->rules_text);
     timer_clear(&m->swap_over);
     upgrade_free(m);

@@ -64,9 +64,10 @@ struct master {
     struct child children[PROC_SLOTS];
     struct listening *listens; /* owned; as config->listens */
     size_t listen_cnt;
-    int admin_fd;       /* the operators' socket */
-    char *admin_socket; /* owned; its path */
-    char *rules_text;   /* owned; the rule state in force, NULL: none yet */
+    int admin_fd;           /* the operators' socket */
+    char *admin_socket;     /* owned; its path */
+    struct listening watch; /* health and metrics over TCP; address NULL: none */
+    char *rules_text;       /* owned; the rule state in force, NULL: none yet */
     size_t rules_len;
     uint64_t rules_revision;
     uint64_t rules_request; /* the admin's number of the change that is being confirmed */
@@ -106,8 +107,13 @@ MUST_USE bool child_adopt(struct master *m, const struct child *as, int fd);
 /* Those that were told to finish before this program began have no more time than they had. */
 void children_deadlines(struct master *m);
 
+void child_show(const struct child *c); /* as it is by now, to consentctl status */
+
 /* Whether all seats of the role are taken by processes that serve. */
 MUST_USE bool seats_ready(const struct master *m, enum ipc_role role);
+
+/* sockets.c */
+MUST_USE bool watch_open(struct master *m, const struct config *c, struct fault *f);
 
 /* reload.c */
 MUST_USE bool admin_socket_open(struct master *m, const struct config *c, const struct privs *p,

@@ -361,6 +361,7 @@ static bool resume(struct master *m, const char *failed, struct fault *f)
         return false;
     log_set_level(m->material->config->log_level);
     if (!admin_socket_open(m, m->material->config, &m->privs, f) ||
+        !watch_open(m, m->material->config, f) ||
         !listens_open(m, m->material->config, &listens, f))
         return false;
     listens_set(m, listens, m->material->config->listen_cnt);

@@ -1,16 +1,23 @@
 #!/usr/bin/python3
-"""consentd beside nginx as a plain proxy, on one machine, in one run, interleaved.
+"""consentd beside nginx and HAProxy, on one machine, in one run, interleaved.
 
-usage: tests/bench/proxy.py BUILD [--seconds N] [--rounds N] [--connections N]
+usage: tests/bench/proxy.py BUILD [--seconds N] [--rounds N] [--connections N] [--rate N]
+                                  [--idle N]
 
-BUILD is a build folder made with -Dbuildtype=release. Needs wrk and nginx; nginx with its
-Lua module (libnginx-mod-http-lua) takes part where it is installed. Every proxy has one worker
-and keeps its connections to the origin, an nginx of its own. For each page it prints
+BUILD is a build folder made with -Dbuildtype=release. Needs h2load (nghttp2-client) and nginx;
+HAProxy (haproxy), nginx's Lua module (libnginx-mod-http-lua) and strace take part where they are
+installed, and the first lines say who is missing. Every proxy has one worker or thread and keeps
+its connections to the origin, an nginx of its own. In this order, for HTTP/1.1, TLS 1.3 and HTTP/2:
 
     CPU per request    user and system time of the proxy's worker, from /proc, per answer
-    requests/s         as wrk saw them; on a busy machine only the ratio says something
+    requests/s         as h2load saw them; on a busy machine only the ratio says something
+    p50, p99           of the time to an answer at a fixed rate, the same for all
+    handshakes         a full TLS 1.3 handshake and one request each: CPU and how many a second
+    idle connections   anonymous memory of the worker per connection that asked once
+    system calls       of consentd's worker per request (strace -c)
 
-and then what the parts cost alone: the rewriter's MB/s and the token's ns. No pass mark.
+and then what a page with trackers costs (nginx and HAProxy pass it unfiltered), and what the parts
+cost alone: the rewriter's MB/s and the token's ns. No pass mark.
 """
 import argparse
 import base64
@@ -19,9 +26,11 @@ import os
 import pathlib
 import pwd
 import re
+import resource
 import shutil
 import signal
 import socket
+import ssl
 import statistics
 import subprocess
 import sys
@@ -33,6 +42,7 @@ LUA_MODULE = pathlib.Path("/usr/lib/nginx/modules/ngx_http_lua_module.so")
 NDK_MODULE = pathlib.Path("/usr/lib/nginx/modules/ndk_http_module.so")
 PAGE_SIZE = 30 * 1024
 TICK = os.sysconf("SC_CLK_TCK")
+PROTOCOLS = ("HTTP/1.1", "TLS 1.3", "HTTP/2")
 
 TRACKERS = """<script async src="https://www.googletagmanager.com/gtag/js?id=G-BENCH0001"></script>
 <script>window.dataLayer = window.dataLayer || []; function gtag(){dataLayer.push(arguments);}
@@ -98,38 +108,118 @@ def page():
     return text + "</body></html>\n"
 
 
-class Nginx:
+def certificate(folder):
+    """One for all: ECDSA P-256, as a site would have it."""
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+                    "-nodes", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+                    "-days", "2", "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True)
+    (folder / "both.pem").write_bytes(cert.read_bytes() + key.read_bytes())
+    return cert, key
+
+
+def children(pid):
+    return [int(p) for p in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+class Peer:
+    """A proxy with a port in cleartext and one with TLS."""
+
+    process = None
+
+    def url(self, protocol, path):
+        if protocol == "HTTP/1.1":
+            return f"http://127.0.0.1:{self.port}{path}"
+        return f"https://127.0.0.1:{self.tls_port}{path}"
+
+    def worker(self):
+        return children(self.process.pid)[0]
+
+    def cpu(self):
+        fields = pathlib.Path(f"/proc/{self.worker()}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / TICK
+
+    def memory(self):
+        text = pathlib.Path(f"/proc/{self.worker()}/smaps_rollup").read_text()
+        return 1024 * int(re.search(r"Anonymous:\s+(\d+)", text).group(1))
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Nginx(Peer):
     """One nginx with one worker; `locations` is the inside of its server block."""
 
-    def __init__(self, folder, name, locations, top="", http=""):
-        self.port, self.name = free_port(), name
+    def __init__(self, folder, name, locations, top="", http="", tls=None):
+        self.port, self.tls_port, self.name = free_port(), free_port(), name
         folder = folder / name.replace(" ", "-")
         folder.mkdir()
+        secure = "" if tls is None else f"""
+  server {{ listen 127.0.0.1:{self.tls_port} ssl http2 reuseport; ssl_certificate {tls[0]};
+    ssl_certificate_key {tls[1]}; ssl_protocols TLSv1.3; {locations} }}"""
         (folder / "conf").write_text(f"""
 {top}
 worker_processes 1; daemon off; pid {folder}/pid; error_log {folder}/error.log warn;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 8192; }}
 http {{
   access_log off; keepalive_requests 1000000000; sendfile on; tcp_nopush on; types {{ text/html html; }}
   default_type application/octet-stream;
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
   uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
   {http}
-  server {{ listen 127.0.0.1:{self.port} reuseport; {locations} }}
+  server {{ listen 127.0.0.1:{self.port} reuseport; {locations} }} {secure}
 }}""")
         self.process = subprocess.Popen(["nginx", "-c", str(folder / "conf"), "-p", str(folder)],
                                         stderr=subprocess.DEVNULL)
         wait_port(self.port)
 
+
+class HAProxy(Peer):
+    """One thread; its process is the worker."""
+
+    name = "HAProxy"
+
+    def __init__(self, folder, origin_port):
+        self.port, self.tls_port = free_port(), free_port()
+        (folder / "haproxy.conf").write_text(f"""
+global
+  nbthread 1
+  maxconn 8192
+  ssl-default-bind-options ssl-min-ver TLSv1.3
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+  option http-keep-alive
+  http-reuse always
+frontend f
+  bind 127.0.0.1:{self.port}
+  bind 127.0.0.1:{self.tls_port} ssl crt {folder}/both.pem alpn h2,http/1.1
+  option forwardfor
+  http-request set-header X-Forwarded-Proto http
+  default_backend b
+backend b
+  server o 127.0.0.1:{origin_port}
+""")
+        self.process = subprocess.Popen(["haproxy", "-db", "-f", str(folder / "haproxy.conf")],
+                                        stderr=subprocess.DEVNULL)
+        wait_port(self.port)
+
     def worker(self):
-        return children(self.process.pid)[0]
+        return self.process.pid
 
 
-class Consentd:
+class Consentd(Peer):
     name = "consentd"
 
-    def __init__(self, folder, build, origin_port):
-        self.port = free_port()
+    def __init__(self, folder, build, origin_port, tls):
+        self.port, self.tls_port = free_port(), free_port()
         keys = [{"kid": 1, "use": use, "state": "active", "not_before": 0,
                  "key": base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=")}
                 for use in ("tok", "idx", "log", "unsub")]
@@ -137,10 +227,13 @@ class Consentd:
         (folder / "keys.json").chmod(0o600)
         (folder / "consentd.json").write_text(json.dumps({
             "workers": 1, "user": pwd.getpwuid(os.geteuid()).pw_name, "keys": "keys.json",
-            "state_dir": str(folder / "state"), "rules": str(ROOT / "rules"),
-            "log": {"level": "warn"}, "listen": [{"address": f"127.0.0.1:{self.port}"}],
-            "admin": {"socket": str(folder / "admin.sock")},
-            "sites": [{"name": "bench", "hosts": ["127.0.0.1"], "policy": str(ROOT / "conf/policy.json"),
+            "state_dir": str(folder / "state"), "rules": str(ROOT / "rules"), "drain_timeout": "1s",
+            "log": {"level": "warn"}, "admin": {"socket": str(folder / "admin.sock")},
+            "listen": [{"address": f"127.0.0.1:{self.port}"},
+                       {"address": f"127.0.0.1:{self.tls_port}",
+                        "tls": {"certificates": [{"cert": str(tls[0]), "key": str(tls[1])}]}}],
+            "sites": [{"name": "bench", "hosts": ["127.0.0.1", "localhost"],
+                       "policy": str(ROOT / "conf/policy.json"),
                        "origins": [f"http://127.0.0.1:{origin_port}"]}]}))
         self.process = subprocess.Popen([f"{build}/consentd", "-c", str(folder / "consentd.json")])
         wait_port(self.port)
@@ -153,52 +246,151 @@ class Consentd:
         sys.exit("consentd has no worker")
 
 
-def children(pid):
-    return [int(p) for p in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+# --- measuring ----------------------------------------------------------------------------
 
 
-def cpu(pid):
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
-
-
-def measure(proxy, path, args):
-    before = cpu(proxy.worker())
-    out = subprocess.run(["wrk", "-t1", f"-c{args.connections}", f"-d{args.seconds}s",
-                          f"http://127.0.0.1:{proxy.port}{path}"],
+def h2load(proxy, protocol, path, *options):
+    """Runs h2load; (answers, answers a second). Anything but success ends the run."""
+    kind = ["--npn-list=h2"] if protocol == "HTTP/2" else ["--h1"]
+    out = subprocess.run(["h2load", "-t1", *kind, *map(str, options), proxy.url(protocol, path)],
                          capture_output=True, text=True, check=True).stdout
-    spent = cpu(proxy.worker()) - before
-    count = int(re.search(r"(\d+) requests in", out).group(1))
-    if "Non-2xx" in out or "Socket errors" in out or count == 0:
-        sys.exit(f"{proxy.name}{path}: {out}")
-    return spent / count * 1e6, float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1))
+    done = re.search(r"requests: (\d+) total, .* (\d+) succeeded, (\d+) failed, (\d+) errored", out)
+    good = re.search(r"status codes: (\d+) 2xx", out)
+    if done is None or done[3] != "0" or done[4] != "0" or good is None or int(good[1]) == 0 or \
+            re.search(r" 0 3xx, 0 4xx, 0 5xx", out) is None:
+        sys.exit(f"{proxy.name} {protocol}{path}: {out}")
+    return int(good[1]), float(re.search(r"([\d.]+) req/s", out).group(1))
 
 
-def compare(title, path, proxies, args):
+def load(proxy, protocol, path, args):
+    """CPU per request in us, requests a second."""
+    before = proxy.cpu()
+    streams = ["-m", 8] if protocol == "HTTP/2" else []
+    count, rate = h2load(proxy, protocol, path, "-c", args.connections, "-D", args.seconds, *streams)
+    return (proxy.cpu() - before) / count * 1e6, rate
+
+
+def latency(proxy, protocol, path, args):
+    """p50 and p99 in us at args.rate, over args.connections connections."""
+    log = pathlib.Path(tempfile.mkstemp(prefix="h2load-")[1])
+    log.unlink()
+    per_client = max(1, args.rate // args.connections)
+    h2load(proxy, protocol, path, "-c", args.connections, "-D", args.seconds, f"--rps={per_client}",
+           f"--log-file={log}")
+    times = sorted(int(line.split("\t")[2]) for line in log.read_text().splitlines())
+    log.unlink()
+    return times[len(times) // 2], times[len(times) * 99 // 100]
+
+
+def handshakes(proxy, args):
+    """A connection, a handshake, a request, each: CPU in us, how many a second."""
+    before, start = proxy.cpu(), time.monotonic()
+    cnt = 0
+    while time.monotonic() - start < args.seconds:
+        cnt += h2load(proxy, "TLS 1.3", "/1k.bin", "-c", 200, "-n", 200)[0]
+    return (proxy.cpu() - before) / cnt * 1e6, cnt / (time.monotonic() - start)
+
+
+def idle(proxy, protocol, args):
+    """Bytes of the worker per connection that asked once and is silent."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    before, held = proxy.memory(), []
+    for _ in range(args.idle):
+        sock = socket.create_connection(("127.0.0.1", proxy.port if protocol == "HTTP/1.1" else proxy.tls_port))
+        if protocol != "HTTP/1.1":
+            sock = context.wrap_socket(sock, server_hostname="localhost")
+        sock.sendall(b"GET /1k.bin HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        got = b""
+        while len(got) < 1024:
+            got += sock.recv(65536)
+        held.append(sock)
+    time.sleep(1.5)
+    each = (proxy.memory() - before) / args.idle
+    for sock in held:
+        sock.close()
+    time.sleep(0.5)
+    return each
+
+
+def system_calls(proxy, protocol, args):
+    """Calls of the worker per request, by name."""
+    out = pathlib.Path(tempfile.mkstemp(prefix="strace-")[1])
+    tracer = subprocess.Popen(["strace", "-c", "-f", "-p", str(proxy.worker()), "-o", str(out)],
+                              stderr=subprocess.DEVNULL)
+    time.sleep(0.5)
+    count, _ = h2load(proxy, protocol, "/1k.bin", "-c", args.connections, "-D", args.seconds)
+    tracer.send_signal(signal.SIGINT)
+    tracer.wait()
+    rows = [line.split() for line in out.read_text().splitlines()]
+    out.unlink()
+    calls = {r[-1]: int(r[3]) / count for r in rows if len(r) >= 5 and r[3].isdigit()}
+    return {name: n for name, n in calls.items() if n >= 0.01}
+
+
+# --- the tables --------------------------------------------------------------------------
+
+
+def interleaved(proxies, args, fn):
+    """fn(proxy) of each in turn, args.rounds times; by name, the medians of what it returned."""
     figures = {p.name: [] for p in proxies}
     for _ in range(args.rounds):
         for proxy in proxies:
-            figures[proxy.name].append(measure(proxy, path, args))
-    print(f"\n{title}")
+            figures[proxy.name].append(fn(proxy))
+    return {name: [statistics.median(column) for column in zip(*rows)] for name, rows in figures.items()}
+
+
+def compare(title, protocol, path, proxies, args):
+    print(f"\n{title}, {protocol}", flush=True)
     base = None
-    for proxy in proxies:
-        cost = statistics.median(f[0] for f in figures[proxy.name])
-        rate = statistics.median(f[1] for f in figures[proxy.name])
+    for name, (cost, rate) in interleaved(proxies, args, lambda p: load(p, protocol, path, args)).items():
         base = base or cost
-        print(f"  {proxy.name:<22} {cost:8.1f} us CPU/request  x{cost / base:5.2f}   {rate:9.0f} requests/s")
+        print(f"  {name:<22} {cost:8.1f} us CPU/request  x{cost / base:5.2f}   {rate:9.0f} requests/s", flush=True)
 
 
-def main():
+def run(proxies, args):
+    for protocol in PROTOCOLS:
+        compare("1 KiB, passed through", protocol, "/1k.bin", proxies, args)
+    for protocol in PROTOCOLS:
+        print(f"\n1 KiB at {args.rate} requests/s, {protocol}", flush=True)
+        found = interleaved(proxies, args, lambda p, proto=protocol: latency(p, proto, "/1k.bin", args))
+        for name, (p50, p99) in found.items():
+            print(f"  {name:<22} p50 {p50:6.0f} us   p99 {p99:6.0f} us", flush=True)
+    print("\na TLS 1.3 handshake (ECDSA P-256) and one request", flush=True)
+    for name, (cost, rate) in interleaved(proxies, args, lambda p: handshakes(p, args)).items():
+        print(f"  {name:<22} {cost:8.1f} us CPU/handshake         {rate:9.0f} handshakes/s", flush=True)
+    for protocol in PROTOCOLS[:2]:
+        print(f"\n{args.idle} idle connections, {protocol}", flush=True)
+        for proxy in proxies:
+            print(f"  {proxy.name:<22} {idle(proxy, protocol, args):8.0f} bytes each", flush=True)
+
+
+def missing():
+    for tool, package in (("h2load", "nghttp2-client"), ("nginx", "nginx-light")):
+        if shutil.which(tool) is None:
+            sys.exit(f"{tool} is not installed (apt-get install {package})")
+    for tool, package, loss in (("haproxy", "haproxy", "HAProxy"), ("strace", "strace", "the system calls")):
+        if shutil.which(tool) is None:
+            print(f"without {loss}: apt-get install {package}")
+
+
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("build")
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=32)
-    args = parser.parse_args()
-    for tool in ("wrk", "nginx"):
-        if shutil.which(tool) is None and not os.path.exists(f"/usr/sbin/{tool}"):
-            sys.exit(f"{tool} is not installed")
+    parser.add_argument("--rate", type=int, default=2000, help="requests/s of the fixed rate")
+    parser.add_argument("--idle", type=int, default=1000, help="idle connections")
+    return parser.parse_args()
+
+
+def main():
+    args = arguments()
     os.environ["PATH"] += ":/usr/sbin"
+    missing()
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     folder = pathlib.Path(tempfile.mkdtemp(prefix="consentd-bench-"))
     folder.chmod(0o755)
     started = []
@@ -206,29 +398,36 @@ def main():
         (folder / "site").mkdir()
         (folder / "site/1k.bin").write_bytes(b"x" * 1024)
         (folder / "site/page.html").write_text(page())
+        tls = certificate(folder)
         origin = Nginx(folder, "origin", f"root {folder}/site;")
         started.append(origin)
         upstream = f"upstream o {{ server 127.0.0.1:{origin.port}; keepalive 256; }}"
         forward = "proxy_pass http://o; proxy_http_version 1.1; proxy_set_header Connection \"\"; " \
                   "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; " \
                   "proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header Host $host;"
-        plain = Nginx(folder, "nginx, plain proxy", f"location / {{ {forward} }}", http=upstream)
-        started.append(plain)
-        ours = Consentd(folder, args.build, origin.port)
+        proxies = [Nginx(folder, "nginx, plain proxy", f"location / {{ {forward} }}", http=upstream, tls=tls)]
+        started.append(proxies[0])
+        if shutil.which("haproxy"):
+            proxies.append(HAProxy(folder, origin.port))
+            started.append(proxies[-1])
+        ours = Consentd(folder, args.build, origin.port, tls)
         started.append(ours)
-        proxies = [plain, ours]
-        compare("1 KiB, passed through", "/1k.bin", proxies, args)
+        proxies.append(ours)
+        run(proxies, args)
+        if shutil.which("strace"):
+            for protocol in PROTOCOLS[:2]:
+                calls = system_calls(ours, protocol, args)
+                total = calls.pop("total")
+                print(f"\n{total:.2f} system calls per request, {protocol}: " +
+                      ", ".join(f"{name} {n:.2f}" for name, n in sorted(calls.items(), key=lambda x: -x[1])))
         if LUA_MODULE.exists():
-            lua = Nginx(folder, "nginx with Lua", f"location / {{ {forward} {LUA_FILTER} }}",
-                        top=f"load_module {NDK_MODULE}; load_module {LUA_MODULE};", http=upstream)
-            started.append(lua)
-            proxies.append(lua)
-        compare("30 KiB page with trackers (nginx: unfiltered)", "/page.html", proxies, args)
+            proxies.append(Nginx(folder, "nginx with Lua", f"location / {{ {forward} {LUA_FILTER} }}",
+                                 top=f"load_module {NDK_MODULE}; load_module {LUA_MODULE};", http=upstream))
+            started.append(proxies[-1])
+        compare("30 KiB page with trackers (nginx, HAProxy: unfiltered)", "HTTP/1.1", "/page.html", proxies, args)
     finally:
         for proxy in started:
-            proxy.process.send_signal(signal.SIGTERM)
-        for proxy in started:
-            proxy.process.wait()
+            proxy.stop()
         shutil.rmtree(folder)
     print()
     sys.stdout.flush()

@@ -1,11 +1,14 @@
 """What operators rely on: logs and their rotation, the sandbox of each role."""
+import http.client
 import json
 import os
+import re
 import signal
+import socket
 
 import pytest
 
-from harness import Origin, Proxy, http_response, wait_for
+from harness import Origin, Proxy, free_port, http_response, merge, wait_for
 
 PAGE = (b'<!doctype html><title>x</title><script src="https://www.google-analytics.com/analytics.js"></script>'
         b'<script src="https://connect.facebook.net/en_US/fbevents.js"></script><p>text')
@@ -131,4 +134,147 @@ def test_every_role_is_in_a_sandbox(tmp_path, origin):
 def test_the_sandbox_can_be_switched_off(tmp_path, origin):
     proxy = Proxy(tmp_path, origin, sandbox=False)
     assert "event=sandbox.off" in proxy.log() and filter_mode(proxy.workers()[0]) == "0"
+    proxy.stop()
+
+
+# --- status, health, metrics -------------------------------------------------------------------
+
+
+def watch(port, path, method="GET"):
+    conn = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        conn.request(method, path)
+        answer = conn.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        conn.close()
+
+
+def families(text):
+    """The text format 0.0.4, checked as promtool does: family -> (type, {sample: value})."""
+    assert text.endswith("\n")
+    found, name = {}, None
+    for line in text.splitlines():
+        if line.startswith("# HELP "):
+            name, doc = line[7:].split(" ", 1)
+            assert re.fullmatch(r"consentd_[a-z][a-z0-9_]*", name) and doc and name not in found, line
+            found[name] = [None, {}]
+        elif line.startswith("# TYPE "):
+            assert line.split()[2] == name and found[name][0] is None, line
+            found[name][0] = line.split()[3]
+        else:
+            match = re.fullmatch(r'([a-z0-9_]+)(\{[a-z_]+="[^"\\]*"(?:,[a-z_]+="[^"\\]*")*\})? ([0-9]+(?:\.[0-9]+)?)', line)
+            assert match and match[1] == name, line
+            assert line.rsplit(" ", 1)[0] not in found[name][1], line
+            found[name][1][line.rsplit(" ", 1)[0]] = float(match[3])
+    for name, (kind, samples) in found.items():
+        assert kind in ("counter", "gauge") and samples, name
+        assert (kind == "counter") == name.endswith("_total"), name
+        assert not re.search(r"_(milliseconds|nanoseconds|ms|ns|kilobytes|percent|counter|gauge)(_|$)", name), name
+    return found
+
+
+def test_metrics_are_as_prometheus_wants_them(tmp_path, origin):
+    port = free_port()
+    proxy = Proxy(tmp_path, origin, workers=2, admin={"listen": f"127.0.0.1:{port}"})
+    for _ in range(5):
+        proxy.get("/page", [("Cookie", "_ga=1")])
+    status, text = watch(port, "/metrics")
+    found = families(text)
+    assert status == 200 and found["consentd_requests_total"][1]["consentd_requests_total"] == 5
+    assert found["consentd_cookies_stripped_total"][1]["consentd_cookies_stripped_total"] == 5
+    assert found["consentd_processes"][1]['consentd_processes{role="worker"}'] == 2
+    assert found["consentd_generation"][1]["consentd_generation"] == 1
+    assert sum(found["consentd_site_origin_requests_total"][1].values()) == 5
+    assert set(families(proxy.ctl("metrics").stdout)) == set(found)
+    assert proxy.hup()
+    wait_for(lambda: families(watch(port, "/metrics")[1])["consentd_generation"][1]["consentd_generation"] == 2)
+    after = families(watch(port, "/metrics")[1])
+    for name, (kind, samples) in found.items():  # a counter never falls, also over a reload
+        for sample, value in samples.items():
+            if kind == "counter" and "_site_origin_" not in name:
+                assert after[name][1][sample] >= value, sample
+    proxy.stop()
+
+
+def test_the_watched_address_has_health_and_metrics_alone(tmp_path, origin):
+    port = free_port()
+    proxy = Proxy(tmp_path, origin, admin={"listen": f"127.0.0.1:{port}"})
+    for path in ("/health", "/api/v1/health"):
+        status, text = watch(port, path)
+        assert status == 200 and json.loads(text)["status"] == "ok" and json.loads(text)["workers"] == 1
+    for method, path in (("GET", "/api/v1/status"), ("GET", "/api/v1/rules"), ("POST", "/api/v1/rules"),
+                         ("POST", "/api/v1/reload"), ("POST", "/api/v1/upgrade"), ("GET", "/api/v1/events"),
+                         ("GET", "/api/v1/routes"), ("POST", "/health"), ("DELETE", "/metrics"), ("GET", "/")):
+        assert watch(port, path, method)[0] == 404, (method, path)
+    assert "admin.denied" not in proxy.log()
+    kept = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]  # asks nothing, holds no place
+    assert proxy.ctl("status").returncode == 0
+    for sock in kept:
+        sock.close()
+    wait_for(lambda: watch_or_none(port) == 200)
+    proxy.rewrite(merge(proxy.config, {"admin": {"listen": "0.0.0.0:1"}}))
+    assert not proxy.hup() and '"listen_public": true' in proxy.log()
+    proxy.rewrite(merge(proxy.config, {"admin": {"listen": f"0.0.0.0:{free_port()}", "listen_public": True}}))
+    assert proxy.hup()
+    wait_for(lambda: watch_or_none(port) is None)  # the old address is closed
+    proxy.stop()
+
+
+def watch_or_none(port):
+    try:
+        return watch(port, "/health")[0]
+    except (OSError, http.client.HTTPException):
+        return None
+
+
+def test_health_says_what_is_wrong(tmp_path, origin):
+    port = free_port()
+    proxy = Proxy(tmp_path, origin, admin={"listen": f"127.0.0.1:{port}"},
+                  ledger={"redis": f"unix:{tmp_path}/nobody.sock"})
+
+    def problems():
+        status, text = watch(port, "/health")
+        return status, json.loads(text)["status"], " ".join(json.loads(text)["problems"])
+    wait_for(lambda: problems() == (200, "degraded", "redis is down: records stay in the journal"))
+    os.kill(proxy.role("ledger"), signal.SIGSTOP)
+    status, state, said = problems()
+    assert (status, state) == (200, "degraded") and "the ledger is away" in said
+    os.kill(proxy.role("ledger"), signal.SIGCONT)
+    wait_for(lambda: "away" not in problems()[2])
+    proxy.stop()
+
+
+def test_status_shows_each_process(tmp_path, origin):
+    proxy = Proxy(tmp_path, origin, workers=2, drain_timeout="10s")
+    for _ in range(4):
+        proxy.get("/page")
+    kept = proxy.connect()
+    kept.sendall(b"GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    kept.recv(65536)
+
+    def status():
+        return json.loads(proxy.ctl("status", "-o", "json").stdout)
+    first = status()
+    rows = first["processes"]
+    assert {(r["role"], r["pid"]) for r in rows} == {("worker", p) for p in proxy.workers()} | {
+        ("ledger", proxy.role("ledger")), ("admin", proxy.role("admin"))}
+    assert sum(r.get("requests", 0) for r in rows) == 5 and sum(r.get("connections", 0) for r in rows) == 1
+    assert first["last_change"] is None and first["generation"] == 1 and first["origins"] and first["ledger"]
+    assert proxy.ctl("reload").stdout == "done: version 0.1.0, generation 2\n"
+    after = status()
+    assert after["last_change"] == {"number": 1, "what": "reload", "done": True, "reason": ""}
+    assert {r["generation"] for r in after["processes"] if not r["draining"]} == {2}
+    assert sum(r.get("requests", 0) for r in after["processes"] if r["generation"] == 2) == 0
+    table = proxy.ctl("status").stdout
+    assert "last change          reload done" in table and "PROCESS" in table and str(proxy.workers()[0]) in table
+    kept.close()
+    proxy.rewrite(merge(proxy.config, {"wrokers": 1}))
+    proxy.ctl("reload")
+    os.kill(proxy.pid, signal.SIGHUP)
+    wait_for(lambda: "event=reload.refused" in proxy.log())
+    proxy.rewrite(proxy.config)
+    change = status()["last_change"]
+    assert not change["done"] and 'did you mean "workers"?' in change["reason"]
+    assert proxy.ctl("status", "-o", "xml").returncode == 2
     proxy.stop()

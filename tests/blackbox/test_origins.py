@@ -441,9 +441,9 @@ def test_status_and_metrics(tmp_path):
     assert f"s {a.url}: up, 0 busy" in text and f"s {b.url}: up (backup), 0 busy" in text, text
     assert status(proxy)[a.url]["workers_up"] == 2
     metrics = proxy.ctl("metrics").stdout
-    assert f'consentd_origin_requests_total{{site="s",origin="{a.url}"}} 10\n' in metrics
-    assert f'consentd_origin_workers_up{{site="s",origin="{b.url}"}} 2\n' in metrics
-    assert metrics.count("# TYPE consentd_origin_requests_total counter\n") == 1
+    assert f'consentd_site_origin_requests_total{{site="s",origin="{a.url}"}} 10\n' in metrics
+    assert f'consentd_site_origin_workers_up{{site="s",origin="{b.url}"}} 2\n' in metrics
+    assert metrics.count("# TYPE consentd_site_origin_requests_total counter\n") == 1
     os.kill(proxy.workers()[0], signal.SIGKILL)  # the one that comes after it goes on with its figures
     wait_for(lambda: proxy.log().count("event=process.ready role=worker") == 3)
     wait_for(lambda: status(proxy)[a.url]["workers_up"] == 2)
