@@ -9,11 +9,11 @@ HAProxy (haproxy), nginx's Lua module (libnginx-mod-http-lua) and strace take pa
 installed, and the first lines say who is missing. Every proxy has one worker or thread and keeps
 its connections to the origin, an nginx of its own. In this order, for HTTP/1.1, TLS 1.3 and HTTP/2:
 
+    idle connections   anonymous memory of the worker per connection that asked once
     CPU per request    user and system time of the proxy's worker, from /proc, per answer
     requests/s         as h2load saw them; on a busy machine only the ratio says something
     p50, p99           of the time to an answer at a fixed rate, the same for all
     handshakes         a full TLS 1.3 handshake and one request each: CPU and how many a second
-    idle connections   anonymous memory of the worker per connection that asked once
     system calls       of consentd's worker per request (strace -c)
 
 and then what a page with trackers costs (nginx and HAProxy pass it unfiltered), and what the parts
@@ -349,6 +349,10 @@ def compare(title, protocol, path, proxies, args):
 
 
 def run(proxies, args):
+    for protocol in PROTOCOLS[:2]:  # first, while no heap has room left from anything else
+        print(f"\n{args.idle} idle connections, {protocol}", flush=True)
+        for proxy in proxies:
+            print(f"  {proxy.name:<22} {idle(proxy, protocol, args):8.0f} bytes each", flush=True)
     for protocol in PROTOCOLS:
         compare("1 KiB, passed through", protocol, "/1k.bin", proxies, args)
     for protocol in PROTOCOLS:
@@ -359,10 +363,6 @@ def run(proxies, args):
     print("\na TLS 1.3 handshake (ECDSA P-256) and one request", flush=True)
     for name, (cost, rate) in interleaved(proxies, args, lambda p: handshakes(p, args)).items():
         print(f"  {name:<22} {cost:8.1f} us CPU/handshake         {rate:9.0f} handshakes/s", flush=True)
-    for protocol in PROTOCOLS[:2]:
-        print(f"\n{args.idle} idle connections, {protocol}", flush=True)
-        for proxy in proxies:
-            print(f"  {proxy.name:<22} {idle(proxy, protocol, args):8.0f} bytes each", flush=True)
 
 
 def missing():
@@ -426,7 +426,7 @@ def main():
             started.append(proxies[-1])
         compare("30 KiB page with trackers (nginx, HAProxy: unfiltered)", "HTTP/1.1", "/page.html", proxies, args)
     finally:
-        for proxy in started:
+        for proxy in reversed(started):
             proxy.stop()
         shutil.rmtree(folder)
     print()
