@@ -20,6 +20,7 @@
 #include "consentd/attr.h"
 #include "consentd/buf.h"
 #include "consentd/fault.h"
+#include "consentd/json.h"
 #include "consentd/query.h"
 #include "consentd/str.h"
 
@@ -45,8 +46,11 @@ MUST_USE bool query_status_parse(struct str s, enum query_row_status *out);
 /* The row as one JSON object without a line break. False when out is full. */
 MUST_USE bool query_row_json(const struct query_row *row, bool disclosed, struct buf *out);
 
-/* The reverse: a row from such an object; its texts point into json_out. False: it is none. */
-MUST_USE bool query_row_parse(struct str text, struct buf *json_out, struct query_row *row_out);
+/*
+ * The reverse: a row from such an object; its texts point into json_out. r and cmt are not set.
+ * False: it is none.
+ */
+MUST_USE bool query_row_of(const json_t *value, struct buf *json_out, struct query_row *row_out);
 
 /* One cell in quotes and what follows it: a comma, or the end of the line. */
 MUST_USE bool query_csv_cell(struct str s, bool last, struct buf *out);

@@ -150,11 +150,12 @@ static void list(struct admin_client *c, enum record_kind kind)
         return;
     e = begin(c);
     e->params = params;
+    e->feed.spec.kind = kind;
     if (!take_filters(e))
         return;
-    if (kind != RECORD_UNKNOWN)
-        e->feed.spec.kind = kind;
-    if (buf_append_c(&e->out, "{\"events\":["))
+    if (kind != RECORD_UNKNOWN && e->feed.spec.kind != kind)
+        admin_answer_error(c, 400, "the operator log holds records of operators: no other kind");
+    else if (buf_append_c(&e->out, "{\"events\":["))
         feed_ask(c->admin->store, &e->feed);
     else
         admin_answer_error(c, 500, "no memory");
@@ -225,12 +226,14 @@ void events_api_subject(struct admin_client *c)
         return;
     e = begin(c);
     e->params = params;
-    if (!take_filters(e))
-        return;
     e->feed.spec.has_subject = true;
     memcpy(e->feed.spec.subject, subject, sizeof(subject));
     b64url_encode(name, subject, sizeof(subject));
-    if (buf_printf(&e->out, "{\"subject\":\"s_%s\",\"events\":[", name))
+    if (!take_filters(e))
+        return;
+    if (memcmp(e->feed.spec.subject, subject, sizeof(subject)) != 0)
+        admin_answer_error(c, 400, "the subject is in the path: no sub");
+    else if (buf_printf(&e->out, "{\"subject\":\"s_%s\",\"events\":[", name))
         feed_ask(c->admin->store, &e->feed);
     else
         admin_answer_error(c, 500, "no memory");

@@ -31,10 +31,10 @@ static char *socket_path(const struct ctl_args *args, struct fault *f)
     return path;
 }
 
-static int dial(const char *path, struct fault *f)
+static int dial(const char *path, unsigned wait_s, struct fault *f)
 {
     struct sockaddr_un to = {.sun_family = AF_UNIX};
-    const struct timeval wait = {.tv_sec = WAIT_S};
+    const struct timeval wait = {.tv_sec = wait_s};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (strlen(path) >= sizeof(to.sun_path)) {
@@ -51,7 +51,16 @@ static int dial(const char *path, struct fault *f)
     return -1;
 }
 
-static bool send_request(int fd, const char *method, const char *target, struct str body)
+int ctl_dial(const struct ctl_args *args, unsigned wait_s, struct fault *f)
+{
+    char *path = socket_path(args, f);
+    int fd = path != NULL ? dial(path, wait_s, f) : -1;
+
+    free(path);
+    return fd;
+}
+
+bool ctl_send_request(int fd, const char *method, const char *target, struct str body)
 {
     struct buf text;
     bool ok;
@@ -88,7 +97,7 @@ static bool exchange(int fd, struct buf *out, struct fault *f)
 }
 
 /* {"error": "…"} as the reason. */
-static void fault_from(struct str status, struct str body, struct fault *f)
+void ctl_fault_from(struct str status, struct str body, struct fault *f)
 {
     json_t *root = json_load_text("answer", body, 0, NULL);
     const char *why = json_string_value(json_object_get(root, "error"));
@@ -112,7 +121,7 @@ static bool take_body(struct buf *out, struct fault *f)
         return false;
     }
     if (!str_starts(status, STR("2"))) {
-        fault_from(status, str_slice(all, (size_t)end + 4, all.len), f);
+        ctl_fault_from(status, str_slice(all, (size_t)end + 4, all.len), f);
         return false;
     }
     buf_consume(out, (size_t)end + 4);
@@ -123,8 +132,8 @@ bool ctl_ask(const struct ctl_args *args, const char *method, const char *target
              struct buf *out, struct fault *f)
 {
     char *path = socket_path(args, f);
-    int fd = path != NULL ? dial(path, f) : -1;
-    bool ok = fd >= 0 && send_request(fd, method, target, body);
+    int fd = path != NULL ? dial(path, WAIT_S, f) : -1;
+    bool ok = fd >= 0 && ctl_send_request(fd, method, target, body);
 
     if (fd >= 0 && !ok)
         fault_set(f, "%s: the request could not be sent", path);
@@ -132,5 +141,30 @@ bool ctl_ask(const struct ctl_args *args, const char *method, const char *target
     if (fd >= 0)
         close(fd);
     free(path);
+    return ok;
+}
+
+json_t *ctl_ask_json(const struct ctl_args *args, const char *method, const char *target,
+                     struct fault *f)
+{
+    json_t *root = NULL;
+    struct buf out;
+
+    buf_init(&out, CTL_ANSWER_MAX);
+    if (ctl_ask(args, method, target, str_c(""), &out, f))
+        root = json_load_text("answer", buf_str(&out), 0, f);
+    buf_free(&out);
+    return root;
+}
+
+bool ctl_target_add(struct buf *target, const char *name, struct str value)
+{
+    bool ok = buf_append_char(target, memchr(target->data, '?', target->len) == NULL ? '?' : '&') &&
+              buf_append_c(target, name) && buf_append_char(target, '=');
+
+    for (size_t i = 0; ok && i < value.len; i++)
+        ok = ascii_is_alnum(value.ptr[i]) || strchr("-_.~:", value.ptr[i]) != NULL
+                 ? buf_append_char(target, value.ptr[i])
+                 : buf_printf(target, "%%%02X", (unsigned)(uint8_t)value.ptr[i]);
     return ok;
 }

@@ -1,9 +1,10 @@
 /*
  * cmd_audit.c - consentctl audit query | get | stats, consentctl ledger status.
  *
- * Reads Redis with the auditor's own link, or the journal's segments with --journal: both
- * without asking the daemon, so that they work while it is down. Rows are printed as they
- * come; memory does not grow with the answer.
+ * Asks the admin when it is there, so that who asks needs no right to any file and is on record;
+ * else, or with --direct, reads Redis with a link of its own, or with --journal the journal's
+ * segments: both without the daemon, so that they work while it is down. Rows are printed as
+ * they come; memory does not grow with the answer.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "audit_print.h"
+#include "audit_remote.h"
 #include "audit_stats.h"
 #include "consentd/clock.h"
 #include "consentd/config.h"
@@ -29,6 +31,7 @@
 #include "ctl_priv.h"
 
 #define CONNECT_WAIT_MS 5000
+#define TARGET_MAX      65536 /* bytes of a question to the admin */
 #define PROGRESS_ROWS   16384 /* rows between two signs of life on a terminal */
 
 struct audit {
@@ -39,13 +42,16 @@ struct audit {
     struct erased *erased; /* owned */
     struct query_spec spec;
     enum audit_format format;
-    bool journal;     /* --journal, or no Redis configured */
-    bool one;         /* get */
-    bool missing;     /* with one: it is not there */
-    uint64_t leaf;    /* with one */
-    bool status_only; /* ledger status: the newest record alone */
-    uint64_t behind;  /* with status_only: the leaf behind Redis' newest */
-    bool counting;    /* stats */
+    const char *path;  /* of the question to the admin, below */
+    struct buf target; /* the same question to it */
+    bool direct;       /* --direct: the stores themselves, not the admin */
+    bool journal;      /* --journal, or no Redis configured */
+    bool one;          /* get */
+    bool missing;      /* with one: it is not there */
+    uint64_t leaf;     /* with one */
+    bool status_only;  /* ledger status: the newest record alone */
+    uint64_t behind;   /* with status_only: the leaf behind Redis' newest */
+    bool counting;     /* stats */
     enum stats_by by;
     struct audit_stats *stats; /* owned; with counting */
     uint64_t left;             /* rows still wanted */
@@ -68,13 +74,15 @@ static const char *const filters[] = {"--from", "--to",  "--act",  "--purpose", 
 static bool take_arguments(struct audit *a, const struct ctl_args *args, const char **place)
 {
     const char *values[COUNT_OF(filters)] = {NULL}, *limit = NULL, *format = NULL, *by = NULL;
-    struct ctl_option options[COUNT_OF(filters) + 5];
+    struct ctl_option options[COUNT_OF(filters) + 6];
     size_t cnt = COUNT_OF(filters);
     struct fault f = {{0}};
+    bool ok = buf_append_c(&a->target, a->path);
 
     for (size_t i = 0; i < cnt; i++)
         options[i] = (struct ctl_option){filters[i], &values[i], NULL};
     options[cnt++] = (struct ctl_option){"--journal", NULL, &a->journal};
+    options[cnt++] = (struct ctl_option){"--direct", NULL, &a->direct};
     options[cnt++] = (struct ctl_option){"--limit", &limit, NULL};
     options[cnt++] = (struct ctl_option){"-o", &format, NULL};
     if (a->counting)
@@ -88,7 +96,13 @@ static bool take_arguments(struct audit *a, const struct ctl_args *args, const c
             !query_spec_set(&a->spec, str_c(filters[i] + 2), str_c(values[i]), &f)) {
             (void)ctl_fail("--%s", f.text);
             return false;
+        } else if (values[i] != NULL && strcmp(filters[i], "--cursor") != 0) {
+            ok = ok && ctl_target_add(&a->target, filters[i] + 2, str_c(values[i]));
         }
+    if (!ok) {
+        (void)ctl_fail("the filters are too long");
+        return false;
+    }
     if (limit != NULL && (!str_to_u64(str_c(limit), UINT64_MAX, &a->left) || a->left == 0))
         (void)ctl_fail("--limit \"%s\": expected a number of rows", limit);
     else if (format != NULL && !audit_format_parse(str_c(format), &a->format))
@@ -154,6 +168,7 @@ static void audit_close(struct audit *a)
     keks_free(a->keks);
     erased_free(a->erased);
     config_free(a->config);
+    buf_free(&a->target);
 }
 
 /* A line that is written over itself, for a person who waits; never into a file. */
@@ -312,14 +327,57 @@ static void from_redis(struct audit *a)
     (void)loop_run(a->loop);
 }
 
+/* --- by way of the admin -------------------------------------------------------------------- */
+
+static bool on_remote_row(void *arg, const struct query_row *row, const json_t *value)
+{
+    struct audit *a = arg;
+
+    if (a->counting) {
+        audit_stats_add(a->stats, row);
+        show_progress(a, false);
+    } else {
+        audit_remote_print(stdout, a->format, row, value);
+    }
+    a->rows++;
+    return !ferror(stdout);
+}
+
+static int from_admin(const struct ctl_args *args, struct audit *a)
+{
+    char cursor[QUERY_CURSOR_LEN + 1];
+    struct audit_remote r = {.args = args,
+                             .target = buf_cstr(&a->target),
+                             .cursor = cursor,
+                             .limit = a->left,
+                             .one = a->one,
+                             .on_row = on_remote_row,
+                             .arg = a};
+    int status;
+
+    (void)snprintf(cursor, sizeof(cursor), "%.*s", STR_ARGS(a->spec.cursor));
+    if (!a->counting)
+        audit_print_head(stdout, a->format);
+    status = audit_remote_rows(&r);
+    if (status == CTL_OK && r.next[0] != '\0' && !a->counting)
+        (void)fprintf(stderr, "more: --cursor %s\n", r.next);
+    if (status == CTL_OK && r.partial && a->counting)
+        status = ctl_fail("the statistics would not be whole: see --journal");
+    buf_free(&a->target);
+    return fflush(stdout) != 0 && status == CTL_OK ? CTL_FAILED : status;
+}
+
 static int audit_run(const struct ctl_args *args, struct audit *a)
 {
     struct fault f = {{0}};
 
     if (!query_check(&a->spec, &f)) {
         (void)ctl_fail("%s", f.text);
+        buf_free(&a->target);
         return CTL_USAGE;
     }
+    if (!a->journal && !a->direct && audit_remote_is_there(args))
+        return from_admin(args, a);
     a->status = audit_open(a, args);
     if (a->status == CTL_OK) {
         if (!a->counting)
@@ -337,31 +395,51 @@ static int audit_run(const struct ctl_args *args, struct audit *a)
 
 int cmd_audit_query(struct ctl_args *args)
 {
-    struct audit a = {.left = 100};
+    struct audit a = {.left = 100, .path = "/api/v1/events", .target = {.max = TARGET_MAX}};
 
-    if (!take_arguments(&a, args, NULL))
+    if (!take_arguments(&a, args, NULL)) {
+        buf_free(&a.target);
         return CTL_USAGE;
+    }
     a.spec.limit = a.left < QUERY_LIMIT_MAX ? (unsigned)a.left : QUERY_LIMIT_MAX;
     return audit_run(args, &a);
 }
 
 int cmd_audit_get(struct ctl_args *args)
 {
-    struct audit a = {.left = 1, .one = true};
+    struct audit a = {
+        .left = 1, .one = true, .path = "/api/v1/events", .target = {.max = TARGET_MAX}};
     const char *place = NULL;
-    struct str rest, node_text;
     uint64_t node = 0;
 
-    if (!take_arguments(&a, args, &place))
+    if (!take_arguments(&a, args, &place)) {
+        buf_free(&a.target);
         return CTL_USAGE;
-    rest = str_c(place);
-    if (!str_cut(&rest, ':', &node_text) || !str_to_u64(node_text, UINT8_MAX, &node) ||
-        !str_to_u64(rest, RECORD_LEAF_MAX, &a.leaf)) {
+    }
+    buf_clear(&a.target);
+    if (!query_place_parse(str_c(place), &node, &a.leaf) ||
+        !buf_printf(&a.target, "/api/v1/events/%" PRIu64 ":%" PRIu64, node, a.leaf)) {
         (void)ctl_fail("audit get NODE:LEAF, for example 1:42");
+        buf_free(&a.target);
         return CTL_USAGE;
     }
     a.left = 1;
     a.spec = (struct query_spec){.oldest_first = true, .limit = 1};
+    return audit_run(args, &a);
+}
+
+int cmd_audit_oplog(struct ctl_args *args)
+{
+    struct audit a = {.left = 100,
+                      .spec = {.kind = RECORD_OPERATOR},
+                      .path = "/api/v1/oplog",
+                      .target = {.max = TARGET_MAX}};
+
+    if (!take_arguments(&a, args, NULL) || a.spec.kind != RECORD_OPERATOR) {
+        buf_free(&a.target);
+        return CTL_USAGE;
+    }
+    a.spec.limit = a.left < QUERY_LIMIT_MAX ? (unsigned)a.left : QUERY_LIMIT_MAX;
     return audit_run(args, &a);
 }
 
@@ -382,16 +460,26 @@ static int print_stats(struct audit *a)
 
 int cmd_audit_stats(struct ctl_args *args)
 {
-    struct audit a = {.left = UINT64_MAX, .counting = true, .spec = {.kind = RECORD_EVENT}};
+    struct audit a = {.left = UINT64_MAX,
+                      .counting = true,
+                      .spec = {.kind = RECORD_EVENT},
+                      .path = "/api/v1/events",
+                      .target = {.max = TARGET_MAX}};
     int status;
 
-    if (!take_arguments(&a, args, NULL))
+    if (!take_arguments(&a, args, NULL)) {
+        buf_free(&a.target);
         return CTL_USAGE;
+    }
     if (a.left != UINT64_MAX || a.spec.cursor.len > 0 || a.spec.kind != RECORD_EVENT) {
         (void)ctl_fail(
             "audit stats counts all events of its filters: no --limit, --cursor, --kind");
+        buf_free(&a.target);
         return CTL_USAGE;
     }
+    if (!buf_append_c(&a.target,
+                      a.target.len == sizeof("/api/v1/events") - 1 ? "?kind=event" : "&kind=event"))
+        return ctl_fail("the filters are too long");
     a.spec.limit = QUERY_LIMIT_MAX;
     a.stats = audit_stats_new(a.by);
     status = audit_run(args, &a);

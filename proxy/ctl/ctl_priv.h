@@ -15,6 +15,7 @@
 #include "consentd/buf.h"
 #include "consentd/category.h"
 #include "consentd/fault.h"
+#include "consentd/json.h"
 #include "consentd/redis.h"
 #include "consentd/rules.h"
 
@@ -86,6 +87,30 @@ MUST_USE char *ctl_rules_folder(const struct ctl_args *args, const char *dir);
 MUST_USE bool ctl_ask(const struct ctl_args *args, const char *method, const char *target,
                       struct str body, struct buf *out, struct fault *f);
 
+/* The same as JSON; NULL with the reason. The caller owns it. */
+MUST_USE json_t *ctl_ask_json(const struct ctl_args *args, const char *method, const char *target,
+                              struct fault *f);
+
+/* "?name=value" or "&name=value", escaped. */
+MUST_USE bool ctl_target_add(struct buf *target, const char *name, struct str value);
+
+/* The admin's socket, connected; reads give up after wait_s. -1 with the reason. */
+MUST_USE int ctl_dial(const struct ctl_args *args, unsigned wait_s, struct fault *f);
+MUST_USE bool ctl_send_request(int fd, const char *method, const char *target, struct str body);
+
+/* The reason in the body of an answer that is no 200. */
+void ctl_fault_from(struct str status, struct str body, struct fault *f);
+
+/* A long answer as it comes. False ends it. */
+struct ctl_stream_ops {
+    bool (*on_data)(void *arg, struct str data);
+    bool (*on_chunk)(void *arg, struct str cursor); /* a chunk is whole; its cursor or empty */
+};
+enum ctl_stream_end { CTL_STREAM_CUT = 0, CTL_STREAM_REFUSED, CTL_STREAM_STOPPED, CTL_STREAM_DONE };
+MUST_USE enum ctl_stream_end ctl_stream(const struct ctl_args *args, const char *target,
+                                        const struct ctl_stream_ops *ops, void *arg,
+                                        struct fault *f);
+
 /* The list of erasures of this configuration; NULL with the reason. */
 struct config;
 struct erased;
@@ -137,6 +162,13 @@ int cmd_subject_erasures(struct ctl_args *args);
 int cmd_audit_query(struct ctl_args *args);
 int cmd_audit_get(struct ctl_args *args);
 int cmd_audit_stats(struct ctl_args *args);
+int cmd_audit_export(struct ctl_args *args);
+int cmd_audit_oplog(struct ctl_args *args);
+int cmd_subject_show(struct ctl_args *args);
+int cmd_subject_export(struct ctl_args *args);
+int cmd_doc_list(struct ctl_args *args);
+int cmd_doc_show(struct ctl_args *args);
+int cmd_doc_diff(struct ctl_args *args);
 int cmd_audit_verify(struct ctl_args *args);
 int cmd_audit_prove(struct ctl_args *args);
 int cmd_audit_verify_proof(struct ctl_args *args);

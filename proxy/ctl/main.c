@@ -47,12 +47,23 @@ static const struct ctl_command commands[] = {
      "[--from T] [--to T] [--act A] [--purpose P] [--granted yes|no] [--sub S] [--pe N]\n"
      "      [--doc D] [--lang L] [--jur J] [--host H] [--gpc yes|no] [--kind "
      "event|notice|operator]\n"
-     "      [--order newest|oldest] [--limit N] [--cursor C] [-o table|jsonl|csv] [--journal]",
-     "who consented to what, when, to which text; from Redis or the journal", cmd_audit_query},
-    {"audit get", "NODE:LEAF [-o table|jsonl|csv] [--journal]", "one record", cmd_audit_get},
+     "      [--order newest|oldest] [--limit N] [--cursor C] [-o table|jsonl|csv]\n"
+     "      [--direct | --journal]",
+     "who consented to what, when, to which text; by way of the running consentd, or else from\n"
+     "      Redis (--direct) or the journal (--journal)",
+     cmd_audit_query},
+    {"audit oplog", "[the filters of audit query] [-o table|jsonl|csv] [--direct | --journal]",
+     "what operators changed and read, and what was denied", cmd_audit_oplog},
+    {"audit get", "NODE:LEAF [-o table|jsonl|csv] [--direct | --journal]", "one record",
+     cmd_audit_get},
     {"audit stats",
-     "[--by day|lang|notice|method] [the filters of audit query] [-o table|jsonl|csv] [--journal]",
+     "[--by day|lang|notice|method] [the filters of audit query] [-o table|jsonl|csv]\n"
+     "      [--direct | --journal]",
      "decisions, withdrawals, opt-in per purpose", cmd_audit_stats},
+    {"audit export",
+     "[--format jsonl|csv|dpv] [--disclose] [--out FILE [--vkey KEY]] [the filters of audit query]",
+     "all records with a signed manifest; a second run goes on where the first was cut",
+     cmd_audit_export},
     {"audit verify-proof", "FILE --vkey KEY [--commitment HEX]",
      "check a proof with nothing but the log's public key; exit 1: it proves nothing",
      cmd_audit_verify_proof},

@@ -253,28 +253,25 @@ bool query_row_json(const struct query_row *row, bool disclosed, struct buf *out
                       row->ts_ms);
 }
 
-bool query_row_parse(struct str text, struct buf *json_out, struct query_row *row_out)
+bool query_row_of(const json_t *value, struct buf *json_out, struct query_row *row_out)
 {
-    json_t *root = json_load_text("row", text, 0, NULL);
-    const json_t *event = json_object_get(root, "event");
-    const char *status = json_string_value(json_object_get(root, "status"));
-    enum query_row_status named = QUERY_ROW_TAMPERED;
-    bool ok = root != NULL && query_status_parse(str_c(status), &named);
+    const json_t *event = json_object_get(value, "event");
+    const char *status = json_string_value(json_object_get(value, "status"));
 
     memset(row_out, 0, sizeof(*row_out));
-    row_out->status = named;
-    row_out->node = (uint8_t)json_integer_value(json_object_get(root, "node"));
-    row_out->leaf = (uint64_t)json_integer_value(json_object_get(root, "leaf"));
-    row_out->ts_ms = (uint64_t)json_integer_value(json_object_get(root, "ts"));
     buf_clear(json_out);
-    if (ok && named == QUERY_ROW_OK) {
-        ok = event != NULL && json_canonical(event, json_out);
-        row_out->json = buf_str(json_out);
-        row_out->kind = ok ? record_parse(row_out->json, &row_out->view) : RECORD_UNKNOWN;
-        ok = ok && row_out->kind != RECORD_UNKNOWN;
-    }
-    json_decref(root);
-    return ok;
+    if (!query_status_parse(str_c(status), &row_out->status))
+        return false;
+    row_out->node = (uint8_t)json_integer_value(json_object_get(value, "node"));
+    row_out->leaf = (uint64_t)json_integer_value(json_object_get(value, "leaf"));
+    row_out->ts_ms = (uint64_t)json_integer_value(json_object_get(value, "ts"));
+    if (row_out->status != QUERY_ROW_OK)
+        return true;
+    if (event == NULL || !json_canonical(event, json_out))
+        return false;
+    row_out->json = buf_str(json_out);
+    row_out->kind = record_parse(row_out->json, &row_out->view);
+    return row_out->kind != RECORD_UNKNOWN;
 }
 
 /* --- CSV ----------------------------------------------------------------------------------- */

@@ -542,3 +542,108 @@ def test_no_export_without_redis(tmp_path):
         assert status == 503 and "Redis" in why
     finally:
         w.stop()
+
+
+def test_the_operator_log_has_pages(proxy):
+    for _ in range(3):
+        events(proxy, "limit=1")
+    shipped(proxy)
+    page = get(proxy, "/api/v1/oplog?limit=2")
+    more = get(proxy, "/api/v1/oplog?limit=2&cursor=" + page["cursor"])
+    leaves = [row["leaf"] for row in page["events"] + more["events"]]
+    assert len(leaves) == 4 and leaves == sorted(leaves, reverse=True)
+    assert refused(proxy, "/api/v1/oplog?kind=event")[0] == 400
+
+
+def test_a_subject_has_pages(world):
+    subject = subject_of(world.cookies[0])
+    page = get(world.proxy, f"/api/v1/subjects/{subject}?limit=1")
+    more = get(world.proxy, f"/api/v1/subjects/{subject}?limit=1&cursor=" + page["cursor"])
+    assert [r["event"]["act"] for r in page["events"] + more["events"]] == ["withdraw", "accept_all"]
+    assert refused(world.proxy, f"/api/v1/subjects/{subject}?sub={'A' * 22}")[0] == 400
+
+
+# --- the command line -------------------------------------------------------------------------
+
+def ctl(proxy, *args, code=0):
+    done = proxy.ctl(*args)
+    assert done.returncode == code, (args, done.stdout, done.stderr)
+    return done.stdout
+
+
+def lines(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_query_by_way_of_the_admin_and_directly_is_the_same(world):
+    proxy = world.proxy
+    for query in (["--kind", "event"], ["--act", "withdraw"], ["--kind", "event", "--order", "oldest", "--limit", "3"]):
+        for form in ("table", "jsonl", "csv"):
+            remote = ctl(proxy, "audit", "query", *query, "-o", form)
+            assert remote == ctl(proxy, "audit", "query", *query, "-o", form, "--direct") and remote
+            assert remote == ctl(proxy, "audit", "query", *query, "-o", form, "--journal")
+    shipped(proxy)
+    assert any(op.get("route") == "GET /api/v1/events" for op in operators(proxy))
+    place = f"1:{leaf_of(world.cookies[0])}"
+    assert ctl(proxy, "audit", "get", place, "-o", "jsonl") == ctl(proxy, "audit", "get", place, "-o", "jsonl",
+                                                                   "--direct")
+    assert "no record" in proxy.ctl("audit", "get", "1:99999999").stderr
+    for by in ("day", "lang", "notice", "method"):
+        assert ctl(proxy, "audit", "stats", "--by", by) == ctl(proxy, "audit", "stats", "--by", by, "--direct")
+
+
+def test_pages_of_the_command_line(world):
+    done = world.proxy.ctl("audit", "query", "--kind", "event", "--limit", "3", "-o", "jsonl")
+    cursor = done.stderr.split("--cursor ")[1].strip()
+    rest = lines(ctl(world.proxy, "audit", "query", "--kind", "event", "-o", "jsonl", "--cursor", cursor))
+    assert len(lines(done.stdout)) == 3 and len(rest) == len(world.cookies) - 3
+
+
+def test_operator_log_of_the_command_line(world):
+    rows = lines(ctl(world.proxy, "audit", "oplog", "-o", "jsonl"))
+    assert rows and all("op" in row["event"] for row in rows)
+    assert world.proxy.ctl("audit", "oplog", "--kind", "event").returncode == 2
+
+
+def test_export_of_the_command_line(world, tmp_path):
+    proxy, out = world.proxy, tmp_path / "events.jsonl"
+    signed(proxy, leaf_of(world.cookies[-1]))
+    vkey = vkey_of(proxy)
+    done = proxy.ctl("audit", "export", "--out", out, "--disclose", "--vkey", vkey)
+    assert done.returncode == 0 and "signed by the log's key" in done.stderr, done.stderr
+    body, manifest, text, sig = split_export(out.read_bytes())
+    check_manifest(body, manifest, text, sig, vkey, tmp_path)
+    assert manifest["count"] == len(world.cookies)
+    assert not (tmp_path / "events.jsonl.part").exists() and not (tmp_path / "events.jsonl.resume").exists()
+    other = proxy.ctl("audit", "export", "--out", tmp_path / "x", "--vkey", vkey[:-4] + "AAA=")
+    assert other.returncode == 1 and not (tmp_path / "x").exists()
+    for form in ("csv", "dpv"):
+        assert split_export(ctl(proxy, "audit", "export", "--format", form).encode())[1]["format"] == form
+        assert proxy.ctl("audit", "export", "--format", form, "--out", tmp_path / form, "--vkey", vkey).returncode == 0
+    assert "jsonl, csv or dpv" in proxy.ctl("audit", "export", "--format", "xml").stderr
+    assert proxy.ctl("audit", "export", "--limit", "3").returncode == 2
+
+
+def test_a_second_run_goes_on(world, tmp_path):
+    """What is left of a run that was killed behind its first chunk."""
+    proxy, out = world.proxy, tmp_path / "events.csv"
+    [(cursor, first), _] = chunks_of(proxy, "/api/v1/export?format=csv")
+    (tmp_path / "events.csv.part").write_bytes(first + b"torn")
+    (tmp_path / "events.csv.resume").write_text(f"{len(first)}\n{cursor}\n/api/v1/export?format=csv\n")
+    done = proxy.ctl("audit", "export", "--format", "csv", "--out", out, "--vkey", vkey_of(proxy))
+    assert done.returncode == 0 and "goes on" in done.stderr, done.stderr
+    body, manifest, text, sig = split_export(out.read_bytes())
+    check_manifest(body, manifest, text, sig, vkey_of(proxy), tmp_path)
+    assert body == first and manifest["count"] == len(world.cookies)
+
+
+def test_without_the_daemon_the_stores_are_asked(tmp_path):
+    w = World(tmp_path)
+    try:
+        before = ctl(w.proxy, "audit", "query", "--kind", "event", "-o", "jsonl")
+        w.proxy.stop()
+        assert ctl(w.proxy, "audit", "query", "--kind", "event", "-o", "jsonl") == before
+        assert "socket" in w.proxy.ctl("audit", "export").stderr or "running" in w.proxy.ctl("audit", "export").stderr
+    finally:
+        w.origin.stop()
+        w.redis.kill()

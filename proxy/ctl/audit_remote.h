@@ -1,0 +1,35 @@
+/*
+ * audit_remote.h - rows of the ledger by way of the admin's socket: for who may ask there and need
+ * not read any file of the daemon.
+ */
+#ifndef CTL_AUDIT_REMOTE_H
+#define CTL_AUDIT_REMOTE_H
+
+#include "audit_print.h"
+#include "ctl_priv.h"
+
+/* A question: `target` with its filters, without limit and cursor. */
+struct audit_remote {
+    const struct ctl_args *args;
+    const char *target;
+    const char *cursor; /* to go on there; NULL: from the beginning */
+    uint64_t limit;     /* rows wanted */
+    bool one;           /* target names one record: its answer is the row itself */
+    /* row: what query_row_of reads; value: the same as the answer has it. False: enough. */
+    bool (*on_row)(void *arg, const struct query_row *row, const json_t *value);
+    void *arg;
+    char next[1024]; /* filled: the cursor behind the last row when there is more; "" else */
+    bool partial;    /* filled: the journal answered, Redis is away */
+};
+
+/* Whether the admin can be reached: its socket is there, and somebody listens. */
+MUST_USE bool audit_remote_is_there(const struct ctl_args *args);
+
+/* Page by page; CTL_OK, or what was said on stderr. */
+int audit_remote_rows(struct audit_remote *r);
+
+/* A row as it is printed. */
+void audit_remote_print(FILE *out, enum audit_format format, const struct query_row *row,
+                        const json_t *value);
+
+#endif
