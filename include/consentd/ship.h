@@ -31,6 +31,8 @@
 #define SHIP_CHECKPOINTS   "100000"   /* about so many are kept in Redis */
 #define SHIP_MONTHS_MAX    120        /* months compared on connect */
 
+#define SHIP_STATS_KEY_MAX 320 /* bytes of the key of a day's counters */
+
 struct journal;
 struct keks;
 struct loop;
@@ -69,6 +71,9 @@ void ship_kick(struct ship *s);
 
 /* The newest signed checkpoint, of `size` leaves; goes to Redis when Redis has those leaves. */
 void ship_checkpoint(struct ship *s, uint64_t size, struct str note);
+
+/* The key of the counters of the day that has this moment (Unix ms). Returns its length. */
+size_t ship_stats_key(const char *site, uint8_t node, uint64_t ms, char out[SHIP_STATS_KEY_MAX]);
 
 /* The list of erasures grew or changed. */
 void ship_erase(struct ship *s);

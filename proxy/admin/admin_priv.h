@@ -196,6 +196,10 @@ void export_api(struct admin_client *c);
 void export_api_signed(struct admin *a, const void *data, size_t len);
 void export_api_lost(struct admin *a);
 
+/* --- stats_api.c, subject_export.c --- */
+void stats_api(struct admin_client *c);
+void subject_export(struct admin_client *c);
+
 /* --- docs.c --- */
 
 /* The notice that a record names, or NULL: it is not here. Valid until the next call. */

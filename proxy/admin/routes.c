@@ -29,6 +29,8 @@ static const struct admin_route routes[] = {
     {"GET", "/api/v1/checkpoint", PERM_HEALTH_READ, false, proofs_api_checkpoint},
     {"GET", "/api/v1/oplog", PERM_OPLOG_READ, true, events_api_oplog},
     {"GET", "/api/v1/subjects/*", PERM_SUBJECTS_READ, true, events_api_subject},
+    {"GET", "/api/v1/subjects/*/export", PERM_SUBJECTS_EXPORT, true, subject_export},
+    {"GET", "/api/v1/stats", PERM_STATS_READ, false, stats_api},
     /* the ledger records erasures, holds and drops itself */
     {"DELETE", "/api/v1/subjects/*", PERM_SUBJECTS_ERASE, false, subject_api_erase},
     {"POST", "/api/v1/subjects/*/hold", PERM_SUBJECTS_HOLD, false, subject_api_hold},

@@ -125,9 +125,14 @@ void ship_counters(const struct record_view *v, struct buf *out)
     char doc[B64_LEN(RECORD_ID_LEN) + 1];
     const char *act = consent_act_name(ev->act);
 
+    /* a withdrawal is no decision: it would be counted as a refusal a second time */
+    bool decision = ev->act == CONSENT_ACCEPT_ALL || ev->act == CONSENT_REJECT_ALL ||
+                    ev->act == CONSENT_CUSTOM || ev->act == CONSENT_RENEW || ev->act == CONSENT_GPC;
+
     b64url_encode(doc, ev->doc, RECORD_ID_LEN);
-    if (!buf_printf(out, "act:%s\n", act) || !count_names(out, v->grants, v->grant_cnt, 1) ||
-        !count_names(out, v->denies, v->deny_cnt, 0) ||
+    if (!buf_printf(out, "act:%s\n", act) ||
+        (decision && (!count_names(out, v->grants, v->grant_cnt, 1) ||
+                      !count_names(out, v->denies, v->deny_cnt, 0))) ||
         !buf_printf(out, "doc:%s:%s\n%s\n", doc, act, ev->has_prev ? "change" : "first") ||
         (ev->gpc && !buf_append_c(out, "gpc\n")) ||
         (ev->lang.len > 0 && !buf_printf(out, "lang:%.*s:%s\n", STR_ARGS(ev->lang), act)) ||

@@ -20,7 +20,7 @@ class Connection(http.client.HTTPConnection):
 
 def ask(proxy, target, method="GET", body=None):
     """(status, headers, bytes) of one request as the user of this process."""
-    conn = Connection(proxy.folder / "admin.sock")
+    conn = Connection(proxy.config["admin"]["socket"])
     conn.request(method, target, body=body)
     answer = conn.getresponse()
     data = answer.read()
@@ -60,7 +60,7 @@ def ask_as(proxy, uid, gid, groups, target, method="GET"):
         os.setgid(gid)
         os.setuid(uid)
     out = subprocess.run([sys.executable if os.access(sys.executable, os.X_OK) else "/usr/bin/python3", "-c", CLIENT,
-                          str(proxy.folder / "admin.sock"), method, target],
+                          proxy.config["admin"]["socket"], method, target],
                          preexec_fn=become, capture_output=True, check=False, timeout=60, cwd="/")
     assert out.returncode == 0, out.stderr.decode()
     status, _, data = out.stdout.partition(b"\n")

@@ -13,9 +13,11 @@ import json
 import os
 import pwd
 import re
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import uuid
 
@@ -62,13 +64,12 @@ class World:
         store = folder / "redis"
         for place in (store, folder / "proxy"):
             place.mkdir()
-        for place in (folder, *folder.parents):  # other users must get as far as the socket
-            if place.stat().st_uid == os.getuid() and str(place) not in ("/", "/tmp"):
-                place.chmod(place.stat().st_mode | 0o011)
+        self.hall = tempfile.mkdtemp(prefix="consentd-audit-")  # where other users get as far as the socket
+        os.chmod(self.hall, 0o755)
         self.redis, self.origin = Redis(store), Origin()
         self.origin.routes["/"] = http_response(200, [("Content-Type", "text/html")], b"<html></html>")
         self.proxy = Proxy(folder / "proxy", self.origin, ledger={"redis": self.redis.url},
-                           admin={"audit_group": AUDITORS}, **config)
+                           admin={"audit_group": AUDITORS, "socket": f"{self.hall}/admin.sock"}, **config)
         self.cookies = [post(self.proxy, choice) for choice in CHOICES]
         self.cookies.append(post(self.proxy, [], self.cookies[0]))  # takes back what it gave
         shipped(self.proxy)
@@ -78,6 +79,7 @@ class World:
         self.origin.stop()
         self.redis.process.send_signal(signal.SIGCONT)
         self.redis.kill()
+        shutil.rmtree(self.hall, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -496,7 +498,7 @@ def test_export_refuses(proxy, query, word):
 def chunks_of(proxy, target):
     """[(cursor or None, bytes)] of a chunked answer, read by hand."""
     with socket.socket(socket.AF_UNIX) as s:
-        s.connect(str(proxy.folder / "admin.sock"))
+        s.connect(proxy.config["admin"]["socket"])
         s.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         data = b""
         while piece := s.recv(65536):
@@ -647,3 +649,56 @@ def test_without_the_daemon_the_stores_are_asked(tmp_path):
     finally:
         w.origin.stop()
         w.redis.kill()
+
+
+# --- statistics, and a person's data ------------------------------------------------------------
+
+def test_statistics(world):
+    proxy = world.proxy
+    stats = get(proxy, "/api/v1/stats?by=purpose")
+    rows = {row["purpose"]: row for row in stats["rows"]}
+    want = {p: sum(p in choice for choice in CHOICES) for p in ("analytics", "marketing")}
+    for purpose, granted in want.items():
+        assert rows[purpose]["granted"] == granted and rows[purpose]["refused"] == len(CHOICES) - granted
+        assert rows[purpose]["opt_in_permille"] == (granted * 1000 + len(CHOICES) // 2) // len(CHOICES)
+    assert stats["totals"]["decisions"] == len(CHOICES) and stats["totals"]["withdrawals"] == 1
+    assert stats["totals"]["change"] == 1 and stats["totals"]["first"] == len(CHOICES)
+    days = get(proxy, "/api/v1/stats?by=day")["rows"]
+    assert sum(row["decisions"] for row in days) == len(CHOICES)
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d", row["day"]) for row in days)
+    [lang] = get(proxy, "/api/v1/stats?by=lang")["rows"]
+    assert lang["lang"] == "en" and lang["act"]["withdraw"] == 1 and lang["decisions"] == len(CHOICES)
+    [doc] = get(proxy, "/api/v1/stats?by=doc")["rows"]
+    assert doc["decisions"] == len(CHOICES)
+    assert sum(row["count"] for row in get(proxy, "/api/v1/stats?by=ui")["rows"]) >= len(CHOICES)
+    assert get(proxy, "/api/v1/stats?from=2020-01-01&to=2020-02-01")["totals"]["decisions"] == 0
+    few = get(proxy, "/api/v1/stats?by=purpose&suppress=1")
+    assert few["suppressed"] and all(row[k] is None for row in few["rows"]
+                                     for k in ("granted", "refused", "opt_in_permille"))
+    assert few["totals"]["decisions"] is None
+    for query, word in (("by=moon", "day, purpose"), ("from=x", "2026-11-01"), ("from=2020-01-01", "400 days"),
+                        ("colour=red", "from, to, by")):
+        status, why = refused(proxy, "/api/v1/stats?" + query)
+        assert status == 400 and word in why
+
+
+def test_a_subjects_export(world, tmp_path):
+    proxy, subject = world.proxy, subject_of(world.cookies[0])
+    signed(proxy, leaf_of(world.cookies[-1]))
+    data = get(proxy, f"/api/v1/subjects/{subject}/export")
+    assert data["subject"] == "s_" + subject and data["vkeys"] == [vkey_of(proxy)]
+    assert [row["event"]["act"] for row in data["records"]] == ["accept_all", "withdraw"]
+    for row in data["records"]:
+        index, extra, path, size, root = check_tlog_proof(row["proof"], data["vkeys"][0], tmp_path)
+        assert index == row["leaf"] and extra[32:] == canonical(row["event"])
+        assert extra[:32] == base64.urlsafe_b64decode(row["r"] + "=")
+        assert root_by_proof(leaf_hash(commitment(extra[:32], extra[32:])), index, size, path) == root
+    receipt = get(proxy, f"/api/v1/subjects/{subject}/export?format=dpv")
+    assert receipt["@type"] == "dpv:ConsentReceipt" and receipt["dct:conformsTo"] == "dpv-27560:receipt-eu-gdpr"
+    first, second = receipt["dpv:hasRecordOfActivity"]
+    assert {p["dpv:hasConsentStatus"] for p in first["dpv:hasProcess"]} == {"dpv:ConsentGiven"}
+    assert {p["dpv:hasConsentStatus"] for p in second["dpv:hasProcess"]} == {"dpv:ConsentWithdrawn"}
+    _, _, text = ask(proxy, f"/api/v1/subjects/{subject}/export?format=csv")
+    rows = list(csv.DictReader(io.StringIO(text.decode(), newline="")))
+    assert [row["act"] for row in rows] == ["accept_all", "withdraw"]
+    assert refused(proxy, f"/api/v1/subjects/{subject}/export?format=pdf")[0] == 400

@@ -1,0 +1,371 @@
+/*
+ * stats_api.c - GET /api/v1/stats?from&to&by=day|purpose|lang|doc|ui[&suppress=1]
+ *
+ * Adds up the counters that Redis keeps per day (ship.h), so that the answer takes the same time
+ * whatever the ledger's size. They are counted when records are applied and are not taken back by
+ * an erasure; verification counts them again.
+ *
+ *   {"by":"day","from":"2026-11-01","to":"2026-11-30","suppressed":bool,
+ *    "totals":{"act":{…},"decisions":N,"withdrawals":N,"first":N,"change":N,"gpc":N},
+ *    "rows":[{"day":"2026-11-01","act":{…},"decisions":N,"purposes":{"analytics":{"granted":N,
+ *             "refused":N,"opt_in_permille":N}}}, …]}
+ *
+ * A decision is an answer to the question as a whole; a withdrawal is none. suppress=1 leaves out
+ * every figure below SUPPRESS_BELOW (as null): for what is published, and for who may see
+ * no single person's doing.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin_priv.h"
+#include "consentd/clock.h"
+#include "consentd/json.h"
+#include "consentd/mem.h"
+#include "consentd/query_text.h"
+#include "consentd/record.h"
+#include "consentd/redis.h"
+#include "consentd/ship.h"
+
+#define DAY_MS         UINT64_C(86400000)
+#define DAYS_MAX       400  /* of one question */
+#define DAYS_DEFAULT   30   /* without from */
+#define AT_ONCE        16   /* days asked of Redis at a time */
+#define ROWS_MAX       4096 /* groups; more are added up as "others" */
+#define SUPPRESS_BELOW 10
+
+enum stats_by { BY_DAY = 0, BY_PURPOSE, BY_LANG, BY_DOC, BY_UI, BY_CNT };
+
+static const char *const by_names[BY_CNT] = {"day", "purpose", "lang", "doc", "ui"};
+
+struct stats;
+
+/* One day that was asked for. */
+struct stats_day {
+    struct stats *stats;
+    uint64_t day; /* since 1970 */
+};
+
+struct stats {
+    struct admin_client *c; /* NULL: it hung up; freed when the last reply is in */
+    enum stats_by by;
+    bool suppress;
+    uint64_t first, last, next; /* days */
+    unsigned outstanding;
+    bool failed;
+    json_t *rows;   /* group -> counters */
+    json_t *totals; /* counters */
+    struct stats_day days[AT_ONCE];
+};
+
+static void stats_free(struct stats *s)
+{
+    json_decref(s->rows);
+    json_decref(s->totals);
+    free(s);
+}
+
+static void drop(struct admin_client *c)
+{
+    struct stats *s = c->state;
+
+    s->c = NULL;
+    if (s->outstanding == 0)
+        stats_free(s);
+}
+
+static const struct admin_job job = {.drop = drop};
+
+/* --- adding up ------------------------------------------------------------------ */
+
+static void add(json_t *counters, const char *name, uint64_t n)
+{
+    json_int_t old = json_integer_value(json_object_get(counters, name));
+
+    json_object_set_new(counters, name, json_integer(old + (json_int_t)n));
+}
+
+/* The counters of a group, made if there is room. */
+static json_t *group_of(const struct stats *s, struct str name)
+{
+    char text[256];
+    json_t *group;
+
+    (void)snprintf(text, sizeof(text), "%.*s", name.len < 255 ? (int)name.len : 255, name.ptr);
+    group = json_object_get(s->rows, text);
+    if (group == NULL && json_object_size(s->rows) >= ROWS_MAX) {
+        (void)snprintf(text, sizeof(text), "others");
+        group = json_object_get(s->rows, text);
+    }
+    if (group == NULL) {
+        group = json_object();
+        json_object_set_new(s->rows, text, group);
+    }
+    return group;
+}
+
+/* "lang:en:custom": the group "en" and its counter "act:custom". */
+static void add_grouped(const struct stats *s, struct str rest, uint64_t n)
+{
+    ptrdiff_t colon = str_find_last_char(rest, ':');
+    char name[64];
+
+    if (colon < 0)
+        return;
+    (void)snprintf(name, sizeof(name), "act:%.*s",
+                   (int)(rest.len - (size_t)colon - 1 < 40 ? rest.len - (size_t)colon - 1 : 40),
+                   rest.ptr + colon + 1);
+    add(group_of(s, str_slice(rest, 0, (size_t)colon)), name, n);
+}
+
+static void take_counter(const struct stats *s, const char *day, struct str name, uint64_t n)
+{
+    struct str rest = name, kind;
+    char text[256];
+
+    (void)snprintf(text, sizeof(text), "%.*s", name.len < 255 ? (int)name.len : 255, name.ptr);
+    if (!str_cut(&rest, ':', &kind))
+        return;
+    if (str_eq_c(kind, "act") || str_eq_c(kind, "g") || rest.ptr == NULL) {
+        add(s->totals, text, n);
+        if (s->by == BY_DAY)
+            add(group_of(s, str_c(day)), text, n);
+    }
+    if (s->by == BY_PURPOSE && str_eq_c(kind, "g") && rest.len > 2)
+        add(group_of(s, str_slice(rest, 0, rest.len - 2)), str_ends(rest, STR("1")) ? "1" : "0", n);
+    if ((s->by == BY_LANG && str_eq_c(kind, "lang")) || (s->by == BY_DOC && str_eq_c(kind, "doc")))
+        add_grouped(s, rest, n);
+    if (s->by == BY_UI && str_eq_c(kind, "ui"))
+        add(group_of(s, rest), "count", n);
+}
+
+/* --- answering ------------------------------------------------------------------ */
+
+static json_t *figure(const struct stats *s, uint64_t n)
+{
+    return s->suppress && n < SUPPRESS_BELOW ? json_null() : json_integer((json_int_t)n);
+}
+
+static uint64_t counter(const json_t *counters, const char *name)
+{
+    return (uint64_t)json_integer_value(json_object_get(counters, name));
+}
+
+static uint64_t decisions_of(const json_t *counters)
+{
+    return counter(counters, "act:accept_all") + counter(counters, "act:reject_all") +
+           counter(counters, "act:custom") + counter(counters, "act:renew") +
+           counter(counters, "act:gpc");
+}
+
+static json_t *purpose_json(const struct stats *s, uint64_t granted, uint64_t refused)
+{
+    uint64_t all = granted + refused;
+    bool few = s->suppress && (granted < SUPPRESS_BELOW || refused < SUPPRESS_BELOW);
+    json_t *out = json_object();
+
+    json_object_set_new(out, "granted", figure(s, granted));
+    json_object_set_new(out, "refused", figure(s, refused));
+    json_object_set_new(out, "opt_in_permille",
+                        few || all == 0
+                            ? json_null()
+                            : json_integer((json_int_t)((granted * 1000 + all / 2) / all)));
+    return out;
+}
+
+/* Acts, decisions and purposes of a set of counters, into out. */
+static void put_counters(const struct stats *s, json_t *counters, json_t *out)
+{
+    json_t *acts = json_object(), *purposes = json_object();
+    const char *name;
+    json_t *value;
+
+    json_object_foreach (counters, name, value) {
+        struct str purpose = str_c(name);
+
+        if (strncmp(name, "act:", 4) == 0)
+            json_object_set_new(acts, name + 4, figure(s, (uint64_t)json_integer_value(value)));
+        if (strncmp(name, "g:", 2) != 0 || purpose.len < 5)
+            continue;
+        char key[256], other[300];
+        (void)snprintf(key, sizeof(key), "%.*s", (int)(purpose.len - 4), name + 2);
+        (void)snprintf(other, sizeof(other), "g:%s:0", key);
+        uint64_t refused = counter(counters, other);
+        (void)snprintf(other, sizeof(other), "g:%s:1", key);
+        json_object_set_new(purposes, key, purpose_json(s, counter(counters, other), refused));
+    }
+    json_object_set_new(out, "act", acts);
+    json_object_set_new(out, "decisions", figure(s, decisions_of(counters)));
+    json_object_set_new(out, "withdrawals", figure(s, counter(counters, "act:withdraw")));
+    if (json_object_size(purposes) > 0)
+        json_object_set_new(out, "purposes", purposes);
+    else
+        json_decref(purposes);
+}
+
+static json_t *row_json(const struct stats *s, const char *name, json_t *counters)
+{
+    json_t *row = json_object();
+
+    json_object_set_new(row, by_names[s->by], json_string(name));
+    if (s->by == BY_PURPOSE)
+        json_object_update_new(row,
+                               purpose_json(s, counter(counters, "1"), counter(counters, "0")));
+    else if (s->by == BY_UI)
+        json_object_set_new(row, "count", figure(s, counter(counters, "count")));
+    else
+        put_counters(s, counters, row);
+    return row;
+}
+
+static void put_day(json_t *out, const char *key, uint64_t day)
+{
+    char text[CLOCK_TEXT_MAX];
+
+    (void)clock_format(day * DAY_MS, text);
+    json_object_set_new(out, key, json_stringn(text, 10));
+}
+
+static void answer(struct stats *s)
+{
+    json_t *root = json_object(), *rows = json_array(), *totals = json_object();
+    static const char *const plain[] = {"first", "change", "gpc", "imp", "operator"};
+    struct admin_client *c = s->c;
+    const char *name;
+    json_t *counters;
+    char *text;
+
+    json_object_foreach (s->rows, name, counters)
+        json_array_append_new(rows, row_json(s, name, counters));
+    put_counters(s, s->totals, totals);
+    for (size_t i = 0; i < COUNT_OF(plain); i++)
+        json_object_set_new(totals, plain[i], figure(s, counter(s->totals, plain[i])));
+    json_object_set_new(root, "by", json_string(by_names[s->by]));
+    put_day(root, "from", s->first);
+    put_day(root, "to", s->last);
+    json_object_set_new(root, "suppressed", json_boolean(s->suppress));
+    json_object_set_new(root, "totals", totals);
+    json_object_set_new(root, "rows", rows);
+    text = json_dumps(root, JSON_COMPACT | JSON_SORT_KEYS);
+    json_decref(root);
+    admin_answer(c, 200, "application/json", str_c(text));
+    free(text);
+}
+
+/* --- asking ------------------------------------------------------------------ */
+
+static void ask_days(struct stats *s);
+
+static void on_day(void *arg, const struct resp *reply)
+{
+    const struct stats_day *d = arg;
+    struct stats *s = d->stats;
+    char day[CLOCK_TEXT_MAX];
+    uint64_t n;
+
+    s->outstanding--;
+    s->failed = s->failed || reply == NULL || resp_type(reply) == RESP_ERROR;
+    (void)clock_format(d->day * DAY_MS, day);
+    day[10] = '\0';
+    for (size_t i = 0; i + 1 < resp_cnt(reply); i += 2)
+        if (str_to_u64(resp_str(resp_at(reply, i + 1)), UINT64_MAX, &n))
+            take_counter(s, day, resp_str(resp_at(reply, i)), n);
+    if (s->outstanding > 0)
+        return;
+    if (s->c == NULL)
+        stats_free(s);
+    else if (s->failed)
+        admin_answer_error(s->c, 503, "Redis, which counts, is away");
+    else if (s->next > s->last)
+        answer(s);
+    else
+        ask_days(s);
+}
+
+/* The next days. Nothing is outstanding; the job is over when this could not ask. */
+static void ask_days(struct stats *s)
+{
+    const struct query_log *log = store_log(s->c->admin->store);
+    struct rlink *link = store_link(s->c->admin->store);
+    char key[SHIP_STATS_KEY_MAX];
+
+    for (unsigned i = 0; i < AT_ONCE && s->next <= s->last; i++, s->next++) {
+        const struct str argv[] = {
+            STR("HGETALL"),
+            str_make(key, ship_stats_key(log->site, log->node, s->next * DAY_MS, key))};
+
+        s->days[i] = (struct stats_day){s, s->next};
+        if (link == NULL || !rlink_command(link, argv, COUNT_OF(argv), on_day, &s->days[i])) {
+            s->failed = true;
+            break;
+        }
+        s->outstanding++;
+    }
+    if (s->outstanding == 0)
+        admin_answer_error(s->c, 503, "Redis, which counts, is away");
+}
+
+static bool take_range(struct stats *s, struct params *p, struct fault *f)
+{
+    uint64_t now = clock_wall_ms(), from, to = now + 1;
+    struct str text = params_take(p, "to");
+
+    if (text.ptr != NULL && (!query_time_parse(text, &to) || to == 0)) {
+        fault_set(f, "to: expected 2026-11-01, 2026-11-01T12:00:00Z or milliseconds");
+        return false;
+    }
+    from = to > DAYS_DEFAULT * DAY_MS ? to - DAYS_DEFAULT * DAY_MS : 0;
+    text = params_take(p, "from");
+    if (text.ptr != NULL && !query_time_parse(text, &from)) {
+        fault_set(f, "from: expected 2026-11-01, 2026-11-01T12:00:00Z or milliseconds");
+        return false;
+    }
+    s->first = s->next = from / DAY_MS;
+    s->last = (to - 1) / DAY_MS;
+    if (from < to && s->last - s->first < DAYS_MAX)
+        return true;
+    fault_set(f, "the range is empty, or has more than %d days", DAYS_MAX);
+    return false;
+}
+
+static bool take_question(struct stats *s, struct params *p, struct fault *f)
+{
+    struct str by = params_take(p, "by"), suppress = params_take(p, "suppress");
+
+    s->suppress = str_eq_c(suppress, "1");
+    for (size_t i = 0; i < BY_CNT; i++)
+        if (str_eq_c(by, by_names[i]))
+            s->by = (enum stats_by)i;
+    if (by.ptr != NULL && !str_eq_c(by, by_names[s->by])) {
+        fault_set(f, "by: expected day, purpose, lang, doc or ui");
+        return false;
+    }
+    if (!take_range(s, p, f))
+        return false;
+    if (p->cnt == 0)
+        return true;
+    fault_set(f, "statistics take from, to, by and suppress");
+    return false;
+}
+
+void stats_api(struct admin_client *c)
+{
+    struct fault f = {{0}};
+    struct params params;
+    struct stats *s;
+    bool ok;
+
+    if (!admin_params(c, &params))
+        return;
+    s = mem_new(struct stats);
+    s->c = c;
+    s->rows = json_object();
+    s->totals = json_object();
+    admin_job_begin(c, &job, s);
+    ok = take_question(s, &params, &f);
+    params_free(&params);
+    if (!ok)
+        admin_answer_error(c, 400, "%s", f.text);
+    else
+        ask_days(s);
+}
