@@ -29,12 +29,15 @@
 
 struct rules;
 
-/* The words that banner and settings are drawn with, whoever knows them. */
+/* The words that banner and settings are drawn with, whoever knows them (words.h). */
 struct notice_words {
-    const char *const *keys; /* cnt of them */
-    size_t cnt;
-    /* What is shown for a key in language number `language` of the policy; NULL: nothing. */
-    const char *(*text)(const struct policy *p, unsigned language, const char *key);
+    const char *const *tags; /* languages; tag_cnt of them */
+    size_t tag_cnt;
+    const char *const *keys; /* key_cnt of them */
+    size_t key_cnt;
+    /* What is shown for a key in a language, by their numbers; NULL: nothing. */
+    const char *(*text)(const void *arg, size_t tag, size_t key);
+    const void *arg;
 };
 
 /*

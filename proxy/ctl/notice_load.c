@@ -7,6 +7,7 @@
 #include "consentd/file.h"
 #include "consentd/mem.h"
 #include "consentd/notice.h"
+#include "consentd/words.h"
 #include "ctl_priv.h"
 
 static struct policy *read_policy(const char *path, struct fault *f)
@@ -52,6 +53,7 @@ struct policy *ctl_load_notice(const struct config *config, size_t site, const c
 {
     struct policy *made = NULL;
     struct rules *rules = NULL;
+    struct words *words;
     struct categories all;
     bool ok = true;
 
@@ -67,7 +69,9 @@ struct policy *ctl_load_notice(const struct config *config, size_t site, const c
             policy_free(policy);
     }
     rules = ok ? compile(config, &all, f) : NULL;
-    ok = rules != NULL && notice_build(made, rules, site, NULL, f);
+    words = rules != NULL ? words_new(&config->sites[site], made, f) : NULL;
+    ok = words != NULL && notice_build(made, rules, site, words_list(words), f);
+    words_free(words);
     rules_give(rules);
     if (ok)
         return made;

@@ -55,20 +55,20 @@ static json_t *vendors_json(const struct rules *rules, size_t site)
     return out;
 }
 
-static json_t *texts_json(const struct policy *p, const struct notice_words *words)
+static json_t *texts_json(const struct notice_words *words)
 {
     json_t *out = json_object();
 
-    for (unsigned i = 0; i < p->language_cnt; i++) {
+    for (size_t i = 0; i < words->tag_cnt; i++) {
         json_t *texts = json_object();
 
-        for (size_t k = 0; k < words->cnt; k++) {
-            const char *text = words->text(p, i, words->keys[k]);
+        for (size_t k = 0; k < words->key_cnt; k++) {
+            const char *text = words->text(words->arg, i, k);
 
             if (text != NULL)
                 json_object_set_new(texts, words->keys[k], json_string(text));
         }
-        json_object_set_new(out, p->languages[i], texts);
+        json_object_set_new(out, words->tags[i], texts);
     }
     return out;
 }
@@ -85,7 +85,7 @@ bool notice_build(struct policy *p, const struct rules *rules, size_t site,
         return false;
     root = json_pack("{s:s, s:o}", "form", "consentd.notice.v1", "policy", policy);
     if (words != NULL)
-        json_object_set_new(root, "texts", texts_json(p, words));
+        json_object_set_new(root, "texts", texts_json(words));
     if (rules != NULL)
         json_object_set_new(root, "vendors", vendors_json(rules, site));
     buf_init(&text, NOTICE_MAX);

@@ -12,6 +12,7 @@
 #include "consentd/mem.h"
 #include "consentd/notice.h"
 #include "consentd/policy.h"
+#include "consentd/words.h"
 #include "proc_priv.h"
 
 static bool load_policies(struct live *l, const struct config *c, const struct bundle *b,
@@ -114,11 +115,15 @@ static bool load_rules(struct live *l, const struct config *c, const struct bund
     return l->rules != NULL;
 }
 
-/* What visitors are told is more than the policy: the rule sets' vendors too. */
+/* What visitors are told is more than the policy: the banner's words, the rule sets' vendors. */
 static bool build_notices(struct live *l, const struct config *c, struct fault *f)
 {
     for (size_t i = 0; i < c->site_cnt; i++) {
-        if (!notice_build(l->policies[i], l->rules, i, NULL, f)) {
+        struct words *words = words_new(&c->sites[i], l->policies[i], f);
+        bool ok = words != NULL && notice_build(l->policies[i], l->rules, i, words_list(words), f);
+
+        words_free(words);
+        if (!ok) {
             fault_prefix(f, "%s", c->sites[i].policy);
             return false;
         }

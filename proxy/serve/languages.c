@@ -126,6 +126,20 @@ unsigned languages_choose(const struct site *site, struct str accept_language)
     return l != NULL ? language_choose(l->tags, l->cnt, accept_language) : 0;
 }
 
+size_t languages_cnt(const struct site *site)
+{
+    const struct languages *l = site->enforce;
+
+    return l != NULL ? l->cnt : 0;
+}
+
+const struct language *languages_at(const struct site *site, size_t i)
+{
+    const struct languages *l = site->enforce;
+
+    return &l->items[i];
+}
+
 const struct language *language_of(const struct exchange *x)
 {
     const struct languages *l = x->site->enforce;

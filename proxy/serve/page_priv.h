@@ -30,6 +30,10 @@ struct language {
 /* That of the exchange. The site has a policy. */
 const struct language *language_of(const struct exchange *x);
 
+/* The languages of a site, in order; between languages_start and languages_stop. */
+size_t languages_cnt(const struct site *site);
+const struct language *languages_at(const struct site *site, size_t i);
+
 /* The interface text `key`; NULL when nobody has it. */
 const char *language_text(const struct policy *policy, const struct language *language,
                           const char *key);

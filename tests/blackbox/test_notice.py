@@ -100,6 +100,8 @@ def test_a_record_names_a_document_that_is_kept(world):
     told = json.loads(document)
     assert told["form"] == "consentd.notice.v1"
     assert told["policy"] == world.policy
+    assert told["texts"]["en"]["accept_all"] == "Accept all" and told["texts"]["de"]["reject_all"]
+    assert "me_title" not in told["texts"]["en"], "pages that are no part of the banner"
     vendors = {v["id"]: v for v in told["vendors"]}
     assert vendors["hotjar"]["vendor"] and vendors["google-analytics"]["cookies"]
     assert document == json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

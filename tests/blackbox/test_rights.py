@@ -45,6 +45,11 @@ class World(NoticeWorld):
         assert answer.status == 200, (answer.status, answer.body)
         return json.loads(answer.body)["records"]
 
+    def signed(self):
+        """Leaves of the log's newest checkpoint."""
+        answer = self.proxy.get("/.well-known/consent-log/checkpoint")
+        return int(answer.body.split(b"\n")[1]) if answer.status == 200 else 0
+
     def vkey(self):
         return self.proxy.ctl("ledger", "vkey").stdout.split()[0]
 
@@ -139,7 +144,8 @@ def test_a_download_after_another_notice(redis_world):
 def test_a_proof_for_anybody(world, tmp_path):
     cookie = world.visitor()
     leaf = world.records(cookie)[1]["leaf"]
-    answer = wait_for(lambda: (a := world.get(f"me/proof/{leaf}", cookie)).status == 200 and a)
+    wait_for(lambda: world.signed() > leaf)
+    answer = world.get(f"me/proof/{leaf}", cookie)
     assert answer.header("Content-Disposition").endswith('.tlog-proof"')
     proof = tmp_path / "mine.tlog-proof"
     proof.write_bytes(answer.body)
@@ -267,7 +273,7 @@ def test_the_policy_for_everybody(world):
     assert world.get(f"policy/changes?since={unknown}").status == 404
 
 
-NEWS = "cnsnt-news"
+NEWS = 'class="cnsnt-card cnsnt-news"'
 
 
 def test_a_new_version_is_told_once(redis_world):
@@ -403,6 +409,7 @@ def test_the_way_without_javascript(tmp_path):
         site = f"http://localhost:{w.proxy.port}"
         browser.get(site + "/.consent/preferences")
         browser.find_element(By.CSS_SELECTOR, "[value=accept-all]").click()
+        wait_for(browser.get_cookies)
         browser.get(site + "/.consent/me")
         assert "Everything allowed" in browser.find_element(By.TAG_NAME, "table").text
         browser.find_element(By.CSS_SELECTOR, "form[action$='me/amend'] button").click()
