@@ -105,6 +105,8 @@ void verify_count(struct verify_redis *r, const struct verify_record *rec,
     struct buf names;
     struct str rest, name;
 
+    if (text->kind == RECORD_NOTICE)
+        return; /* nobody's act: counted nowhere */
     if (text->kind != RECORD_EVENT) {
         count_one(r, STR(SHIP_COUNTER_OPERATOR));
         return;
