@@ -360,6 +360,7 @@ class Proxy:
         options = dict(os.environ, ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:exitcode=99:"
                        "quarantine_size_mb=64",
                        UBSAN_OPTIONS="print_stacktrace=1")
+        self.log_from = self.log_path.stat().st_size if self.log_path.exists() else 0
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([str(self.binary), "-c", str(self.folder / "consentd.json")],
                                             stderr=log, stdout=log, env=options)
@@ -370,7 +371,8 @@ class Proxy:
 
     def _is_ready(self, workers):
         assert self.process.poll() is None, self.log()[-3000:]
-        ready = [line for line in self.log().splitlines() if "event=process.ready" in line]
+        lines = self.log_path.read_bytes()[self.log_from:].decode(errors="replace").splitlines()
+        ready = [line for line in lines if "event=process.ready" in line]
         return len([x for x in ready if "role=worker" in x]) >= workers and any("role=ledger" in x for x in ready)
 
     @property
