@@ -38,4 +38,17 @@ size_t jstext_strip(struct str text, char *out);
  */
 bool jstext_can_load(struct str text);
 
+/*
+ * The strict form: nothing in the script has a use for an address. It cannot load, nor go there,
+ * nor hand it to a function or a table that another script may load from.
+ */
+bool jstext_is_idle(struct str text);
+
+/*
+ * Whether `needle`, a part of an address, stands in text only as words do: each time behind a
+ * space within a sentence ("We load https://x.com/a.js when …"). An address that something is
+ * loaded from stands at the beginning of its string. False when it is not there at all.
+ */
+bool jstext_only_mentions(struct str text, struct str needle);
+
 #endif

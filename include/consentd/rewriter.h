@@ -43,8 +43,9 @@ struct html_note {
     const char *category; /* category id, likewise */
 
     /*
-     * Attributes that stand in for the src of an iframe, as markup: the element stays and keeps
-     * its place and size. Taken only where the tag is read in one way; valid until the next call.
+     * What stands in for what goes; taken only where the element is read in one way; valid until
+     * the next call. For the src of an iframe: attributes, as markup. The element keeps its
+     * place and size. For the text of an import map: another text, without "<".
      */
     struct str instead;
 };
@@ -96,8 +97,9 @@ enum html_script_type {
 struct html_inline {
     struct str text; /* valid during the call only */
     enum html_script_type type;
-    const char *element; /* as in html_ref */
-    const char *attr;    /* "" for element text */
+    const char *element;       /* as in html_ref */
+    const char *attr;          /* "" for element text */
+    struct str base, base_alt; /* as in html_ref: what addresses in it are relative to */
 };
 
 /*

@@ -305,6 +305,22 @@ static void finish_cdata(struct rewriter *rw, size_t text, size_t end)
     rw->sent = end;
 }
 
+/* An import map that stays, with the owner's text in place of its own. */
+static bool text_stands_in(struct rewriter *rw, size_t text_from, size_t text_end)
+{
+    struct str text = rw->note.instead;
+
+    if (rw->hold.kind != HOLD_SCRIPT || rw->hold.type != HTML_SCRIPT_IMPORTMAP || text.len == 0 ||
+        hidden_active(rw) || str_find_char(text, '<') >= 0)
+        return false;
+    send_start(rw);
+    out_flush(rw, text_from);
+    out_send(rw, text);
+    rw->sent = text_end;
+    rw->counts.urls_blanked++;
+    return true;
+}
+
 static bool is_ignored(const struct rewriter *rw, uint8_t elem)
 {
     return rw->sim.columns > 0 || (rw->sim.in_select && elem != ELEM_SCRIPT) ||
@@ -360,7 +376,7 @@ static bool must_drop(struct rewriter *rw, size_t text_from, size_t text_end)
     if (rw->hold.kind == HOLD_SCRIPT
             ? drops_script(rw, text)
             : rw->hold.kind == HOLD_SVG_SCRIPT && drops_foreign_script(rw, text))
-        return true;
+        return !text_stands_in(rw, text_from, text_end);
     if (parts_in_select(rw, text))
         return true;
     return hidden_in(rw, text) && !hidden_meet(rw, text); /* last: what meets must stay */

@@ -165,7 +165,12 @@ bool judge_find(struct rewriter *rw, const struct judged *j, enum html_attr id, 
 enum html_action judge_inline(struct rewriter *rw, struct str text, enum html_script_type type,
                               const char *element, const char *attr)
 {
-    const struct html_inline code = {.text = text, .type = type, .element = element, .attr = attr};
+    const struct html_inline code = {.text = text,
+                                     .type = type,
+                                     .element = element,
+                                     .attr = attr,
+                                     .base = buf_str(&rw->base),
+                                     .base_alt = buf_str(&rw->base_alt)};
     struct html_note note = {0};
 
     rw->counts.inlines++;

@@ -13,6 +13,8 @@
 
 #include <string.h>
 
+#include "consentd/arena.h"
+#include "consentd/jsload.h"
 #include "consentd/jstext.h"
 #include "consentd/match.h"
 #include "consentd/mem.h"
@@ -26,6 +28,15 @@
 #define RANK_HOST      17
 #define RANK_PREFIX    1
 #define RANK_URL_HOLY  1u /* essential, for URLs */
+
+#define LOADS_ARENA_MAX (1u << 20) /* memory for the addresses of one script */
+
+/* What a script's addresses without a scheme are relative to. */
+static const struct url script_base = {.scheme = URL_SCHEME_HTTPS,
+                                       .port = 443,
+                                       .flags = URL_NETWORK,
+                                       .host = STR_INIT("_"),
+                                       .path = STR_INIT("/")};
 
 struct choice {
     const struct decider *d;
@@ -399,9 +410,9 @@ struct verdict decide_site_path(const struct decider *d, struct str path_and_que
 /* --- inline scripts ------------------------------------------------------------- */
 
 struct script {
-    struct str text;  /* without escapes and comments */
-    bool loads_known; /* can_load is valid */
-    bool can_load;
+    struct str text; /* without escapes and comments */
+    bool known;      /* what follows is valid */
+    bool can_load, idle;
 };
 
 static bool entry_seen(const struct inline_entry *entry, const uint64_t *seen)
@@ -413,6 +424,17 @@ static bool entry_seen(const struct inline_entry *entry, const uint64_t *seen)
     return true;
 }
 
+/* What the entry looks for is an address, and the script only talks of it. */
+static bool only_mentions(const struct rule_inline *rule, const struct script *s)
+{
+    for (unsigned i = 0; i < rule->contains_cnt; i++) {
+        if (str_find_char(rule->contains[i], '/') >= 0 &&
+            (s->idle || jstext_only_mentions(s->text, rule->contains[i])))
+            return true;
+    }
+    return false;
+}
+
 static void consider_inline(struct choice *ch, const struct inline_entry *entry, struct script *s)
 {
     const struct rule_inline *rule = &ch->rules->sets[entry->ref.set]->inlines[entry->ref.item];
@@ -421,13 +443,13 @@ static void consider_inline(struct choice *ch, const struct inline_entry *entry,
                           .rule = rule->contains_cnt > 0 ? rule->contains[0].ptr : rule->regex.ptr,
                           .matched = MATCH_YES};
 
-    if (rule->config) {
-        if (!s->loads_known)
-            s->can_load = jstext_can_load(s->text);
-        s->loads_known = true;
-        if (!s->can_load)
-            return;
+    if (!s->known) {
+        s->can_load = jstext_can_load(s->text);
+        s->idle = !s->can_load && jstext_is_idle(s->text);
+        s->known = true;
     }
+    if ((rule->config && !s->can_load) || only_mentions(rule, s))
+        return;
     if (rule->pattern != NULL)
         c.matched = pattern_match(rule->pattern, s->text);
     if (c.matched != MATCH_NO)
@@ -496,6 +518,64 @@ static struct verdict judge_inline(struct choice *ch, struct str text)
     return choice_end(ch, VERDICT_PASS, "unknown script");
 }
 
+/* Escapes undone, and comments gone if anything is loaded: what jsload reads. */
+static struct str prepare_loads(struct buf *room, struct str text)
+{
+    struct str plain = text, address;
+    uint8_t *out = NULL;
+    size_t pos = 0;
+
+    buf_clear(room);
+    if (jstext_has_escapes(text)) {
+        out = buf_reserve(room, text.len);
+        if (out == NULL)
+            return (struct str){0};
+        plain = str_make(out, jstext_fold(text, (char *)out));
+    }
+    if (!jsload_next(plain, &pos, &address))
+        return (struct str){0};
+    out = buf_reserve(room, text.len);
+    return out == NULL ? (struct str){0} : str_make(out, jstext_strip(text, (char *)out));
+}
+
+/* A script that no signature knows, but which plainly loads from an address that is denied. */
+static struct verdict judge_loads(const struct decider *d, const struct rules *rules,
+                                  struct str text)
+{
+    struct verdict worst = verdict_of(VERDICT_PASS, "unknown script");
+    struct buf *room = &rules->scratch->text;
+    struct str plain = prepare_loads(room, text), address;
+    struct arena arena;
+    size_t pos = 0;
+
+    arena_init(&arena, NULL, LOADS_ARENA_MAX);
+    while (worst.action != VERDICT_STRIP && jsload_next(plain, &pos, &address)) {
+        struct url url;
+        struct verdict v;
+
+        if (!url_parse(address, &script_base, &arena, &url))
+            continue;
+        v = decide_url(d, &url);
+        if (v.action < worst.action)
+            worst = v;
+    }
+    arena_fini(&arena);
+    if (room->cap > RULES_SCRATCH_KEEP)
+        buf_free(room);
+    return worst;
+}
+
+static struct verdict judge_script(struct choice *ch, const struct decider *d, struct str text)
+{
+    struct verdict v = judge_inline(ch, text);
+    struct verdict loads;
+
+    if (v.set != NULL || v.action == VERDICT_STRIP)
+        return v;
+    loads = judge_loads(d, ch->rules, text);
+    return loads.action < v.action ? loads : v;
+}
+
 struct verdict decide_inline(const struct decider *d, struct str text)
 {
     struct choice ch;
@@ -510,11 +590,11 @@ struct verdict decide_inline(const struct decider *d, struct str text)
     if (text.len > DECIDE_INLINE_MAX)
         return verdict_of(VERDICT_STRIP, "script too long");
     if (text.len < INLINE_CACHE_MIN)
-        return judge_inline(&ch, text);
+        return judge_script(&ch, d, text);
     known = snapshot_inlines(d->snapshot);
     key = inline_cache_key(known, text, d->grants);
     if (!inline_cache_find(known, &key, &v)) {
-        v = judge_inline(&ch, text);
+        v = judge_script(&ch, d, text);
         inline_cache_put(known, &key, &v);
     }
     return v;

@@ -325,6 +325,15 @@ size_t jstext_strip(struct str text, char *out)
     return (size_t)(fold(x.p, x.end, x.out) - out);
 }
 
+static bool has_any(struct str text, const char *const *signs, size_t cnt)
+{
+    for (size_t i = 0; i < cnt; i++) {
+        if (str_find(text, str_c(signs[i])) >= 0)
+            return true;
+    }
+    return false;
+}
+
 bool jstext_can_load(struct str text)
 {
     static const char *const signs[] = {
@@ -337,9 +346,49 @@ bool jstext_can_load(struct str text)
         "('http",        "(\"http",        "(`http",      "('//",          "(\"//",
         "(`//"};
 
-    for (size_t i = 0; i < COUNT_OF(signs); i++) {
-        if (str_find(text, str_c(signs[i])) >= 0)
-            return true;
+    return has_any(text, signs, COUNT_OF(signs));
+}
+
+bool jstext_is_idle(struct str text)
+{
+    static const char *const signs[] = {"['http", "[\"http",  "['//",  "[\"//", ":'http", ":\"http",
+                                        ":'//",   ":\"//",    "open(", "src=",  ".get(",  ".ajax(",
+                                        ".load(", "location", "href",  "url(",  "action", "$("};
+
+    return !jstext_can_load(text) && !has_any(text, signs, COUNT_OF(signs));
+}
+
+static bool is_quote(char c)
+{
+    return c == '"' || c == '\'' || c == '`';
+}
+
+/* The word that reaches to text[at] has a space before it that is not its string's first byte. */
+static bool is_in_sentence(struct str text, size_t at)
+{
+    while (at > 0 && !ascii_is_space(text.ptr[at - 1]) && !is_quote(text.ptr[at - 1]))
+        at--;
+    if (at == 0 || is_quote(text.ptr[at - 1]))
+        return false;
+    while (at > 0 && ascii_is_space(text.ptr[at - 1]))
+        at--;
+    return at > 0 && !is_quote(text.ptr[at - 1]) && text.ptr[at - 1] != '=' &&
+           text.ptr[at - 1] != ',';
+}
+
+bool jstext_only_mentions(struct str text, struct str needle)
+{
+    bool found = false;
+
+    for (size_t from = 0; needle.len > 0 && from < text.len;) {
+        ptrdiff_t at = str_find(str_slice(text, from, text.len), needle);
+
+        if (at < 0)
+            break;
+        if (!is_in_sentence(text, from + (size_t)at))
+            return false;
+        found = true;
+        from += (size_t)at + needle.len;
     }
-    return false;
+    return found;
 }

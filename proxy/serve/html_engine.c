@@ -13,13 +13,15 @@
 #include "consentd/buf.h"
 #include "consentd/category.h"
 #include "consentd/cookie.h"
+#include "consentd/json_strings.h"
 #include "consentd/mem.h"
 #include "consentd/rules.h"
 #include "consentd/ruleset.h"
 #include "consentd/snapshot.h"
 
 #define URL_ARENA_MAX (1u << 20) /* memory to resolve one URL */
-#define INSTEAD_MAX   (1u << 16) /* bytes that stand in for one frame */
+#define INSTEAD_MAX   (1u << 20) /* bytes that stand in for one frame or import map */
+#define ADDRESS_MAX   (1u << 16) /* bytes of one address in a script of JSON */
 
 struct html_engine {
     struct decider decider;
@@ -142,12 +144,50 @@ static enum html_action on_ref(void *owner, const struct html_ref *ref, struct h
     return HTML_DROP;
 }
 
+/*
+ * An import map or speculation rules: each string that is not a member's name is an address.
+ * What is denied in a map becomes an empty module, so that the site's own modules go on.
+ */
+static enum html_action judge_addresses(struct html_engine *engine, const struct html_inline *code,
+                                        struct html_note *note_out)
+{
+    enum html_action action = HTML_KEEP;
+    struct json_string string;
+    struct buf scratch;
+    size_t pos = 0, from = 0;
+    bool ok = true;
+
+    buf_init(&scratch, ADDRESS_MAX);
+    buf_clear(&engine->instead);
+    while (json_strings_next(code->text, &pos, &scratch, &string)) {
+        const struct html_ref ref = {.value = string.value,
+                                     .base = code->base,
+                                     .base_alt = code->base_alt,
+                                     .use = HTML_USE_SCRIPT};
+
+        if (string.is_key || (!string.too_long && on_ref(engine, &ref, note_out) == HTML_KEEP))
+            continue;
+        action = HTML_DROP;
+        ok = ok && buf_append(&engine->instead, code->text.ptr + from, string.start - from) &&
+             buf_append_c(&engine->instead, "\"data:text/javascript,\"");
+        from = string.end;
+    }
+    ok = ok && buf_append(&engine->instead, code->text.ptr + from, code->text.len - from);
+    if (ok && action == HTML_DROP)
+        note_out->instead = buf_str(&engine->instead);
+    buf_free(&scratch);
+    return action;
+}
+
 static enum html_action on_inline(void *owner, const struct html_inline *code,
                                   struct html_note *note_out)
 {
     struct html_engine *engine = owner;
-    struct verdict verdict = decide_inline(&engine->decider, code->text);
+    struct verdict verdict;
 
+    if (code->type == HTML_SCRIPT_IMPORTMAP || code->type == HTML_SCRIPT_SPECULATION)
+        return judge_addresses(engine, code, note_out);
+    verdict = decide_inline(&engine->decider, code->text);
     return apply(engine, &verdict, STR(""), note_out);
 }
 

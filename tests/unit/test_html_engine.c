@@ -204,6 +204,75 @@ static void test_chunking_does_not_matter(void **state)
     buf_free(&whole);
 }
 
+static void expect(const char *in, const char *want)
+{
+    struct buf out;
+
+    for (size_t step = 1; step < 200; step += 66) {
+        filter(str_c(in), CATEGORY_ESSENTIAL, step, &out);
+        assert_string_equal(buf_cstr(&out), want);
+        buf_free(&out);
+    }
+}
+
+static void test_addresses_in_json(void **state)
+{
+    UNUSED(state);
+    expect("<body><script type=importmap>{\"imports\": {\"a\": \"/a.js\", \"hj\": "
+           "\"https:\\/\\/static.hotj\\u0061r.com\\/c\"}}</script>",
+           "<body><script type=importmap>{\"imports\": {\"a\": \"/a.js\", \"hj\": "
+           "\"data:text/javascript,\"}}</script>");
+    expect("<body><script type=importmap>{\"imports\":{\"//static.hotjar.com/c\":\"/h.js\"}}"
+           "</script>",
+           "<body><script type=importmap>{\"imports\":{\"//static.hotjar.com/c\":\"/h.js\"}}"
+           "</script>");
+    expect("<body><script type=speculationrules>{\"prefetch\":[{\"urls\":[\"/a\","
+           "\"//static.hotjar.com/c\"]}]}</script><p>",
+           "<body><!--consentd: removed hotjar (analytics)--><p>");
+    expect("<body><script type=speculationrules>{\"prefetch\":[{\"urls\":[\"/a\"]}]}</script>",
+           "<body><script type=speculationrules>{\"prefetch\":[{\"urls\":[\"/a\"]}]}</script>");
+}
+
+static void test_a_script_that_only_talks_of_a_tracker_stays(void **state)
+{
+    static const char *const talk[] = {
+        "var text = 'We load https://www.google-analytics.com/analytics.js when you agree';",
+        "box.innerHTML = \"<p>We load https://www.google-analytics.com/analytics.js, and\";",
+        "var urls = 'https://www.google-analytics.com/analytics.js';",
+        "fetch('/x'); // was: www.google-analytics.com/analytics.js\n",
+        "// x.src = 'https://www.google-analytics.com/collect';\nfetch('/x');",
+        "tell('from \"https://www.google-analytics.com/\"');fetch('/x');",
+        "help('see //www.google-analytics.com/collect'); x.src = '/a.js';",
+        "if (a.src == 'https://www.google-analytics.com/collect') fetch('/x');",
+    };
+    static const char *const load[] = {
+        "s.src = 'https://www.google-analytics.com/analytics.js';",
+        "s.src = ' https://www.google-analytics.com/analytics.js';",
+        "load({url:'https://www.google-analytics.com/analytics.js'});",
+        "new Image().src='https:\\/\\/www.google-analytics.com\\/collect?v=1';",
+        "fetch(`https://www.google-analytics.com/${path}`)",
+        "navigator.sendBeacon ( '//www.google-analytics.com/g/collect', data)",
+        "import a, {b} from 'https://www.google-analytics.com/m.js';",
+        "let x = 1\nimport \"https://www.google-analytics.com/m.js\"",
+        "document.write('<script src= //www.google-analytics.com/analytics.js><\\/script>');",
+    };
+    struct buf in, out;
+
+    UNUSED(state);
+    for (size_t i = 0; i < COUNT_OF(talk) + COUNT_OF(load); i++) {
+        bool stays = i < COUNT_OF(talk);
+
+        buf_init(&in, PAGE_MAX);
+        assert_true(buf_printf(&in, "<body><script>%s</script>",
+                               stays ? talk[i] : load[i - COUNT_OF(talk)]));
+        filter(buf_str(&in), CATEGORY_ESSENTIAL, in.len, &out);
+        if (has(&out, "google-analytics.com/") != stays)
+            fail_msg("%s", buf_cstr(&in));
+        buf_free(&in);
+        buf_free(&out);
+    }
+}
+
 /* Twice is once: nothing that was left behind is a tracker. */
 static void test_idempotent(void **state)
 {
@@ -258,6 +327,8 @@ int main(void)
         cmocka_unit_test(test_all_granted_is_the_origins_page_byte_for_byte),
         cmocka_unit_test(test_chunking_does_not_matter),
         cmocka_unit_test(test_idempotent),
+        cmocka_unit_test(test_addresses_in_json),
+        cmocka_unit_test(test_a_script_that_only_talks_of_a_tracker_stays),
         cmocka_unit_test(test_what_stands_in_for_a_frame),
     };
 

@@ -96,6 +96,8 @@ static void test_loading_is_recognised(void **state)
     assert_true(jstext_can_load(STR("var s=document.createElement('script')")));
     assert_true(jstext_can_load(STR("go('//x.com/a.js')")));
     assert_true(jstext_can_load(STR("import('x')")));
+    assert_false(jstext_is_idle(STR("var addresses = ['https://x.com/a.js'];")));
+    assert_true(jstext_is_idle(STR("var text = 'https://x.com/a.js';")));
     assert_false(jstext_can_load(STR("var addresses = ['https://x.com/a.js'];")));
 }
 
