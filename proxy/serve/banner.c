@@ -134,7 +134,7 @@ static void changes(struct page *p)
 
 static void details_link(struct page *p, const char *key, const char *attributes)
 {
-    put(p, "<a href=\"");
+    put(p, "<a target=\"_self\" href=\"");
     address(p, "preferences");
     put(p, "\"");
     put(p, attributes);

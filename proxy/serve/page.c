@@ -18,41 +18,61 @@ static size_t utf8_read(struct str text, size_t at, uint32_t *out)
     return len;
 }
 
+static const char *reference_of(char c)
+{
+    switch (c) {
+    case '&':
+        return "&amp;";
+    case '<':
+        return "&lt;";
+    case '>':
+        return "&gt;";
+    case '"':
+        return "&quot;";
+    case '\'':
+        return "&#39;";
+    default:
+        return NULL;
+    }
+}
+
+/* "&#2346;": most of what an Indian page's banner consists of, so without printf. */
+static bool reference_put(struct buf *out, uint32_t c)
+{
+    char text[16];
+    size_t at = sizeof(text);
+
+    text[--at] = ';';
+    do {
+        text[--at] = (char)('0' + c % 10);
+        c /= 10;
+    } while (c > 0);
+    text[--at] = '#';
+    text[--at] = '&';
+    return buf_append(out, text + at, sizeof(text) - at);
+}
+
 /* With ascii nothing else comes out, so that the text is right in a page of any encoding. */
 static bool escape(struct buf *out, struct str text, bool ascii)
 {
+    size_t from = 0; /* what is not yet copied */
     bool ok = true;
 
-    for (size_t i = 0; i < text.len && ok; i++) {
+    for (size_t i = 0; i < text.len && ok;) {
+        const char *reference = reference_of(text.ptr[i]);
         uint32_t c = 0;
         size_t len = ascii && (uint8_t)text.ptr[i] >= 0x80 ? utf8_read(text, i, &c) : 0;
 
-        if (len > 0) {
-            ok = buf_printf(out, "&#%u;", (unsigned)c);
-            i += len - 1;
+        if (reference == NULL && len == 0) {
+            i++;
             continue;
         }
-        switch (text.ptr[i]) {
-        case '&':
-            ok = buf_append_c(out, "&amp;");
-            break;
-        case '<':
-            ok = buf_append_c(out, "&lt;");
-            break;
-        case '>':
-            ok = buf_append_c(out, "&gt;");
-            break;
-        case '"':
-            ok = buf_append_c(out, "&quot;");
-            break;
-        case '\'':
-            ok = buf_append_c(out, "&#39;");
-            break;
-        default:
-            ok = buf_append_char(out, text.ptr[i]);
-        }
+        ok = buf_append(out, text.ptr + from, i - from) &&
+             (len > 0 ? reference_put(out, c) : buf_append_c(out, reference));
+        i += len > 0 ? len : 1;
+        from = i;
     }
-    return ok;
+    return ok && buf_append(out, text.ptr + from, text.len - from);
 }
 
 bool html_escape(struct buf *out, struct str text)
@@ -201,7 +221,7 @@ void button(struct page *p, const char *action, const char *key)
 
 void form_begin(struct page *p, const char *attributes)
 {
-    put(p, "<form method=\"post\" action=\"");
+    put(p, "<form method=\"post\" target=\"_self\" action=\""); /* whatever a <base> says */
     address(p, "choice");
     put(p, "\"");
     put(p, attributes);

@@ -20,6 +20,10 @@
 
   dialog.className = 'cnsnt-dialog';
   dialog.setAttribute('aria-labelledby', heading.id);
+  [find('.cnsnt-more'), opener].forEach(link => {
+    link.setAttribute('role', 'button');
+    link.setAttribute('aria-haspopup', 'dialog');
+  });
   root.insertBefore(dialog, form);
 
   /* The settings, in the dialog; or the first layer, or with a decision nothing but the way back. */
@@ -53,10 +57,11 @@
   };
   /* Frames that are allowed now load; a new element, so that the way back skips the placeholder. */
   var load = () => frames().forEach(frame => {
-    if (!state.grants[frame.getAttribute('data-consent-frame')]) return;
+    var address = frame.getAttribute('data-consent-url');
+    if (!state.grants[frame.getAttribute('data-consent-frame')] || !/^(https?:)?\/\//i.test(address)) return;
     var copy = frame.cloneNode();
     ['srcdoc', 'data-consent-url', 'data-consent-frame'].forEach(name => copy.removeAttribute(name));
-    copy.src = frame.getAttribute('data-consent-url');
+    copy.src = address;
     if (frame.contentDocument || frame.hasAttribute('sandbox')) frame.replaceWith(copy);
   });
   var apply = answer => {
@@ -120,6 +125,11 @@
       if (action !== 'close') open();
       else if (dialog.open) dialog.close();
     }
+  });
+  root.addEventListener('keydown', event => {
+    if (event.key !== ' ' || event.target.getAttribute('role') !== 'button') return;
+    event.preventDefault();
+    event.target.click();
   });
   /* What has the focus is never behind the card: it moves to the other edge. */
   page.addEventListener('focusin', event => {
