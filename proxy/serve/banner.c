@@ -186,9 +186,9 @@ static void banner_form(struct page *p)
         changes(p);
     panel(p);
     put(p, "</div><div class=\"cnsnt-row\">");
+    button(p, "save", "save"); /* first: what Enter in a check box means */
     button(p, "accept-all", "accept_all");
     button(p, "reject-all", "reject_all");
-    button(p, "save", "save");
     details_link(p, "settings", " class=\"cnsnt-more\" data-consent-action=\"settings\"");
     put(p, "</div></form>");
 }

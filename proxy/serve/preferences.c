@@ -194,9 +194,9 @@ bool preferences_render(struct exchange *x, struct buf *out)
     for (size_t i = 0; i < p.policy->category_cnt; i++)
         category_section(&p, &p.policy->category[i]);
     put(&p, "<div class=\"cnsnt-row\">");
+    button(&p, "save", "save"); /* first: what Enter in a check box means */
     button(&p, "accept-all", "accept_all");
     button(&p, "reject-all", "reject_all");
-    button(&p, "save", "save");
     put(&p, "</div></form>");
     purposes_and_rights(&p);
     put(&p, "<p><small>");

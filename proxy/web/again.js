@@ -44,8 +44,10 @@
     var script = page.createElement('script');
     script.onload = () => done(script);
     script.onerror = failed;
+    script.nonce = me.nonce;
     script.src = folder + leaf;
     page.head.append(script);
+    return script;
   };
 
   /* The comments of what the proxy took out and would not now. */
@@ -85,21 +87,19 @@
   };
   var allowed = (names, tell, load) => {
     var places = comments(names), blocked = guard && guard.blocked;
-    var rest = () => {
+    var go = () => {
+      if (places[0] && !blocked && guard && guard.denied) return missing(places, pieces => {
+        tell();
+        load();
+        places.forEach((place, i) => put(place, pieces[i]));
+      });
       tell();
-      load();
+      if (places[0] || blocked) reload();
+      else load();
     };
-    if (!places[0] && !blocked) return rest();
-    if (blocked || !guard || !guard.denied) {
-      tell();
-      return reload();
-    }
-    missing(places, pieces => {
-      var run = () => places.forEach((place, i) => put(place, pieces[i]));
-      rest();
-      if (page.querySelector('script[data-consent-signals]')) run();
-      else add('signals.js', run, run);
-    });
+    /* Tags are told before the page can start one on its own. */
+    if (page.querySelector('script[data-consent-signals]')) go();
+    else add('signals.js', go, go).setAttribute('data-consent-signals', '');
   };
 
   /* The companion of the new grants clears what was stored, and knows what was fetched. */

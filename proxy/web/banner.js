@@ -50,10 +50,15 @@
   /* again.js: things that were held back run, or the page is loaded again and nothing typed is lost. */
   var more = data => {
     var script = page.createElement('script');
-    script.src = choice.replace(/choice$/, 'again.js');
     script.consent = data;
+    script.nonce = (find('script') || {}).nonce || '';
     script.onerror = () => location.reload();
-    page.head.append(script);
+    try {
+      script.src = choice.replace(/choice$/, 'again.js');
+      page.head.append(script);
+    } catch {
+      script.onerror(); /* a page of trusted types only */
+    }
   };
   /* Frames that are allowed now load; a new element, so that the way back skips the placeholder. */
   var load = () => frames().forEach(frame => {
@@ -92,13 +97,13 @@
     }).then(answer => {
       if (!answer.ok) throw answer;
       return answer.json();
-    }).then(apply);
+    });
   };
   /* The form itself is the second way: it shows what went wrong. */
   var submit = event => {
     var button = event.submitter, inner = event.target, name = inner !== form && inner.querySelector('input').name;
     event.preventDefault();
-    send(button.value, name).catch(() => {
+    send(button.value, name).then(apply, () => {
       var action = page.createElement('input');
       action.type = 'hidden';
       action.name = 'action';

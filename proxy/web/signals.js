@@ -11,6 +11,7 @@
     var ad = word(grants.marketing);
     return { ad_storage: ad, ad_user_data: ad, ad_personalization: ad, analytics_storage: word(grants.analytics) };
   };
+  var last = JSON.stringify(google(R.g));
   var first = function () { start.push(arguments); };
   var list = top.dataLayer || [];
   first('consent', 'default', google({}));
@@ -42,6 +43,8 @@
   }
   document.addEventListener('consent:change', event => {
     var grants = event.detail.grants;
+    if (JSON.stringify(google(grants)) === last) return;
+    last = JSON.stringify(google(grants));
     tell('consent', 'update', google(grants));
     microsoft(grants);
     if (top.uetq) top.uetq.push('consent', 'update', { ad_storage: word(grants.marketing) });

@@ -17,6 +17,7 @@ PAGE = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>t</t
 LINKS = "".join(f'<p><a href="#{i}">link {i}</a></p>' for i in range(40))
 POLICIES = {
     "nonce": "script-src 'nonce-r4nd' 'strict-dynamic'; style-src 'nonce-r4nd'",
+    "nonce-alone": "default-src 'none'; script-src 'nonce-r4nd'; style-src 'nonce-r4nd'",
     "self": "default-src 'self'",
     "none": "default-src 'none'; script-src 'none'; form-action 'none'",
     "elsewhere": "default-src https://cdn.example; script-src-elem https://cdn.example; style-src-elem https://cdn.example",
@@ -181,6 +182,21 @@ def test_the_settings_are_a_dialog(browser, proxy):
     browser.execute_script("window.consent.open()")
     assert [box.is_selected() for box in browser.find_elements(By.CSS_SELECTOR, "dialog input")] == [True, False]
     assert errors(browser) == []
+
+
+@pytest.mark.parametrize("path", ["/", "/.consent/preferences"])
+def test_enter_in_a_check_box_saves_and_grants_nothing_more(browser, proxy, path):
+    if path == "/":
+        visit(browser, proxy)
+        control(browser, "settings").click()
+    else:
+        browser.get(f"http://localhost:{proxy.port}{path}")
+    box = browser.find_element(By.CSS_SELECTOR, "input[name=marketing]")
+    box.send_keys(Keys.SPACE)
+    browser.find_element(By.CSS_SELECTOR, "input[name=analytics]").send_keys(Keys.ENTER)
+    until(lambda: cookies(browser) == ["consent"])
+    visit(browser, proxy)
+    assert browser.execute_script("return window.consent.state.grants") == {"essential": True, "analytics": False, "marketing": True}
 
 
 @pytest.mark.parametrize("width,height", [(1100, 800), (320, 640), (640, 360)])  # the last: 1280x720 at 200 %

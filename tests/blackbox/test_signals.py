@@ -144,6 +144,18 @@ def test_google_without_a_reload(setting):
     assert errors(browser) == []
 
 
+def test_a_page_that_waits_for_consent_itself(setting):
+    """Its own listener starts the tag: it finds the consent first, too; and once."""
+    browser, _ = setting
+    browser.delete_all_cookies()
+    visit(setting, "none")
+    browser.execute_script("""document.addEventListener('consent:change', function () { var s = document.createElement('script');
+        s.src = 'https://www.googletagmanager.com/gtag/js?id=G-TEST12345'; document.head.appendChild(s); });
+        document.querySelector('[data-consent-action=accept-all]').click()""")
+    assert found(setting, "google") == [first(True, True)]
+    assert errors(browser) == []
+
+
 def test_an_update_on_the_page(setting):
     """More is granted, or taken back, while a tag runs."""
     browser, _ = setting
