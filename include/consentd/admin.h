@@ -21,6 +21,9 @@
  *   GET  /api/v1/events/NODE:LEAF  one record
  *   GET  /api/v1/events/NODE:LEAF/proof[?disclose=1]   that it is in the log (C2SP tlog-proof)
  *   GET  /api/v1/export?FILTERS    all that the filters let through, streamed (export_api.c)
+ *   GET  /api/v1/stats, /api/v1/docs[/ID[/diff]]       stats_api.c, docs_api.c
+ *   GET  /api/v1/subjects/SUB/export                   subject_export.c
+ *   POST /api/v1/verify, GET /api/v1/verify/ID         verify_api.c
  *   GET  /api/v1/checkpoint        the newest signed tree
  *   GET  /api/v1/oplog?FILTERS     records of operators alone
  *   GET  /api/v1/subjects/SUB      all records of a subject

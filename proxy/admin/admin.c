@@ -575,6 +575,7 @@ void admin_free(struct admin *a)
     rules_state_free(a->change.state);
     buf_free(&a->change.text);
     rules_state_free(a->state);
+    verify_api_free(a);
     store_free(a->store);
     docs_free(a);
     free(a->log_path);

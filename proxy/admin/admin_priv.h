@@ -18,6 +18,8 @@
 #include "store.h"
 
 struct admin_client;
+struct notices;
+struct verify_job;
 
 /* What was asked; slices of the client's `in`. */
 struct admin_request {
@@ -97,8 +99,9 @@ struct admin {
     struct timer deadline;        /* of the change */
     struct timer status_deadline; /* set while the ledger is asked */
     uint64_t next_request;
-    uint64_t denials_from_ms; /* the minute in which denials are counted */
-    unsigned denials;         /* in it */
+    uint64_t denials_from_ms;  /* the minute in which denials are counted */
+    unsigned denials;          /* in it */
+    struct verify_job *verify; /* owned; the last one, or NULL */
     struct admin_doc docs[ADMIN_DOCS_KEPT];
     unsigned next_doc;
     struct admin_client clients[ADMIN_CLIENTS_MAX];
@@ -199,6 +202,19 @@ void export_api_lost(struct admin *a);
 /* --- stats_api.c, subject_export.c --- */
 void stats_api(struct admin_client *c);
 void subject_export(struct admin_client *c);
+
+/* --- verify_api.c --- */
+void verify_api_begin(struct admin_client *c);
+void verify_api_state(struct admin_client *c);
+void verify_api_free(struct admin *a);
+
+/* --- docs_api.c --- */
+void docs_api_list(struct admin_client *c);
+void docs_api_one(struct admin_client *c);
+void docs_api_diff(struct admin_client *c);
+
+/* The notices that were ever in force; the caller frees. NULL with the reason. */
+MUST_USE struct notices *docs_open(const struct admin *a, struct fault *f);
 
 /* --- docs.c --- */
 

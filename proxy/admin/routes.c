@@ -31,6 +31,11 @@ static const struct admin_route routes[] = {
     {"GET", "/api/v1/subjects/*", PERM_SUBJECTS_READ, true, events_api_subject},
     {"GET", "/api/v1/subjects/*/export", PERM_SUBJECTS_EXPORT, true, subject_export},
     {"GET", "/api/v1/stats", PERM_STATS_READ, false, stats_api},
+    {"GET", "/api/v1/docs", PERM_DOCS_READ, false, docs_api_list},
+    {"GET", "/api/v1/docs/*", PERM_DOCS_READ, false, docs_api_one},
+    {"GET", "/api/v1/docs/*/diff", PERM_DOCS_READ, false, docs_api_diff},
+    {"POST", "/api/v1/verify", PERM_VERIFY_RUN, true, verify_api_begin},
+    {"GET", "/api/v1/verify/*", PERM_VERIFY_RUN, false, verify_api_state},
     /* the ledger records erasures, holds and drops itself */
     {"DELETE", "/api/v1/subjects/*", PERM_SUBJECTS_ERASE, false, subject_api_erase},
     {"POST", "/api/v1/subjects/*/hold", PERM_SUBJECTS_HOLD, false, subject_api_hold},

@@ -15,11 +15,10 @@
 #include "consentd/token.h"
 #include "ctl_priv.h"
 
-#define SUBJECT_LEN 22 /* characters */
-#define AT_SUBJECT  17 /* in a token's bytes */
+#define AT_SUBJECT 17 /* in a token's bytes */
 
 /* The subject's id: given as such, with "s_" before it, or inside a cookie. */
-static bool subject_of(const char *text, char out[SUBJECT_LEN + 1])
+bool ctl_subject_of(const char *text, char out[CTL_SUBJECT_LEN + 1])
 {
     uint8_t id[16], token[TOKEN_RAW_LEN];
     struct str s = str_c(text);
@@ -111,11 +110,11 @@ int cmd_subject_erase(struct ctl_args *args)
     bool now = false, yes = false, json = false;
     const struct ctl_option options[] = {
         {"--now", NULL, &now}, {"--yes", NULL, &yes}, {"--json", NULL, &json}, {"", &who, NULL}};
-    char subject[SUBJECT_LEN + 1];
+    char subject[CTL_SUBJECT_LEN + 1];
 
     if (!ctl_options(args, options, COUNT_OF(options)))
         return CTL_USAGE;
-    if (who == NULL || !subject_of(who, subject)) {
+    if (who == NULL || !ctl_subject_of(who, subject)) {
         (void)ctl_fail("subject erase SUBJECT: 22 characters, or the value of the cookie");
         return CTL_USAGE;
     }
@@ -129,11 +128,11 @@ static int hold(struct ctl_args *args, const char *method)
     const char *who = NULL;
     bool json = false;
     const struct ctl_option options[] = {{"--json", NULL, &json}, {"", &who, NULL}};
-    char subject[SUBJECT_LEN + 1];
+    char subject[CTL_SUBJECT_LEN + 1];
 
     if (!ctl_options(args, options, COUNT_OF(options)))
         return CTL_USAGE;
-    if (who == NULL || !subject_of(who, subject)) {
+    if (who == NULL || !ctl_subject_of(who, subject)) {
         (void)ctl_fail("SUBJECT: 22 characters, or the value of the cookie");
         return CTL_USAGE;
     }

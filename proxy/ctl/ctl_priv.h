@@ -111,6 +111,10 @@ MUST_USE enum ctl_stream_end ctl_stream(const struct ctl_args *args, const char 
                                         const struct ctl_stream_ops *ops, void *arg,
                                         struct fault *f);
 
+/* A subject's id: given as such, with "s_" before it, or inside a cookie. False: it is none. */
+#define CTL_SUBJECT_LEN 22 /* characters */
+MUST_USE bool ctl_subject_of(const char *text, char out[CTL_SUBJECT_LEN + 1]);
+
 /* The list of erasures of this configuration; NULL with the reason. */
 struct config;
 struct erased;

@@ -702,3 +702,80 @@ def test_a_subjects_export(world, tmp_path):
     rows = list(csv.DictReader(io.StringIO(text.decode(), newline="")))
     assert [row["act"] for row in rows] == ["accept_all", "withdraw"]
     assert refused(proxy, f"/api/v1/subjects/{subject}/export?format=pdf")[0] == 400
+
+
+def test_a_subject_of_the_command_line(world, tmp_path):
+    proxy, subject = world.proxy, subject_of(world.cookies[0])
+    rows = lines(ctl(proxy, "subject", "show", subject, "-o", "jsonl"))
+    assert [row["event"]["act"] for row in rows] == ["withdraw", "accept_all"]
+    token = world.cookies[0].split("=", 1)[1]
+    assert ctl(proxy, "subject", "show", token) == ctl(proxy, "subject", "show", "s_" + subject)
+    assert proxy.ctl("subject", "export", subject, "--out", tmp_path / "x").returncode == 0
+    assert json.loads((tmp_path / "x").read_text())["subject"] == "s_" + subject
+    assert json.loads(ctl(proxy, "subject", "export", subject, "--format", "dpv"))["@type"] == "dpv:ConsentReceipt"
+    assert proxy.ctl("subject", "show", "../x").returncode == 2
+
+
+# --- notices ----------------------------------------------------------------------------------
+
+def test_notices(world):
+    proxy = world.proxy
+    docs = get(proxy, "/api/v1/docs")["docs"]
+    assert docs and docs[-1]["epoch"] == 1
+    sha = docs[-1]["sha256"]
+    _, _, document = ask(proxy, f"/api/v1/docs/{sha}")
+    assert hashlib.sha256(document).hexdigest() == sha and b"analytics" in document
+    named = get(proxy, f"/api/v1/events/1:{leaf_of(world.cookies[0])}")["event"]["doc"]
+    assert ask(proxy, f"/api/v1/docs/d_{named}")[2] == ask(proxy, f"/api/v1/docs/{sha[:10]}")[2] == document
+    assert get(proxy, f"/api/v1/docs/{sha}/diff?to={sha[:8]}") == {"from": sha, "to": sha, "epoch": False,
+                                                                  "cut": False, "changes": []}
+    for path, code in (("00000000", 404), (sha[:4], 404), (f"{sha}/diff", 400), (f"{sha}/diff?to=00000000", 404)):
+        assert refused(proxy, "/api/v1/docs/" + path)[0] == code
+    assert sha in ctl(proxy, "doc", "list") and ctl(proxy, "doc", "show", sha[:12]).encode() == document
+    assert "no difference" in ctl(proxy, "doc", "diff", sha, sha)
+    assert proxy.ctl("doc", "show").returncode == 2 and proxy.ctl("doc", "show", "../x").returncode == 2
+
+
+# --- verification -----------------------------------------------------------------------------
+
+def verified(proxy, **question):
+    status, _, data = ask(proxy, "/api/v1/verify", "POST", json.dumps(question).encode())
+    assert status == 200, data
+    number = json.loads(data)["id"]
+    wait_for(lambda: get(proxy, f"/api/v1/verify/{number}")["result"] != "running", 30)
+    return get(proxy, f"/api/v1/verify/{number}")
+
+
+def test_verification_as_a_job(world):
+    proxy = world.proxy
+    signed(proxy, leaf_of(world.cookies[-1]))
+    log = verified(proxy)
+    assert log["result"] == "ok" and log["hashed"] == log["leaves"] > leaf_of(world.cookies[-1])
+    shipped(proxy)
+    deep = verified(proxy, depth="deep")
+    assert deep["result"] == "ok" and deep["opened"] == deep["records"] >= len(world.cookies)
+    assert deep["id"] == log["id"] + 1 and refused(proxy, f"/api/v1/verify/{log['id']}")[0] == 404
+    assert refused(proxy, "/api/v1/verify", "POST", b'{"depth":"moon"}')[0] == 400
+    assert refused(proxy, "/api/v1/verify", "POST", b'{')[0] == 400
+
+
+def test_verification_finds_what_was_changed(tmp_path):
+    w = World(tmp_path)
+    try:
+        signed(w.proxy, leaf_of(w.cookies[-1]))
+        [stream] = [k for k in w.redis.call("keys", "*:ev").splitlines() if k]
+        leaf = leaf_of(w.cookies[1])
+        victim = f"{get(w.proxy, f'/api/v1/events/1:{leaf}')['ts']}-{leaf}"
+        assert w.redis.call("xdel", stream, victim) == "1"
+        found = verified(w.proxy, depth="deep")
+        assert found["result"] == "tampered" and f"leaf {leaf_of(w.cookies[1])}" in found["what"]
+        tile = tmp_path / "proxy" / "state"
+        tiles = [p for p in tile.rglob("tile/0/000.p/*")] or [p for p in tmp_path.rglob("tile/0/000.p/*")]
+        for path in tiles:
+            data = bytearray(path.read_bytes())
+            data[5] ^= 1
+            path.write_bytes(data)
+        found = verified(w.proxy)
+        assert found["result"] == "tampered" and "leaf 0" in found["what"]
+    finally:
+        w.stop()

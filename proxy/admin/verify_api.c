@@ -1,0 +1,313 @@
+/*
+ * verify_api.c - verification as a job: POST /api/v1/verify begins it, GET /api/v1/verify/ID tells
+ * how far it is. One at a time, in steps between the turns of the loop; nobody is held up.
+ *
+ *   {"depth":"log"|"deep","from":…,"to":…}      all may be left out; from and to with "deep"
+ *
+ *   log    the checkpoint's signature; every entry hashed to the signed root, every tile of the
+ *          lowest level against the entries
+ *   deep   also every record of [from, to): opened, its commitment against its entry, and none
+ *          missing that was not erased on request
+ *
+ * The last answer stays until the next job. `consentctl audit verify` looks at more (verify.h).
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin_priv.h"
+#include "consentd/erased.h"
+#include "consentd/json.h"
+#include "consentd/log.h"
+#include "consentd/loop.h"
+#include "consentd/mem.h"
+#include "consentd/query_text.h"
+#include "consentd/record.h"
+#include "consentd/tlog.h"
+
+#define BUNDLES_A_STEP 4 /* of entries, between two turns of the loop */
+
+enum result { RUNNING = 0, OK, TAMPERED, INCOMPLETE };
+
+static const char *const result_names[] = {"running", "ok", "tampered", "incomplete"};
+
+struct verify_job {
+    struct admin *admin;
+    uint64_t id;
+    enum result result;
+    char what[FAULT_TEXT_MAX];
+    bool deep;
+    struct tlog_dir dir;
+    struct merkle_tree tree;
+    struct merkle_frontier frontier;
+    struct buf entries; /* one bundle */
+    uint64_t bundle;    /* its number; valid with entries.len > 0 */
+    struct deferred go;
+    struct feed feed;
+    bool any;      /* of the records */
+    uint64_t next; /* the leaf that must come */
+    uint64_t records, opened, erased, keyless;
+};
+
+static void finish(struct verify_job *v, enum result result, const char *what)
+{
+    v->result = result;
+    (void)snprintf(v->what, sizeof(v->what), "%s", what);
+    if (result == TAMPERED)
+        log_error("verify.tampered", "what=\"%s\"", v->what);
+    buf_free(&v->entries);
+}
+
+static void finish_leaf(struct verify_job *v, uint64_t leaf, const char *why)
+{
+    char what[160];
+
+    (void)snprintf(what, sizeof(what), "leaf %" PRIu64 ": %s", leaf, why);
+    finish(v, TAMPERED, what);
+}
+
+/* --- the log ------------------------------------------------------------------ */
+
+static bool load_entries(struct verify_job *v, uint64_t bundle, struct fault *f)
+{
+    if (v->entries.len > 0 && v->bundle == bundle)
+        return true;
+    buf_clear(&v->entries);
+    v->bundle = bundle;
+    return tlog_read(&v->dir, TLOG_ENTRIES, bundle, &v->entries, f);
+}
+
+/* The hashes of a bundle's entries onto the tree, and against the tile that has them. */
+static bool check_bundle(struct verify_job *v, uint64_t bundle)
+{
+    struct fault f = {{0}};
+    struct buf tile;
+    bool ok;
+
+    buf_init(&tile, TLOG_TILE_LEN);
+    ok = load_entries(v, bundle, &f) && tlog_read(&v->dir, 0, bundle, &tile, &f);
+    if (!ok)
+        finish(v, INCOMPLETE, f.text);
+    for (size_t i = 0; ok && i * TLOG_ENTRY_LEN < v->entries.len; i++) {
+        const uint8_t *entry = v->entries.data + i * TLOG_ENTRY_LEN;
+        uint8_t leaf[32];
+
+        merkle_leaf(str_make(entry + 2, 32), leaf);
+        merkle_append(&v->frontier, leaf);
+        ok = entry[0] == 0 && entry[1] == 32 && memcmp(tile.data + i * 32, leaf, 32) == 0;
+        if (!ok)
+            finish_leaf(v, bundle * TLOG_TILE_WIDTH + i, "the tile does not fit its entry");
+    }
+    buf_free(&tile);
+    return ok;
+}
+
+static void ask_records(struct verify_job *v);
+
+static void on_go(void *arg)
+{
+    struct verify_job *v = arg;
+    uint8_t root[32];
+
+    for (unsigned i = 0; i < BUNDLES_A_STEP && v->frontier.size < v->tree.size; i++)
+        if (!check_bundle(v, v->frontier.size / TLOG_TILE_WIDTH))
+            return;
+    if (v->frontier.size < v->tree.size) {
+        loop_defer(v->admin->loop, &v->go);
+        return;
+    }
+    merkle_root(&v->frontier, root);
+    if (memcmp(root, v->tree.root, sizeof(root)) != 0)
+        finish(v, TAMPERED, "the entries are not those that were signed");
+    else if (v->deep)
+        ask_records(v);
+    else
+        finish(v, OK, "");
+}
+
+/* --- the records ------------------------------------------------------------------ */
+
+/* Every leaf up to this one was there, or erased on request. */
+static bool check_gap(struct verify_job *v, uint64_t leaf)
+{
+    const struct erased *list = store_log(v->admin->store)->erased;
+
+    for (uint64_t i = v->any ? v->next : leaf; i < leaf; i++) {
+        if (!erased_has(list, i)) {
+            finish_leaf(v, i, "the record is missing, and was not erased on request");
+            return false;
+        }
+        v->erased++;
+    }
+    v->any = true;
+    v->next = leaf + 1;
+    return true;
+}
+
+static bool on_row(void *arg, const struct query_row *row)
+{
+    struct verify_job *v = arg;
+    struct fault f = {{0}};
+
+    if (!check_gap(v, row->leaf))
+        return false;
+    v->records++;
+    switch (row->status) {
+    case QUERY_ROW_TAMPERED:
+        finish_leaf(v, row->leaf, "the record does not open, or is not what it was");
+        return false;
+    case QUERY_ROW_ERASED:
+        if (erased_has(store_log(v->admin->store)->erased, row->leaf)) {
+            v->erased++;
+            return true;
+        }
+        finish_leaf(v, row->leaf, "its secret is gone, and it was not erased on request");
+        return false;
+    case QUERY_ROW_NO_KEY:
+        v->keyless++;
+        return true;
+    case QUERY_ROW_OK:
+        break;
+    }
+    v->opened++;
+    if (row->leaf >= v->tree.size)
+        return true; /* newer than the checkpoint */
+    if (!load_entries(v, row->leaf / TLOG_TILE_WIDTH, &f)) {
+        finish(v, INCOMPLETE, f.text);
+        return false;
+    }
+    if (memcmp(v->entries.data + row->leaf % TLOG_TILE_WIDTH * TLOG_ENTRY_LEN + 2, row->cmt, 32) ==
+        0)
+        return true;
+    finish_leaf(v, row->leaf, "the record is not the one that was signed");
+    return false;
+}
+
+static void on_turn(void *arg, const struct feed_end *end)
+{
+    struct verify_job *v = arg;
+
+    if (v->result != RUNNING)
+        return;
+    if (!end->ok || end->partial)
+        finish(v, INCOMPLETE, end->ok ? "Redis is away" : end->fault.text);
+    else if (end->more)
+        feed_ask(v->admin->store, &v->feed);
+    else
+        finish(v, OK, "");
+}
+
+static void ask_records(struct verify_job *v)
+{
+    v->feed.on_row = on_row;
+    v->feed.on_end = on_turn;
+    v->feed.arg = v;
+    v->feed.spec.oldest_first = true;
+    v->feed.spec.limit = QUERY_LIMIT_MAX;
+    feed_ask(v->admin->store, &v->feed);
+}
+
+/* --- requests ------------------------------------------------------------------ */
+
+static void answer(struct admin_client *c, unsigned status, const struct verify_job *v)
+{
+    json_t *root = json_pack("{s:I, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "id",
+                             (json_int_t)v->id, "depth", v->deep ? "deep" : "log", "result",
+                             result_names[v->result], "what", v->what, "leaves",
+                             (json_int_t)v->tree.size, "hashed", (json_int_t)v->frontier.size,
+                             "records", (json_int_t)v->records, "opened", (json_int_t)v->opened,
+                             "erased", (json_int_t)v->erased, "keyless", (json_int_t)v->keyless);
+    char *text = json_dumps(root, JSON_COMPACT);
+
+    admin_answer(c, status, "application/json", str_c(text));
+    free(text);
+    json_decref(root);
+}
+
+static bool take_time(const json_t *request, const char *key, uint64_t *out, struct fault *f)
+{
+    const json_t *value = json_object_get(request, key);
+
+    if (value == NULL ||
+        (json_is_string(value) && query_time_parse(str_c(json_string_value(value)), out)))
+        return true;
+    fault_set(f, "%s: expected a time such as \"2026-11-01\"", key);
+    return false;
+}
+
+static bool take_request(struct verify_job *v, struct str body, struct fault *f)
+{
+    json_t *request = body.len > 0 ? json_load_text("request", body, 0, f) : json_object();
+    const char *depth = json_string_value(json_object_get(request, "depth"));
+    bool ok = request != NULL && take_time(request, "from", &v->feed.spec.from_ms, f) &&
+              take_time(request, "to", &v->feed.spec.to_ms, f) && query_check(&v->feed.spec, f);
+
+    v->deep = depth != NULL && strcmp(depth, "deep") == 0;
+    if (ok && depth != NULL && !v->deep && strcmp(depth, "log") != 0) {
+        fault_set(f, "depth: expected \"log\" or \"deep\"");
+        ok = false;
+    }
+    json_decref(request);
+    return ok;
+}
+
+void verify_api_begin(struct admin_client *c)
+{
+    struct admin *a = c->admin;
+    struct verify_job *v;
+    struct fault f = {{0}};
+    struct buf note;
+
+    if (a->verify != NULL && a->verify->result == RUNNING) {
+        admin_answer_error(c, 409, "verification %" PRIu64 " is under way", a->verify->id);
+        return;
+    }
+    v = mem_new(struct verify_job);
+    v->admin = a;
+    v->id = a->verify != NULL ? a->verify->id + 1 : 1;
+    v->dir.path = a->log_path;
+    v->go = (struct deferred){.fn = on_go, .arg = v};
+    if (!take_request(v, c->rq.body, &f)) {
+        free(v);
+        admin_answer_error(c, 400, "%s", f.text);
+        return;
+    }
+    verify_api_free(a);
+    a->verify = v;
+    buf_init(&v->entries, TLOG_BUNDLE_LEN);
+    buf_init(&note, NOTE_CHECKPOINT_MAX);
+    if (tlog_checkpoint(a->log_path, a->setup.log_keys, a->setup.log_key_cnt, &note, &v->tree,
+                        &f)) {
+        v->dir.size = v->tree.size;
+        loop_defer(a->loop, &v->go);
+    } else {
+        finish(v, INCOMPLETE, f.text);
+    }
+    buf_free(&note);
+    answer(c, 200, v);
+}
+
+void verify_api_state(struct admin_client *c)
+{
+    const struct verify_job *v = c->admin->verify;
+    uint64_t id;
+
+    if (v == NULL || !str_to_u64(c->rq.param, UINT64_MAX, &id) || id != v->id)
+        admin_answer_error(c, 404, "there is no such verification: only the last one is kept");
+    else
+        answer(c, 200, v);
+}
+
+void verify_api_free(struct admin *a)
+{
+    struct verify_job *v = a->verify;
+
+    a->verify = NULL;
+    if (v == NULL)
+        return;
+    loop_undefer(a->loop, &v->go);
+    if (v->feed.store != NULL)
+        feed_cancel(&v->feed);
+    buf_free(&v->entries);
+    free(v);
+}
