@@ -6,6 +6,7 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "consentd/config.h"
 #include "consentd/endpoint.h"
@@ -14,6 +15,14 @@
 #include "consentd/names.h"
 #include "consentd/ruleset.h"
 #include "proc_priv.h"
+
+/* The sandbox opens the way to it once, at the start. */
+static bool is_folder(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
 
 static bool check_listens(const struct config *c, struct fault *f)
 {
@@ -27,6 +36,10 @@ static bool check_listens(const struct config *c, struct fault *f)
         if (acme != NULL && acme[0] != '/' && strcmp(acme, "origin") != 0) {
             fault_set(f, "listen[%zu].acme: \"%s\" is neither a folder's full path nor \"origin\"",
                       i, acme);
+            return false;
+        }
+        if (acme != NULL && acme[0] == '/' && !is_folder(acme)) {
+            fault_set(f, "listen[%zu].acme: %s: there is no such folder", i, acme);
             return false;
         }
         for (size_t k = 0; k < i; k++) {

@@ -121,7 +121,7 @@ void child_begin(struct child_env *env, enum ipc_role role, unsigned slot)
 }
 
 /* Workers read the public log; the ledger writes; the admin reads records and keeps rules.json. */
-/* Folders of challenges; the first few of them, and others must be below those. */
+/* Folders of challenges: as many as there is room for. */
 static void acme_folders(const struct config *c, struct sandbox_rights *out)
 {
     size_t at = 1;

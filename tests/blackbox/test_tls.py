@@ -243,7 +243,8 @@ def test_or_they_go_to_the_origin(acme, origin):
 
 def test_a_folder_that_is_none_is_refused(tmp_path, origin):
     proxy = Proxy(tmp_path, origin)
-    proxy.config["listen"][0]["acme"] = "challenges"
-    proxy.rewrite(proxy.config)
-    assert not proxy.hup() and "listen[0].acme" in proxy.log()
+    for folder, why in (("challenges", "neither a folder's full path"), (str(tmp_path / "none"), "no such folder")):
+        proxy.config["listen"][0]["acme"] = folder
+        proxy.rewrite(proxy.config)
+        assert not proxy.hup() and why in proxy.log().splitlines()[-1]
     proxy.stop()
