@@ -159,7 +159,7 @@ def test_upload_to_a_slow_origin(tmp_path, framing):
 def test_many_connections(tmp_path, origin):
     """Two thousand kept connections: idle ones hold little memory; all that ask at once are answered."""
     count = min(2000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 3)
-    proxy = Proxy(tmp_path, origin, site={"origin_idle_timeout": "1s"})
+    proxy = Proxy(tmp_path, origin, site={"origin_idle_timeout": "1s", "origin_queue": count})
     assert proxy.get("/").status == 200
     worker = proxy.role("worker")
     before, files = status(worker, "VmRSS"), descriptors(worker)
