@@ -86,11 +86,24 @@
                    "Events received again and recognised")                                         \
     /* ledger */ X(LEDGER_FAILED, "ledger_failures_total", "Batches that could not be written")    \
     /* ledger */ X(LEDGER_SIZE, "ledger_size", "Records in the journal: the next leaf index")      \
+    /* ledger */ X(LEDGER_HELD, "unlogged_withdrawals",                                            \
+                   "Withdrawals honoured, in memory, that the journal has no space for")           \
+    /* ledger */ X(LEDGER_LOST, "unlogged_withdrawals_lost_total",                                 \
+                   "Withdrawals honoured that found no place in memory either")                    \
+    /* ledger */ X(LEDGER_SPACE, "journal_space_low",                                              \
+                   "1: less than a tenth is free; 2: too little for grants, which are refused")    \
+    /* ledger */ X(LEDGER_MISSING, "journal_missing_records",                                      \
+                   "Records that were durable and can't be read in the journal")                   \
+    /* ledger */ X(LEDGER_CLOCK, "clock_steps_total",                                              \
+                   "The clock went back by 5 s or forward by an hour, or differs so from Redis")   \
     /* ledger */ X(LOG_SIGNED, "log_signed_leaves", "Leaves of the newest signed checkpoint")      \
     /* ledger */ X(LOG_REFUSED, "log_refused",                                                     \
                    "1: the Merkle log is not signed any more; see the log for why")                \
     /* ledger */ X(REDIS_UP, "redis_connected", "1 while the ledger talks to Redis")               \
     /* ledger */ X(REDIS_LAG, "redis_lag_records", "Records durable here and not yet in Redis")    \
+    /* ledger */ X(REDIS_LAG_S, "redis_lag_seconds", "Age of the oldest record not yet in Redis")  \
+    /* ledger */ X(REDIS_BLOCKED, "redis_blocked",                                                 \
+                   "1: Redis refuses what it is told; the journal grows, the log says why")        \
     /* ledger */ X(REDIS_APPLIED, "redis_applied_total", "Records applied to Redis")               \
     /* ledger */ X(REDIS_ERRORS, "redis_errors_total", "Failed commands and lost connections")     \
     /* the processes */                                                                            \

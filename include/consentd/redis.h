@@ -7,6 +7,10 @@
  * growing delay. Commands are answered in order.
  *
  *   redis://HOST[:6379]   rediss://HOST[:6379] (TLS)   unix:/path/to.sock
+ *   redis+sentinel://HOST[:26379],HOST.../NAME   rediss+sentinel://... (TLS to all of them)
+ *
+ * With sentinels each dial asks one of them, in turn, who the master called NAME is; a master that
+ * was demoted is left by its user, who finds it to be none and resets the link.
  *
  * Names begin with rlink_ and resp_: `redis` is the library's prefix.
  */
@@ -51,6 +55,9 @@ struct rlink_config {
     struct str ca_pem;   /* rediss: whom to trust; empty: the system's store */
     const char *name;    /* CLIENT SETNAME */
 };
+
+/* Whether a URL is one of the forms above; false and what would be right. */
+MUST_USE bool rlink_url_ok(struct str url, struct fault *f);
 
 struct rlink_ops {
     void (*on_up)(void *owner);                    /* connected and authenticated */

@@ -5,7 +5,7 @@
  *   T:hw  last leaf applied        T:ev  stream, id <ts>-<leaf>, field e: envelope.h
  *   T:rk:<leaf/100>  leaf -> r     T:sx:<3 hex>  subject tag -> (ts, leaf)*
  *   T:st:<yyyymmdd>  counters      T:gap  leaves that were lost: first -> last
- *   c:own:<site>:<node>  the writer that may write
+ *   c:own:<site>:<node>  the writer that may write: its machine ":" a number per process
  *   c:cp:<site>:<node>   stream of signed checkpoints, id <leaves>-0, field n = the note
  *
  * The journal is the queue: a Redis that is away costs disk, not memory. One script
@@ -29,6 +29,7 @@
 #define SHIP_BATCH_RECORDS 256        /* records of one script call */
 #define SHIP_BATCH_BYTES   (1u << 20) /* sealed bytes of one script call */
 #define SHIP_CHECKPOINTS   "100000"   /* about so many are kept in Redis */
+#define SHIP_WRITER_LEN    32         /* hex digits of a machine's id */
 #define SHIP_MONTHS_MAX    120        /* months compared on connect */
 
 #define SHIP_STATS_KEY_MAX 320 /* bytes of the key of a day's counters */
@@ -38,11 +39,13 @@ struct keks;
 struct loop;
 struct notices;
 struct suppressed;
+struct rlink;
 struct rlink_config;
 struct ship;
 
 struct ship_config {
-    const char *site; /* copied */
+    const char *site;   /* copied */
+    const char *writer; /* copied; SHIP_WRITER_LEN hex digits: this machine, for good */
     uint8_t node;
     const char *journal_dir; /* copied */
     struct journal *journal; /* borrowed: where the durable end is */
@@ -54,8 +57,11 @@ struct ship_config {
 };
 
 struct ship_ops {
-    /* After a connect: Redis has every leaf below `leaf` that it ever had. Once per connect. */
-    void (*on_compared)(void *owner, uint64_t leaf);
+    /*
+     * After a connect: the highest leaf Redis has is `leaf` - 1; ours: this machine brought it
+     * there. False: nothing is shipped before ship_again.
+     */
+    bool (*on_compared)(void *owner, uint64_t leaf, bool ours);
     /* Nothing is behind any more (once per catching up). */
     void (*on_caught_up)(void *owner);
     /* Redis was asked for all records of an erasure; the callee notes them in the list. */
@@ -65,6 +71,12 @@ struct ship_ops {
 MUST_USE struct ship *ship_new(struct loop *loop, const struct ship_config *cfg,
                                const struct ship_ops *ops, void *owner, struct fault *f);
 void ship_free(struct ship *s); /* NULL is fine */
+
+/* Compares with Redis again, after on_compared said no. */
+void ship_again(struct ship *s);
+
+/* The link, for reading what Redis has while nothing is shipped. */
+struct rlink *ship_link(const struct ship *s);
 
 /* The journal grew. Cheap; to be called after every commit. */
 void ship_kick(struct ship *s);

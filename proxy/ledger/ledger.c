@@ -11,8 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "consentd/b64.h"
 #include "consentd/clock.h"
 #include "consentd/crypto.h"
+#include "consentd/file.h"
 #include "consentd/keks.h"
 #include "consentd/log.h"
 #include "consentd/mem.h"
@@ -22,9 +24,11 @@
 #include "consentd/suppressed.h"
 #include "ledger_priv.h"
 
-#define TICK_MS 1000
-#define GATE_MS 3000  /* how long a torn journal waits for Redis' word at the start */
-#define TRIM_MS 60000 /* old segments are looked for this often */
+#define TICK_MS          1000
+#define CLOCK_BACK_MS    5000    /* the clock may step back this far without an alarm */
+#define CLOCK_FORWARD_MS 3600000 /* and forward this far */
+#define GATE_MS          3000    /* how long the start waits for Redis' word */
+#define TRIM_MS          60000   /* old segments are looked for this often */
 
 static void run_commit(void *arg)
 {
@@ -40,12 +44,13 @@ static void run_commit(void *arg)
         ship_kick(l->ship);
 }
 
-static void become_ready(struct ledger *l)
+void ledger_ready(struct ledger *l)
 {
     if (l->ready)
         return;
     l->ready = true;
     timer_clear(&l->gate);
+    ledger_log_open(l);
     log_info("ledger.ready", "records=%llu", (unsigned long long)journal_next_leaf(l->journal));
     if (l->ops.on_ready != NULL)
         l->ops.on_ready(l->owner);
@@ -58,45 +63,88 @@ static void on_gate(void *arg)
 {
     struct ledger *l = arg;
 
-    if (l->ship != NULL && l->tail != JOURNAL_TAIL_CLEAN)
-        log_warn("ledger.unchecked", "reason=\"no word from Redis about the journal's torn end\"");
-    become_ready(l);
+    if (l->ship != NULL &&
+        (l->tail != JOURNAL_TAIL_CLEAN || l->signed_size > journal_next_leaf(l->journal)))
+        log_warn("ledger.unchecked", "reason=\"no word from Redis about what the journal lacks\"");
+    ledger_ready(l);
+}
+
+void ledger_missing(struct ledger *l, uint64_t from, uint64_t to, const char *why)
+{
+    log_error("journal.corrupt", "lost_from=%llu lost_to=%llu reason=\"%s\"",
+              (unsigned long long)from, (unsigned long long)to, why);
+    l->missing += to > from ? to - from : 0;
+    metric_set(METRIC_LEDGER_MISSING, l->missing);
 }
 
 /*
- * Redis knows a leaf that the journal's torn end has lost: it was synced and has rotted.
- * Its number is not given out again; the records themselves are in Redis.
+ * Redis has records that the journal has not: they were durable here, and rotted or came from
+ * before a backup. They are taken back, or at least their numbers are not given out again.
  */
-static void on_compared(void *owner, uint64_t leaf)
+static bool on_compared(void *owner, uint64_t leaf, bool ours)
 {
     struct ledger *l = owner;
     uint64_t next = journal_next_leaf(l->journal);
 
-    if (!l->ready && l->tail != JOURNAL_TAIL_CLEAN && leaf > next &&
-        leaf - next <= JOURNAL_BATCH_RECORDS) {
-        log_error("journal.corrupt", "lost_from=%llu lost_to=%llu reason=\"Redis has them\"",
-                  (unsigned long long)next, (unsigned long long)leaf);
-        if (!journal_skip_to(l->journal, leaf, clock_wall_ms()))
-            log_error("ledger.failed", "error=journal reason=skip");
+    if (leaf <= next) {
+        ledger_ready(l);
+        return true;
     }
-    become_ready(l);
+    if (ours && ledger_rebuild(l, leaf))
+        return false; /* finish() goes on */
+    ledger_ready(l);
+    if (leaf > journal_next_leaf(l->journal)) /* the log may have known their entries */
+        ledger_log_behind(l, leaf);
+    return true;
 }
 
 /* --- the tick ---------------------------------------------------------------------- */
 
+/* 0: enough; 1: less than a tenth is free; 2: too little for grants. */
 static void check_space(struct ledger *l)
 {
+    static const char *const names[] = {"ok", "tight", "low"};
     uint64_t total = 0;
     uint64_t space = journal_space(l->journal, &total);
-    bool low = space < 2 * l->segment_size;
+    unsigned state = space < 2 * l->segment_size ? 2 : space < total / 10 ? 1 : 0;
 
-    if (low != l->low_space && low)
-        log_error("ledger.space", "state=low free=%llu", (unsigned long long)space);
-    else if (low != l->low_space)
-        log_info("ledger.space", "state=ok free=%llu", (unsigned long long)space);
-    else if (!low && space < total / 10)
-        log_debug("ledger.space", "state=tight free=%llu", (unsigned long long)space);
-    l->low_space = low;
+    if (state > l->space)
+        log_error("ledger.space", "state=%s free=%llu", names[state], (unsigned long long)space);
+    else if (state < l->space)
+        log_info("ledger.space", "state=%s free=%llu", names[state], (unsigned long long)space);
+    l->space = state;
+    l->low_space = state == 2;
+    metric_set(METRIC_LEDGER_SPACE, state);
+}
+
+/* Against the clock that can't be set: a step is told once, when it happens. */
+static void check_clock(struct ledger *l)
+{
+    uint64_t wall = clock_wall_ms();
+    uint64_t mono = clock_mono_ms();
+    uint64_t expected = l->tick_wall_ms + (mono - l->tick_mono_ms);
+    bool back = wall + CLOCK_BACK_MS < expected;
+
+    if (l->tick_wall_ms != 0 && (back || wall > expected + CLOCK_FORWARD_MS)) {
+        log_error("ledger.clock", "step=%s ms=%llu", back ? "back" : "forward",
+                  (unsigned long long)(back ? expected - wall : wall - expected));
+        metric_add(METRIC_LEDGER_CLOCK, 1);
+    }
+    l->tick_wall_ms = wall;
+    l->tick_mono_ms = mono;
+}
+
+/* The records before were made under a clock that was ahead of this one. */
+static void check_last_ts(const struct ledger *l)
+{
+    uint64_t wall = clock_wall_ms();
+    uint64_t last = journal_last_ts(l->journal);
+
+    if (last <= wall + CLOCK_BACK_MS)
+        return;
+    log_error("ledger.clock", "step=back ms=%llu since=\"the last record\"",
+              (unsigned long long)(last - wall));
+    metric_add(METRIC_LEDGER_CLOCK, 1);
 }
 
 static void trim_old(struct ledger *l, uint64_t now_ms)
@@ -119,6 +167,10 @@ static void on_tick(void *arg)
     struct ledger *l = arg;
 
     check_space(l);
+    check_clock(l);
+    metric_set(METRIC_LEDGER_HELD, l->held.cnt);
+    if (l->ship != NULL)
+        metric_set(METRIC_REDIS_LAG_S, ship_lag_ms(l->ship, clock_wall_ms()) / 1000);
     ledger_log_publish(l);
     trim_old(l, clock_mono_ms());
     ledger_erase_work(l);
@@ -156,10 +208,33 @@ static bool open_journal(struct ledger *l, const struct ledger_config *cfg, stru
              : report.tail == JOURNAL_TAIL_TORN ? "torn"
                                                 : "corrupt");
     if (report.tail == JOURNAL_TAIL_CORRUPT)
-        log_error("journal.corrupt", "lost_from=%llu lost_to=%llu",
-                  (unsigned long long)report.gap_from, (unsigned long long)report.gap_to);
+        ledger_missing(l, report.gap_from, report.gap_to, "bytes that check out behind them");
     ledger_remember(l, cfg->journal_dir, clock_wall_ms());
     return true;
+}
+
+/* What this machine is called in Redis: random, made once, kept beside the month keys. */
+static bool writer_id(const char *keks_path, char out[SHIP_WRITER_LEN + 1], struct fault *f)
+{
+    char *folder = file_dir_of(keks_path);
+    char *path = file_resolve(folder, "writer-id");
+    uint8_t id[SHIP_WRITER_LEN / 2];
+    struct buf text;
+    bool ok = true;
+
+    buf_init(&text, 64);
+    if (file_read(path, 64, &text, NULL) &&
+        hex_decode(str_slice(buf_str(&text), 0, SHIP_WRITER_LEN), id, sizeof(id))) {
+        hex_encode(out, id, sizeof(id));
+    } else {
+        crypto_random(id, sizeof(id));
+        hex_encode(out, id, sizeof(id));
+        ok = file_write_atomic(path, out, SHIP_WRITER_LEN, 0600, f);
+    }
+    buf_free(&text);
+    free(path);
+    free(folder);
+    return ok;
 }
 
 static bool open_ship(struct ledger *l, const struct ledger_config *cfg, struct fault *f)
@@ -169,7 +244,9 @@ static bool open_ship(struct ledger *l, const struct ledger_config *cfg, struct 
                                        .password = cfg->redis_password,
                                        .ca_pem = cfg->redis_ca,
                                        .name = "consentd"};
+    char writer[SHIP_WRITER_LEN + 1];
     const struct ship_config sc = {.site = cfg->site,
+                                   .writer = writer,
                                    .node = cfg->node,
                                    .journal_dir = cfg->journal_dir,
                                    .journal = l->journal,
@@ -179,6 +256,8 @@ static bool open_ship(struct ledger *l, const struct ledger_config *cfg, struct 
                                    .left = l->left,
                                    .redis = &redis};
 
+    if (!writer_id(cfg->keks_path, writer, f))
+        return false;
     l->ship = ship_new(l->loop, &sc, &ship_ops, l, f);
     return l->ship != NULL;
 }
@@ -224,12 +303,11 @@ struct ledger *ledger_new(struct loop *loop, const struct ledger_config *cfg,
         return NULL;
     }
     check_space(l);
-    ledger_log_open(l, cfg);
+    check_clock(l);
+    check_last_ts(l);
+    ledger_log_peek(l, cfg);
     timer_set(&l->tick, TICK_MS);
-    if (l->ship != NULL && l->tail != JOURNAL_TAIL_CLEAN)
-        timer_set(&l->gate, GATE_MS);
-    else
-        timer_set(&l->gate, 0);
+    timer_set(&l->gate, l->ship != NULL ? GATE_MS : 0);
     return l;
 }
 
@@ -245,6 +323,7 @@ void ledger_free(struct ledger *l)
             ;
     ledger_log_publish(l);
     tlog_free(l->log);
+    ledger_rebuild_close(l);
     ship_free(l->ship);
     ledger_ask_close(l);
     ledger_erase_close(l);
@@ -258,6 +337,8 @@ void ledger_free(struct ledger *l)
     buf_free(&l->sealed);
     buf_free(&l->text);
     crypto_wipe(l->idx_key, sizeof(l->idx_key));
+    crypto_wipe(l->log_seed, sizeof(l->log_seed));
+    free(l->log_keys);
     free(l->site);
     free(l->dir);
     free(l);

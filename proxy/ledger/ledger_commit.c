@@ -21,8 +21,7 @@
 #include "consentd/suppressed.h"
 #include "ledger_priv.h"
 
-#define CLOCK_BACK_MS 5000 /* the clock may step back this far without an alarm */
-#define RETRY_MS      200  /* a failed journal is tried again this often */
+#define RETRY_MS 200 /* a failed journal is tried again this often */
 
 /* --- queues ------------------------------------------------------------------------ */
 
@@ -282,11 +281,14 @@ static void hold_narrowings(struct ledger *l)
             if (item_push(&l->held, &kept)) {
                 a->item.payload = NULL;
                 a->ack.status = LEDGER_DEFERRED;
+            } else {
+                metric_add(METRIC_LEDGER_LOST, 1);
             }
         }
         if (a->ack.status == LEDGER_UNAVAILABLE)
             l->unavailable++;
     }
+    metric_set(METRIC_LEDGER_HELD, l->held.cnt);
 }
 
 static void journal_refused(struct ledger *l)
@@ -360,8 +362,6 @@ static uint64_t next_ts(const struct ledger *l, uint64_t wall_ms)
 {
     uint64_t last = journal_last_ts(l->journal);
 
-    if (last > wall_ms + CLOCK_BACK_MS)
-        log_warn("ledger.clock", "step=back ms=%llu", (unsigned long long)(last - wall_ms));
     return wall_ms > last ? wall_ms : last;
 }
 

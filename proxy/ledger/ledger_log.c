@@ -2,13 +2,17 @@
  * ledger_log.c - the Merkle log behind the journal: each synced leaf becomes an entry, once a
  * second the tree is signed (LEDGER 1.4).
  *
- * The journal is what counts. A log that can't go on (a file is missing, the tree contradicts
- * what was signed, leaves are missing) is not signed any more, which is said in the log, in the
- * metrics and by whoever verifies it; consent is recorded all the same. The cure is a new
+ * The journal is what counts. What was signed was durable: when the journal ends before it, those
+ * records rotted or were taken away; the log goes on behind them from its own entries, their
+ * numbers are not given out again, and the alarm says so. A log that can't go on (a file is
+ * missing, the tree contradicts what was signed) is not signed any more, which is said in the log,
+ * in the metrics and by whoever verifies it; consent is recorded all the same. The cure is a new
  * "ledger.node": a new log, whose beginning everybody sees.
  */
 #include <stdlib.h>
+#include <string.h>
 
+#include "consentd/clock.h"
 #include "consentd/file.h"
 #include "consentd/journal_read.h"
 #include "consentd/log.h"
@@ -42,13 +46,17 @@ static bool catch_up(struct ledger *l, const char *dir, struct fault *f)
     struct journal_record rec;
     bool ok = true;
 
+    if ((tlog_signed(l->log) > next || journal_first_leaf(l->journal) > tlog_size(l->log)) &&
+        !tlog_add_known(l->log, f))
+        return false;
     if (tlog_signed(l->log) > next) {
-        fault_set(f, "the journal has %llu leaves and %llu were signed", (unsigned long long)next,
-                  (unsigned long long)tlog_signed(l->log));
+        ledger_missing(l, next, tlog_signed(l->log), "they were signed");
+        next = tlog_signed(l->log);
+        if (journal_skip_to(l->journal, next, clock_wall_ms()))
+            return true;
+        fault_set(f, "the journal can't be continued behind them");
         return false;
     }
-    if (journal_first_leaf(l->journal) > tlog_size(l->log) && !tlog_add_known(l->log, f))
-        return false;
     if (tlog_size(l->log) == next)
         return true;
     rd = journal_reader_open(dir, l->node, f);
@@ -64,27 +72,57 @@ static bool catch_up(struct ledger *l, const char *dir, struct fault *f)
     return ok;
 }
 
-void ledger_log_open(struct ledger *l, const struct ledger_config *cfg)
+void ledger_log_peek(struct ledger *l, const struct ledger_config *cfg)
 {
-    char *path = file_resolve(cfg->journal_dir, "tlog");
-    struct tlog_config config = {
-        .path = path, .keys = cfg->log_keys, .key_cnt = cfg->log_key_cnt, .seed = cfg->log_seed};
-    struct fault f = {{0}};
+    char *path = file_resolve(l->dir, "tlog");
+    struct merkle_tree tree = {0};
+    struct buf text;
 
     metric_set(METRIC_LOG_REFUSED, 0);
+    buf_init(&text, NOTE_CHECKPOINT_MAX);
     if (cfg->log_seed != NULL) {
+        l->log_wanted = true;
+        memcpy(l->log_seed, cfg->log_seed, sizeof(l->log_seed));
+        l->log_keys = mem_dup(cfg->log_keys, cfg->log_key_cnt * sizeof(*cfg->log_keys));
+        l->log_key_cnt = cfg->log_key_cnt;
+        if (tlog_checkpoint(path, l->log_keys, l->log_key_cnt, &text, &tree, NULL))
+            l->signed_size = tree.size;
+    }
+    buf_free(&text);
+    free(path);
+}
+
+void ledger_log_open(struct ledger *l)
+{
+    char *path = file_resolve(l->dir, "tlog");
+    struct tlog_config config = {
+        .path = path, .keys = l->log_keys, .key_cnt = l->log_key_cnt, .seed = l->log_seed};
+    struct fault f = {{0}};
+
+    if (l->log_wanted) {
         l->log = tlog_open(&config, &f);
         if (l->log == NULL && journal_first_leaf(l->journal) == 0) {
             log_warn("log.rebuilt", "reason=\"%s\"", f.text);
             config.rebuild = true; /* the journal has it all; what was signed must come out */
             l->log = tlog_open(&config, &f);
         }
-        if (l->log == NULL || !catch_up(l, cfg->journal_dir, &f))
+        if (l->log == NULL || !catch_up(l, l->dir, &f))
             refuse(l, &f);
     }
     free(path);
     if (l->log != NULL)
         hand_on(l);
+}
+
+void ledger_log_behind(struct ledger *l, uint64_t size)
+{
+    struct fault f = {{0}};
+
+    if (l->log == NULL)
+        return;
+    fault_set(&f, "Redis has %llu records of this node: what was signed for them is not ours",
+              (unsigned long long)size);
+    refuse(l, &f);
 }
 
 void ledger_log_batch(struct ledger *l)

@@ -62,19 +62,27 @@ struct ledger {
     uint8_t node;
     uint8_t idx_key[32];
     uint64_t segment_size, retention_ms;
-    struct journal *journal; /* owned */
-    struct tlog *log;        /* owned; NULL: not signed */
+    struct journal *journal;   /* owned */
+    struct tlog *log;          /* owned; NULL: not signed */
+    struct note_key *log_keys; /* owned; the first signs */
+    unsigned log_key_cnt;
+    bool log_wanted; /* there is a key to sign with */
+    uint8_t log_seed[32];
     struct keks *keks;       /* owned */
     struct ship *ship;       /* owned; NULL: the journal alone */
     struct eids *eids;       /* owned */
+    struct rebuild *rebuild; /* owned; NULL: nothing is missing, or not yet looked for */
     uint8_t choice_key[16];
     struct item_queue queue, held;
-    struct deferred commit;     /* at the end of the turn */
-    struct timer tick, gate;    /* every second; the wait for Redis at the start */
-    bool ready;                 /* commits run */
-    bool compared;              /* Redis was asked once */
-    enum journal_tail tail;     /* what recovery found */
-    bool low_space;             /* too little for grants */
+    struct deferred commit;  /* at the end of the turn */
+    struct timer tick, gate; /* every second; the wait for Redis at the start */
+    bool ready;              /* commits run */
+    uint64_t signed_size;    /* leaves of the checkpoint found at the start; 0: none */
+    enum journal_tail tail;  /* what recovery found */
+    unsigned space;          /* 0: enough; 1: tight; 2: too little for grants */
+    bool low_space;          /* the last of these */
+    uint64_t missing;        /* leaves that were durable and are not in the journal */
+    uint64_t tick_wall_ms, tick_mono_ms;
     uint64_t retry_ms, trim_ms; /* monotonic: not before */
     uint64_t recorded, duplicates, refused, unavailable;
     /* the batch being built */
@@ -91,6 +99,9 @@ void item_queue_free(struct item_queue *q);
 
 /* Commits one batch of what is held and queued; true when more is waiting. */
 bool ledger_commit_batch(struct ledger *l, uint64_t wall_ms);
+
+/* Records [from, to) were durable and can't be read any more: the alarm. */
+void ledger_missing(struct ledger *l, uint64_t from, uint64_t to, const char *why);
 
 /* Remembers the eids of the last minutes of the journal. */
 void ledger_remember(struct ledger *l, const char *dir, uint64_t wall_ms);
@@ -115,10 +126,22 @@ void ledger_notice_close(struct ledger *l);
 void ledger_notice_work(struct ledger *l); /* what is not recorded yet; every second */
 void ledger_notice_logged(struct ledger *l, const struct ledger_ack *ack);
 void ledger_enqueue_notice(struct ledger *l, struct str doc); /* ledger.c: becomes a leaf */
+/* Everything that can be had back is there: messages are committed from now on. */
+void ledger_ready(struct ledger *l);
+
+/*
+ * ledger_rebuild.c: takes leaves up to `to` from Redis; ends with ledger_ready. False: not now, or
+ * too many.
+ */
+#define LEDGER_REBUILD_MAX 10000000
+bool ledger_rebuild(struct ledger *l, uint64_t to);
+void ledger_rebuild_close(struct ledger *l);
 
 /* ledger_log.c: the Merkle log; what goes wrong with it is logged and ends its signing. */
-void ledger_log_open(struct ledger *l, const struct ledger_config *cfg);
-void ledger_log_batch(struct ledger *l); /* the batch that was synced just now */
+void ledger_log_peek(struct ledger *l, const struct ledger_config *cfg); /* what was signed */
+void ledger_log_open(struct ledger *l);                                  /* once ready */
+void ledger_log_behind(struct ledger *l, uint64_t size); /* another history goes on to `size` */
+void ledger_log_batch(struct ledger *l);                 /* the batch that was synced just now */
 void ledger_log_publish(struct ledger *l);
 
 #endif

@@ -2,6 +2,7 @@
  * redis.c - contract in consentd/redis.h.
  *
  *   DOWN ──timer──▶ DIALING ──on_open──▶ GREETING (AUTH, SETNAME) ──▶ UP
+ *            └────▶ ASKING a sentinel who the master is, ─▶ DIALING it
  *     ▲────────── error, EOF, watchdog, rlink_reset ───────────────────┘
  *
  * Replies are matched to commands by order: a ring of what is in flight. A callback may
@@ -24,6 +25,7 @@
 #include "consentd/metrics.h"
 #include "consentd/timer.h"
 #include "consentd/tls_ctx.h"
+#include "redis_sentinel.h"
 
 #define CONNECT_TIMEOUT_MS 3000
 #define WATCH_EVERY_MS     250
@@ -31,6 +33,7 @@
 
 enum link_state {
     LINK_DOWN = 0, /* waiting for the timer to dial again */
+    LINK_ASKING,   /* dials a sentinel, or waits for its word */
     LINK_DIALING,
     LINK_GREETING, /* AUTH and the name are on their way */
     LINK_UP,
@@ -47,9 +50,11 @@ struct rlink {
     struct rlink_ops ops;
     void *owner;
     struct endpoint endpoint;
-    struct tls_client *tls; /* owned; NULL: plain */
-    char *user, *password;  /* owned; "" if none */
-    char *name;             /* owned */
+    struct sentinels *sentinels; /* owned; NULL: endpoint is the master */
+    bool known;                  /* with sentinels: endpoint is what one of them said */
+    struct tls_client *tls;      /* owned; NULL: plain */
+    char *user, *password;       /* owned; "" if none */
+    char *name;                  /* owned */
     enum link_state state;
     struct conn *conn;   /* owned; NULL while down */
     redisReader *reader; /* owned; NULL while down */
@@ -125,6 +130,7 @@ static void release(struct rlink *l)
         crypto_wipe(l->password, strlen(l->password));
     free(l->password);
     free(l->user);
+    free(l->sentinels);
     free(l->name);
     free(l);
 }
@@ -152,12 +158,31 @@ static void fail_waiting(struct rlink *l)
     }
 }
 
+/* A sentinel that does not answer: the next one is asked at once. False: all were. */
+static bool next_sentinel(struct rlink *l)
+{
+    if (l->state != LINK_ASKING)
+        return false;
+    l->sentinels->at = (l->sentinels->at + 1) % l->sentinels->cnt;
+    if (++l->sentinels->asked % l->sentinels->cnt == 0)
+        return false;
+    drop_transport(l);
+    l->cnt = 0; /* the question; nobody else waits */
+    l->failed = false;
+    timer_set(&l->dial, 0);
+    return true;
+}
+
 static void go_down(struct rlink *l, const char *why)
 {
     bool was_up = l->state == LINK_UP;
 
+    if (next_sentinel(l))
+        return;
+
     (void)snprintf(l->why, sizeof(l->why), "%s", why);
     drop_transport(l);
+    l->known = false;
     l->state = LINK_DOWN;
     l->failed = false;
     metric_set(METRIC_REDIS_UP, 0);
@@ -234,6 +259,31 @@ static void on_greeted(void *arg, const struct resp *reply)
     l->ops.on_up(l->owner);
 }
 
+/* A sentinel's word: the master is dialled in the next turn. */
+static void on_master(void *arg, const struct resp *reply)
+{
+    struct rlink *l = arg;
+
+    if (reply == NULL)
+        return;
+    l->known = sentinel_answer(l->sentinels, reply, &l->endpoint);
+    if (!l->known) {
+        rlink_reset(l, "the sentinel knows no such master");
+        return;
+    }
+    l->sentinels->asked = 0;
+    timer_set(&l->dial, 0);
+}
+
+static void ask_sentinel(struct rlink *l)
+{
+    struct str words[SENTINEL_WORDS];
+
+    sentinel_question(l->sentinels, words);
+    if (!send_command(l, words, COUNT_OF(words), on_master, l))
+        go_down(l, "the connection takes no commands");
+}
+
 static void on_open(void *owner)
 {
     struct rlink *l = owner;
@@ -242,6 +292,10 @@ static void on_open(void *owner)
     size_t argc = 1;
     bool ok = true;
 
+    if (l->state == LINK_ASKING) {
+        ask_sentinel(l);
+        return;
+    }
     l->state = LINK_GREETING;
     if (l->user[0] != '\0')
         auth[argc++] = str_c(l->user);
@@ -333,11 +387,14 @@ static void on_dial_timer(void *arg)
 {
     struct rlink *l = arg;
     const struct conn_dial_opts opts = {.connect_timeout_ms = CONNECT_TIMEOUT_MS, .tls = l->tls};
+    bool ask = l->sentinels != NULL && !l->known;
 
-    l->state = LINK_DIALING;
+    drop_transport(l); /* to the sentinel */
+    l->state = ask ? LINK_ASKING : LINK_DIALING;
     l->reader = redisReaderCreate();
     ASSERT(l->reader != NULL);
-    l->conn = conn_dial(l->loop, &l->endpoint, &opts, &conn_callbacks, l);
+    l->conn = conn_dial(l->loop, ask ? &l->sentinels->hosts[l->sentinels->at] : &l->endpoint, &opts,
+                        &conn_callbacks, l);
     conn_set_marks(l->conn, RLINK_QUEUE_MAX / 4, RLINK_QUEUE_MAX / 2, RLINK_QUEUE_MAX);
     timer_set(&l->watch, WATCH_EVERY_MS);
 }
@@ -356,6 +413,23 @@ static void on_watch_timer(void *arg)
 
 /* --- life -------------------------------------------------------------------------- */
 
+bool rlink_url_ok(struct str url, struct fault *f)
+{
+    struct sentinels sentinels;
+    struct endpoint endpoint;
+    struct str user, path;
+
+    if (sentinel_is_url(url))
+        return sentinel_parse(url, &sentinels, &user, f);
+    if ((str_starts(url, STR("redis://")) || str_starts(url, STR("rediss://")) ||
+         str_starts(url, STR("unix:"))) &&
+        endpoint_parse_rest(url, &endpoint, &user, &path, f))
+        return true;
+    fault_set(f, "expected redis://HOST[:PORT], rediss://HOST[:PORT], unix:/PATH or "
+                 "redis+sentinel://HOST[:PORT],HOST[:PORT]/NAME");
+    return false;
+}
+
 /* The URL may name the user ("redis://consentd@host"); a password there is taken as well. */
 static bool parse_url(struct rlink *l, const struct rlink_config *cfg, struct fault *f)
 {
@@ -365,8 +439,14 @@ static bool parse_url(struct rlink *l, const struct rlink_config *cfg, struct fa
     struct str password = cfg->password;
     struct str name;
 
-    if (!endpoint_parse_rest(cfg->url, &l->endpoint, &who, &path, f))
+    if (sentinel_is_url(cfg->url)) {
+        l->sentinels = mem_new(struct sentinels);
+        if (!sentinel_parse(cfg->url, l->sentinels, &who, f))
+            return false;
+        l->endpoint.tls = l->sentinels->tls;
+    } else if (!endpoint_parse_rest(cfg->url, &l->endpoint, &who, &path, f)) {
         return false;
+    }
     if (path.len > 0) {
         fault_set(f, "\"%.*s\": the ledger uses database 0 only", STR_ARGS(path));
         return false;

@@ -37,6 +37,8 @@
 #define INFO_BEATS 30 /* the state of Redis' disk is asked for every so many beats */
 #define ERROR_MAX  200
 
+#define CLOCK_OFF_MS 3600000 /* between our clock and Redis' */
+
 enum ship_step {
     STEP_DOWN = 0, /* the link is down */
     STEP_INFO,     /* asked who it is */
@@ -57,7 +59,7 @@ struct mark {
 struct ship {
     struct apply_log log; /* its texts are owned here */
     char *site, *dir;
-    char own[33]; /* hex of a random number: this process as the writer */
+    char own[SHIP_WRITER_LEN + 1 + 16 + 1]; /* machine ":" random: this process as the writer */
     struct journal *journal;
     struct ship_ops ops;
     void *owner;
@@ -69,8 +71,9 @@ struct ship {
     enum ship_step step;
     bool in_flight; /* an EVALSHA waits for its answer */
     bool claimed;   /* this process took the log before */
+    bool ours;      /* the owner that Redis names is this machine */
     bool blocked;   /* since the last success something stood in the way */
-    bool caught_up, persistent, aof;
+    bool caught_up, persistent, aof, clock_off;
     bool seek;            /* the reader is not at `leaf` */
     bool rewrite;         /* Redis was restarted: rewrite its AOF once caught up */
     unsigned beats, gaps; /* gaps: GAP answers in a row */
@@ -102,6 +105,7 @@ static void stand_back(struct ship *s, const char *what, struct str text)
         log_error("ship.blocked", "why=\"%s\"", why);
     memcpy(s->error, why, sizeof(why));
     s->blocked = true;
+    metric_set(METRIC_REDIS_BLOCKED, 1);
     metric_add(METRIC_REDIS_ERRORS, 1);
     rlink_reset(s->link, why);
 }
@@ -127,21 +131,6 @@ static bool usable(struct ship *s, const struct resp *reply, const char *what)
 
 /* --- INFO -------------------------------------------------------------------------- */
 
-/* The value of "name:value" in INFO's text. */
-static struct str info_get(struct str info, const char *name)
-{
-    struct str line;
-    size_t len = strlen(name);
-
-    while (str_cut(&info, '\n', &line))
-        if (line.len > len && str_starts(line, str_c(name)) && line.ptr[len] == ':') {
-            line = str_slice(line, len + 1, line.len);
-            return line.len > 0 && line.ptr[line.len - 1] == '\r' ? str_slice(line, 0, line.len - 1)
-                                                                  : line;
-        }
-    return (struct str){NULL, 0};
-}
-
 static void run_id_path(const struct ship *s, char *out, size_t room)
 {
     (void)snprintf(out, room, "%s/redis-run-id", s->dir);
@@ -160,39 +149,53 @@ static void compare_run_id(struct ship *s, struct str run_id)
     (void)snprintf(s->run_id, sizeof(s->run_id), "%.*s", STR_ARGS(run_id));
 }
 
-static void take_persistence(struct ship *s, struct str info)
+/* Two clocks that are an hour apart: one of them dates evidence wrongly. */
+static void compare_clock(struct ship *s, uint64_t theirs)
 {
-    bool aof = str_eq_c(info_get(info, "aof_enabled"), "1");
+    uint64_t ours = clock_wall_ms();
+    bool off = theirs != 0 && (theirs > ours ? theirs - ours : ours - theirs) > CLOCK_OFF_MS;
 
-    s->aof = aof;
-    s->persistent = aof ? str_eq_c(info_get(info, "aof_last_write_status"), "ok") : false;
+    if (off && !s->clock_off) {
+        log_error("ledger.clock", "step=redis ours_ms=%" PRIu64 " theirs_ms=%" PRIu64, ours,
+                  theirs);
+        metric_add(METRIC_LEDGER_CLOCK, 1);
+    }
+    s->clock_off = off;
 }
 
-static void ask_marks(struct ship *s);
+static void take_facts(struct ship *s, const struct ship_facts *facts)
+{
+    s->aof = facts->aof;
+    s->persistent = facts->persistent;
+    compare_clock(s, facts->time_ms);
+}
+
+static void ask_owner(struct ship *s, rlink_fn fn);
+static void on_first_owner(void *arg, const struct resp *reply);
 
 static void on_info(void *arg, const struct resp *reply)
 {
     struct ship *s = arg;
-    struct str info = resp_str(reply);
+    struct ship_facts facts;
 
     if (!usable(s, reply, "INFO"))
         return;
-    if (str_eq_c(info_get(info, "loading"), "1")) {
+    ship_facts_read(resp_str(reply), &facts);
+    if (facts.loading) {
         rlink_reset(s->link, "Redis is loading");
         return;
     }
-    if (!str_eq_c(info_get(info, "role"), "master")) {
+    if (!facts.master) {
         stand_back(s, "role", STR("not a master"));
         return;
     }
-    take_persistence(s, info);
-    if (!str_eq_c(info_get(info, "aof_enabled"), "1"))
+    take_facts(s, &facts);
+    if (!facts.aof)
         log_warn("ship.redis", "aof=off hint=\"appendonly yes\"");
-    if (!str_eq_c(info_get(info, "maxmemory_policy"), "noeviction"))
-        log_warn("ship.redis", "maxmemory_policy=%.*s hint=noeviction",
-                 STR_ARGS(info_get(info, "maxmemory_policy")));
-    compare_run_id(s, info_get(info, "run_id"));
-    ask_marks(s);
+    if (!str_eq_c(facts.policy, "noeviction"))
+        log_warn("ship.redis", "maxmemory_policy=%.*s hint=noeviction", STR_ARGS(facts.policy));
+    compare_run_id(s, facts.run_id);
+    ask_owner(s, on_first_owner);
 }
 
 static void ask_info(struct ship *s)
@@ -242,8 +245,8 @@ static void compare(struct ship *s)
     uint64_t leaf;
 
     (void)first_lacking(s, &behind);
-    if (s->ops.on_compared != NULL)
-        s->ops.on_compared(s->owner, behind);
+    if (s->ops.on_compared != NULL && !s->ops.on_compared(s->owner, behind, s->ours))
+        return;                       /* ship_again */
     leaf = first_lacking(s, &behind); /* the engine may have passed over leaves it had lost */
     if (behind > journal_next_leaf(s->journal)) {
         stand_back(s, "compare",
@@ -364,22 +367,42 @@ static void on_owned(void *arg, const struct resp *reply)
     load_script(s);
 }
 
+/* The machine that wrote last, or none; a value without a machine is of an older ledger. */
+static bool take_owner(struct ship *s, struct str owner)
+{
+    bool named = owner.len > SHIP_WRITER_LEN && owner.ptr[SHIP_WRITER_LEN] == ':';
+
+    s->ours = named && memcmp(owner.ptr, s->own, SHIP_WRITER_LEN) == 0;
+    if ((named && !s->ours) || (s->claimed && owner.len > 0 && !str_eq_c(owner, s->own))) {
+        stand_back(s, "owner",
+                   STR("another machine or process writes this log; only one may have a node "
+                       "number: give this one another, or delete the key c:own: of a machine that "
+                       "is gone for good"));
+        return false;
+    }
+    return true;
+}
+
 static void on_owner(void *arg, const struct resp *reply)
 {
     struct ship *s = arg;
     char key[SHIP_KEY_MAX];
     struct str argv[] = {STR("SET"), {NULL, 0}, str_c(s->own)};
 
-    if (!usable(s, reply, "GET own"))
+    if (!usable(s, reply, "GET own") || !take_owner(s, resp_str(reply)))
         return;
-    if (s->claimed && resp_type(reply) == RESP_STRING && !str_eq_c(resp_str(reply), s->own)) {
-        stand_back(s, "owner",
-                   STR("another process writes this log; only one node may have a number"));
-        return;
-    }
     own_key(s, key);
     argv[1] = str_c(key);
     (void)send(s, argv, COUNT_OF(argv), on_owned);
+}
+
+/* Before anything is compared: whose records these are. */
+static void on_first_owner(void *arg, const struct resp *reply)
+{
+    struct ship *s = arg;
+
+    if (usable(s, reply, "GET own") && take_owner(s, resp_str(reply)))
+        ask_marks(s);
 }
 
 static void ask_owner(struct ship *s, rlink_fn fn)
@@ -428,6 +451,7 @@ static void caught_up(struct ship *s)
         return;
     s->caught_up = true;
     s->blocked = false;
+    metric_set(METRIC_REDIS_BLOCKED, 0);
     s->error[0] = '\0';
     rlink_settled(s->link);
     log_info("ship.live", "records=%" PRIu64, s->leaf);
@@ -592,6 +616,17 @@ static void pump(struct ship *s)
         s->seek = true;
 }
 
+void ship_again(struct ship *s)
+{
+    if (s->step == STEP_MARKS)
+        ask_info(s);
+}
+
+struct rlink *ship_link(const struct ship *s)
+{
+    return s->link;
+}
+
 void ship_kick(struct ship *s)
 {
     pump(s);
@@ -615,15 +650,18 @@ static void on_beat_owner(void *arg, const struct resp *reply)
 static void on_beat_info(void *arg, const struct resp *reply)
 {
     struct ship *s = arg;
+    struct ship_facts facts;
 
-    if (usable(s, reply, "INFO"))
-        take_persistence(s, resp_str(reply));
+    if (!usable(s, reply, "INFO"))
+        return;
+    ship_facts_read(resp_str(reply), &facts);
+    take_facts(s, &facts);
 }
 
 static void on_beat(void *arg)
 {
     struct ship *s = arg;
-    const struct str argv[] = {STR("INFO"), STR("persistence")};
+    const struct str argv[] = {STR("INFO")};
 
     timer_set(&s->beat, BEAT_MS);
     if (s->step != STEP_RUN)
@@ -676,12 +714,13 @@ struct ship *ship_new(struct loop *loop, const struct ship_config *cfg, const st
                       void *owner, struct fault *f)
 {
     struct ship *s = mem_new(struct ship);
-    uint8_t id[16];
+    uint8_t id[8];
 
     s->site = mem_strdup(cfg->site);
     s->dir = mem_strdup(cfg->journal_dir);
     crypto_random(id, sizeof(id));
-    hex_encode(s->own, id, sizeof(id));
+    (void)snprintf(s->own, sizeof(s->own), "%s:", cfg->writer);
+    hex_encode(s->own + SHIP_WRITER_LEN + 1, id, sizeof(id));
     s->log = (struct apply_log){.site = s->site,
                                 .node = cfg->node,
                                 .keks = cfg->keks,

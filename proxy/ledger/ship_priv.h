@@ -82,6 +82,15 @@ void ship_suffix_st(char out[SHIP_SUFFIX_MAX], uint64_t ts_ms);
 void ship_key(char out[SHIP_KEY_MAX], const struct apply_log *log, uint32_t month,
               const char *suffix);
 
+/* --- ship_info.c --- */
+struct ship_facts {
+    bool loading, master;
+    bool aof, persistent; /* there is an append-only file; what Redis has is in it */
+    struct str policy, run_id;
+    uint64_t time_ms; /* Redis' clock; 0: not told */
+};
+void ship_facts_read(struct str info, struct ship_facts *out); /* texts are slices of info */
+
 /* --- ship_erase.c --- */
 typedef void (*eraser_looked_fn)(void *owner, struct erasure *x, const struct erased_ref *refs,
                                  size_t cnt);

@@ -13,6 +13,7 @@
 #include "consentd/listener.h"
 #include "consentd/mem.h"
 #include "consentd/names.h"
+#include "consentd/redis.h"
 #include "consentd/ruleset.h"
 #include "proc_priv.h"
 
@@ -110,15 +111,9 @@ static bool check_resolver(const struct config *c, struct fault *f)
 
 static bool check_redis(const struct config *c, struct fault *f)
 {
-    struct str url = str_c(c->ledger.redis != NULL ? c->ledger.redis : "");
-    struct endpoint endpoint;
-    struct str user, path;
-    bool known = str_starts(url, STR("redis://")) || str_starts(url, STR("rediss://")) ||
-                 str_starts(url, STR("unix:"));
-
-    if (url.len == 0 || (known && endpoint_parse_rest(url, &endpoint, &user, &path, f)))
+    if (c->ledger.redis == NULL || rlink_url_ok(str_c(c->ledger.redis), f))
         return true;
-    fault_set(f, "ledger.redis: expected redis://HOST[:PORT], rediss://HOST[:PORT] or unix:/PATH");
+    fault_prefix(f, "ledger.redis");
     return false;
 }
 

@@ -313,12 +313,28 @@ def test_what_was_changed_is_found(tmp_path, origin):
     wal.write_bytes(data[:last] + bytes(len(data) - last))
     out = proxy.ctl("audit", "verify")
     assert out.returncode == 1 and "signed, and gone from the journal" in out.stderr
-    # and a ledger that starts on it signs no other past
+    # a ledger that starts on it says so, gives no number out again, and signs the same past
+    proxy.start()
+    wait_for(lambda: "journal.corrupt" in proxy.log())
+    assert "they were signed" in proxy.log()
+    leaves = choose(proxy, 3)
+    assert min(leaves) >= size
+    signed(proxy, max(leaves) + 1)
+    assert vkey_of(proxy) == vkey and "consentd_log_refused 0" in proxy.ctl("metrics").stdout
+    assert int(next(line.split()[1] for line in proxy.ctl("metrics").stdout.splitlines()
+                    if line.startswith("consentd_journal_missing_records "))) > 0
+    out = proxy.ctl("audit", "verify")
+    assert out.returncode == 1 and "the journal can't be read there" in out.stderr
+    proxy.stop()
+    # journal and tiles both gone behind an older state, the checkpoint left: nothing is signed any more
+    restore()
+    (journal / f"tlog/tile/entries/{size // 256:03}.p/{size % 256}").unlink()
+    wal.write_bytes(data[:last] + bytes(len(data) - last))
     proxy.start()
     wait_for(lambda: "log.refused" in proxy.log())
     choose(proxy, 3)
     time.sleep(1.5)
-    assert signed_size(proxy) == size and vkey_of(proxy) == vkey
+    assert signed_size(proxy) == size
     assert "consentd_log_refused 1" in proxy.ctl("metrics").stdout
     proxy.stop()
 
