@@ -89,7 +89,9 @@ struct config_ledger {             /* "ledger" */
     const char *name;              /* "<site>" in Redis keys and the log's origin line */
     unsigned node;                 /* 1-255; part of every token */
     const char *redis;             /* URL; NULL: the journal alone is the store */
-    const char *redis_ca;          /* PEM file for rediss:// */
+    struct config_texts checkpoint_sinks; /* where signed checkpoints go: sinks.h */
+    const char *checkpoint_ca;            /* PEM file for https sinks; NULL: the system's */
+    const char *redis_ca;                 /* PEM file for rediss:// */
     const char *redis_password_file;
 };
 

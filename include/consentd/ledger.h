@@ -61,6 +61,9 @@ struct ledger_config {
     const uint8_t *log_seed;         /* 32 bytes: signs the Merkle log; NULL: there is none */
     const struct note_key *log_keys; /* log_seed's public half first, then older ones */
     unsigned log_key_cnt;
+    const char *const *sinks; /* where checkpoints go: sinks.h */
+    size_t sink_cnt;
+    struct str sink_ca;   /* PEM for https sinks; empty: the system's */
     struct str redis_url; /* empty: the journal alone; see redis.h for the forms */
     struct str redis_user, redis_password;
     struct str redis_ca; /* PEM; empty: the system's */

@@ -99,6 +99,11 @@
     /* ledger */ X(LOG_SIGNED, "log_signed_leaves", "Leaves of the newest signed checkpoint")      \
     /* ledger */ X(LOG_REFUSED, "log_refused",                                                     \
                    "1: the Merkle log is not signed any more; see the log for why")                \
+    /* ledger */ X(SINK_SENT, "checkpoints_sent_total", "Checkpoints that a sink has taken")       \
+    /* ledger */ X(SINK_FAILED, "checkpoint_sink_failures_total",                                  \
+                   "Attempts to hand a checkpoint to a sink that failed")                          \
+    /* ledger */ X(SINK_LAG, "checkpoint_sink_lag_seconds",                                        \
+                   "Age of the oldest checkpoint that a sink still lacks")                         \
     /* ledger */ X(REDIS_UP, "redis_connected", "1 while the ledger talks to Redis")               \
     /* ledger */ X(REDIS_LAG, "redis_lag_records", "Records durable here and not yet in Redis")    \
     /* ledger */ X(REDIS_LAG_S, "redis_lag_seconds", "Age of the oldest record not yet in Redis")  \

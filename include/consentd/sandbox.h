@@ -21,7 +21,7 @@
 #include "consentd/fault.h"
 #include "consentd/ipc_msg.h"
 
-#define SANDBOX_PATHS_MAX 8 /* folders of the configuration that one role gets */
+#define SANDBOX_PATHS_MAX 16 /* folders of the configuration that one role gets */
 
 /* What one role may have. Paths may be NULL, or absent on this machine: then there is nothing. */
 struct sandbox_rights {

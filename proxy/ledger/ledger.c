@@ -21,6 +21,7 @@
 #include "consentd/metrics.h"
 #include "consentd/redis.h"
 #include "consentd/ship.h"
+#include "consentd/sinks.h"
 #include "consentd/suppressed.h"
 #include "ledger_priv.h"
 
@@ -171,6 +172,7 @@ static void on_tick(void *arg)
     metric_set(METRIC_LEDGER_HELD, l->held.cnt);
     if (l->ship != NULL)
         metric_set(METRIC_REDIS_LAG_S, ship_lag_ms(l->ship, clock_wall_ms()) / 1000);
+    sinks_tick(l->sinks);
     ledger_log_publish(l);
     trim_old(l, clock_mono_ms());
     ledger_erase_work(l);
@@ -237,6 +239,13 @@ static bool writer_id(const char *keks_path, char out[SHIP_WRITER_LEN + 1], stru
     return ok;
 }
 
+static bool open_sinks(struct ledger *l, const struct ledger_config *cfg, struct fault *f)
+{
+    if (cfg->sink_cnt > 0)
+        l->sinks = sinks_new(l->loop, cfg->sinks, cfg->sink_cnt, cfg->sink_ca, f);
+    return cfg->sink_cnt == 0 || l->sinks != NULL;
+}
+
 static bool open_ship(struct ledger *l, const struct ledger_config *cfg, struct fault *f)
 {
     const struct rlink_config redis = {.url = cfg->redis_url,
@@ -297,8 +306,8 @@ struct ledger *ledger_new(struct loop *loop, const struct ledger_config *cfg,
         !ledger_erase_open(l, cfg, f) || !ledger_notice_open(l, cfg, f) ||
         (cfg->suppressed_path != NULL &&
          (l->left = suppressed_open(cfg->suppressed_path, f)) == NULL) ||
-        !open_journal(l, cfg, f) || (cfg->redis_url.len > 0 && !open_ship(l, cfg, f)) ||
-        !ledger_ask_open(l, cfg, f)) {
+        !open_journal(l, cfg, f) || !open_sinks(l, cfg, f) ||
+        (cfg->redis_url.len > 0 && !open_ship(l, cfg, f)) || !ledger_ask_open(l, cfg, f)) {
         ledger_free(l);
         return NULL;
     }
@@ -322,6 +331,7 @@ void ledger_free(struct ledger *l)
         while (l->queue.cnt > 0 && ledger_commit_batch(l, clock_wall_ms()))
             ;
     ledger_log_publish(l);
+    sinks_free(l->sinks);
     tlog_free(l->log);
     ledger_rebuild_close(l);
     ship_free(l->ship);

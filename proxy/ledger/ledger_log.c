@@ -19,6 +19,7 @@
 #include "consentd/mem.h"
 #include "consentd/metrics.h"
 #include "consentd/ship.h"
+#include "consentd/sinks.h"
 #include "ledger_priv.h"
 
 static void refuse(struct ledger *l, const struct fault *f)
@@ -34,6 +35,8 @@ static void hand_on(struct ledger *l)
 {
     struct str note = tlog_note(l->log);
 
+    if (note.len > 0 && l->sinks != NULL)
+        sinks_push(l->sinks, tlog_signed(l->log), note);
     if (note.len > 0 && l->ship != NULL)
         ship_checkpoint(l->ship, tlog_signed(l->log), note);
 }

@@ -64,6 +64,7 @@ struct ledger {
     uint64_t segment_size, retention_ms;
     struct journal *journal;   /* owned */
     struct tlog *log;          /* owned; NULL: not signed */
+    struct sinks *sinks;       /* owned; NULL: nobody outside gets checkpoints */
     struct note_key *log_keys; /* owned; the first signs */
     unsigned log_key_cnt;
     bool log_wanted; /* there is a key to sign with */

@@ -88,7 +88,9 @@ static bool fill(struct rebuild *r, const struct query_row *row, struct journal_
     if (row->status != QUERY_ROW_OK || kek == NULL || sealed == NULL ||
         !record_seal(&at, kek, row->r, row->json, sealed))
         return false;
-    rec->type = row->kind == RECORD_OPERATOR ? JOURNAL_OPERATOR : JOURNAL_EVENT;
+    rec->type = row->kind == RECORD_OPERATOR ? JOURNAL_OPERATOR
+                : row->kind == RECORD_NOTICE ? JOURNAL_DOC
+                                             : JOURNAL_EVENT;
     rec->ts_ms = row->ts_ms;
     rec->month = at.month;
     memcpy(rec->r, row->r, sizeof(rec->r));

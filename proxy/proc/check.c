@@ -15,6 +15,7 @@
 #include "consentd/names.h"
 #include "consentd/redis.h"
 #include "consentd/ruleset.h"
+#include "consentd/sinks.h"
 #include "proc_priv.h"
 
 /* The sandbox opens the way to it once, at the start. */
@@ -109,10 +110,20 @@ static bool check_resolver(const struct config *c, struct fault *f)
     return true;
 }
 
+static bool check_sinks(const struct config *c, struct fault *f)
+{
+    for (size_t i = 0; i < c->ledger.checkpoint_sinks.cnt; i++)
+        if (!sink_url_ok(str_c(c->ledger.checkpoint_sinks.items[i]), f)) {
+            fault_prefix(f, "ledger.checkpoint_sinks");
+            return false;
+        }
+    return true;
+}
+
 static bool check_redis(const struct config *c, struct fault *f)
 {
     if (c->ledger.redis == NULL || rlink_url_ok(str_c(c->ledger.redis), f))
-        return true;
+        return check_sinks(c, f);
     fault_prefix(f, "ledger.redis");
     return false;
 }

@@ -11,12 +11,14 @@
 
 #include "consentd/bundle.h"
 #include "consentd/config.h"
+#include "consentd/file.h"
 #include "consentd/log.h"
 #include "consentd/loop.h"
 #include "consentd/metrics.h"
 #include "consentd/names.h"
 #include "consentd/origin_stats.h"
 #include "consentd/sandbox.h"
+#include "consentd/sinks.h"
 #include "proc_priv.h"
 
 #define SPARE_DESCRIPTORS 4096 /* besides two per connection: origins, listeners, messages */
@@ -143,6 +145,12 @@ static void rights_of(const struct child_env *env, struct sandbox_rights *out)
         out->read[0] = c->ledger.journal;
     if (env->role == IPC_ROLE_LEDGER)
         out->write[0] = c->ledger.journal;
+    for (size_t i = 0; env->role == IPC_ROLE_LEDGER && i < c->ledger.checkpoint_sinks.cnt; i++) {
+        const char *file = sink_file_of(c->ledger.checkpoint_sinks.items[i]);
+
+        if (file != NULL) /* for the life of the process: the sandbox is entered once */
+            out->write[2 + i] = file_dir_of(file);
+    }
     if (env->role != IPC_ROLE_WORKER)
         out->write[1] = c->state_dir;
     else

@@ -302,7 +302,7 @@ static struct ledger *open_ledger(struct ledger_role *r, struct fault *f)
                                           .on_notice = on_notice,
                                           .on_tell = on_tell};
     const struct config *c = r->env.config;
-    struct str keys = {0}, password = {0}, ca = {0};
+    struct str keys = {0}, password = {0}, ca = {0}, sink_ca = {0};
     struct keyring *ring = NULL;
     struct ledger *made = NULL;
     struct note_key log[LOG_KEYS_MAX];
@@ -321,6 +321,9 @@ static struct ledger *open_ledger(struct ledger_role *r, struct fault *f)
         while (password.len > 0 && ascii_is_space(password.ptr[password.len - 1]))
             password.len--;
     }
+    if (c->ledger.checkpoint_ca != NULL &&
+        !bundle_get(r->env.bundle, str_c(c->ledger.checkpoint_ca), &sink_ca))
+        goto out;
     if (c->ledger.redis_ca != NULL && !bundle_get(r->env.bundle, str_c(c->ledger.redis_ca), &ca))
         goto out;
     keks = file_resolve(c->state_dir, "keks.json");
@@ -344,6 +347,9 @@ static struct ledger *open_ledger(struct ledger_role *r, struct fault *f)
         .retention_ms = c->ledger.journal_retention_ms,
         .lock_wait_ms = LOCK_WAIT_MS,
         .idx_key = idx->bytes,
+        .sinks = c->ledger.checkpoint_sinks.items,
+        .sink_cnt = c->ledger.checkpoint_sinks.cnt,
+        .sink_ca = sink_ca,
         .redis_url = str_c(c->ledger.redis),
         .redis_user = password.len > 0 ? STR("consentd") : STR(""), /* conf/redis-ledger.conf */
         .redis_password = password,

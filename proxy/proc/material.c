@@ -288,6 +288,7 @@ struct material *material_load(const char *path, struct fault *f)
     l.material->certs = ok ? certs_look(c) : 0;
     ok = ok && put_keys(&l, c) && put_ticket_secret(&l) && put_sites(&l, c) && put_rules(&l, c) &&
          put_file(&l, c->ledger.redis_ca, FOR(LEDGER) | FOR(ADMIN)) &&
+         put_file(&l, c->ledger.checkpoint_ca, FOR(LEDGER)) &&
          put_file(&l, c->ledger.redis_password_file, FOR(LEDGER) | FOR(ADMIN)) &&
          rehearse(&l, path, c, l.bundles[IPC_ROLE_WORKER], f) && make_origins(l.material, f) &&
          seal_all(&l);

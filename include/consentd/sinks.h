@@ -1,0 +1,53 @@
+/*
+ * sinks.h - carries signed checkpoints out of the host: the only defence against whoever runs it.
+ * layer: ledger
+ *
+ *   file:/PATH                      appended and synced, an empty line behind each
+ *   syslog:/PATH                    RFC 5424 to a unix socket (datagrams), as /dev/log
+ *   syslog://ADDRESS[:514]          RFC 5424 over UDP (RFC 5426); a numeric address
+ *   syslog+tcp://HOST[:601]         RFC 5424 over TCP, octet-counted (RFC 6587)
+ *   http://HOST/PATH, https://...   POST of the checkpoint; any 2xx is "taken"
+ *
+ * Each sink gets the newest checkpoint, as soon as it has dealt with the one before: a checkpoint
+ * covers all before it, so a slow sink misses some and lags by one. What fails is tried again with
+ * a growing delay. Nothing here blocks: files are written by a thread of their own, since a mount
+ * from elsewhere may stand still.
+ */
+#ifndef CONSENTD_SINKS_H
+#define CONSENTD_SINKS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "consentd/attr.h"
+#include "consentd/fault.h"
+#include "consentd/str.h"
+
+#define SINKS_MAX           8
+#define SINK_URL_MAX        512
+#define SINK_TIMEOUT_MS     10000 /* of one attempt */
+#define SINK_BACKOFF_MS     500   /* first delay; doubles up to SINK_BACKOFF_MAX_MS */
+#define SINK_BACKOFF_MAX_MS 60000
+
+struct loop;
+struct sinks;
+
+/* Whether a URL is one of the forms above; false and what would be right. */
+MUST_USE bool sink_url_ok(struct str url, struct fault *f);
+
+/* The path that a "file:" writes to, for whoever sets rights; NULL for others. */
+const char *sink_file_of(const char *url);
+
+/* urls are copied; ca_pem: whom https trusts, empty: the system's store. NULL and *f. */
+MUST_USE struct sinks *sinks_new(struct loop *loop, const char *const *urls, size_t cnt,
+                                 struct str ca_pem, struct fault *f);
+void sinks_free(struct sinks *s); /* what is under way is left; NULL is fine */
+
+/* A new checkpoint of `size` leaves. */
+void sinks_push(struct sinks *s, uint64_t size, struct str note);
+
+/* Once a second: tries again, gives up on what hangs, and counts. */
+void sinks_tick(struct sinks *s);
+
+#endif
