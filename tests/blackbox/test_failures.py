@@ -290,7 +290,7 @@ def test_disk_that_fails(broken, kind, error):
     wait_for(lambda: len(records(broken, "--journal")) == before + 1)
     wait_for(lambda: metric(broken, "unlogged_withdrawals") == 0)
     assert grant(broken).status == 201
-    out = broken.ctl("audit", "query", "--journal", "--order", "oldest", "-o", "jsonl").stdout.splitlines()
+    out = broken.ctl("audit", "query", "--kind", "event", "--journal", "--order", "oldest", "-o", "jsonl").stdout.splitlines()
     assert json.loads(out[before])["event"]["grant"] == []  # the withdrawal, before what came later
     wait_for(lambda: broken.ctl("audit", "verify").returncode == 0)
 
@@ -342,7 +342,7 @@ def test_small_disk(tmp_path):
 # --- clock -------------------------------------------------------------------------------------
 
 def times(proxy):
-    out = proxy.ctl("audit", "query", "--journal", "--order", "oldest", "-o", "jsonl").stdout
+    out = proxy.ctl("audit", "query", "--kind", "event", "--journal", "--order", "oldest", "-o", "jsonl").stdout
     return [json.loads(line)["event"]["ts"] for line in out.splitlines()]
 
 
