@@ -104,6 +104,9 @@ enum balance_change balance_judge(struct balance *b, const struct balance_claim 
 /* The place is free again. A claim that is not held is left alone. */
 void balance_give(struct balance *b, struct balance_claim *claim);
 
+/* At the start: somebody else has found it down. It comes back as if it had gone down now. */
+void balance_begin_down(struct balance *b, unsigned member, uint64_t now_ms);
+
 /* The result of a health check of one member. */
 enum balance_change balance_check(struct balance *b, unsigned member, bool good, uint64_t now_ms);
 

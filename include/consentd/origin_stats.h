@@ -72,7 +72,16 @@ MUST_USE int origin_stats_create(const struct config *c, unsigned workers);
 MUST_USE struct origin_stats *origin_stats_map(int fd, const struct config *c,
                                                unsigned *workers_out);
 
-/* Of one worker: the row of all its origins; its gauges are cleared. */
+/*
+ * A new configuration's file begins with what the workers of the old one agree about: who is down.
+ * Only so do they not have to learn it again from their visitors. Called before they start.
+ */
+void origin_stats_inherit(int fd, const struct config *c, int old_fd, const struct config *old);
+
+/*
+ * Of one worker: the row of all its origins. Its gauges are cleared; a state is UNKNOWN, or DOWN
+ * when the worker before it or the old configuration's said so.
+ */
 struct origin_stats *origin_stats_row(struct origin_stats *all, const struct config *c,
                                       unsigned worker);
 

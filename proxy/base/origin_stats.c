@@ -8,6 +8,7 @@
 #include "consentd/origin_stats.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -50,15 +51,15 @@ struct origin_stats *origin_stats_map(int fd, const struct config *c, unsigned *
 {
     size_t row = row_len(c);
     struct stat st;
-    void *map;
+    void *at;
 
     if (fstat(fd, &st) != 0 || st.st_size <= 0 || (size_t)st.st_size % row != 0)
         return NULL;
-    map = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (map == MAP_FAILED)
+    at = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (at == MAP_FAILED)
         return NULL;
     *workers_out = (unsigned)((size_t)st.st_size / row);
-    return map;
+    return at;
 }
 
 /* The row alone; nothing is cleared. */
@@ -74,7 +75,10 @@ struct origin_stats *origin_stats_row(struct origin_stats *all, const struct con
     struct origin_stats *row = (struct origin_stats *)(void *)((char *)all + row_len(c) * worker);
 
     for (unsigned i = 0; i < origin_stats_cnt(c); i++) {
-        origin_stats_set(&row[i].state, ORIGIN_UNKNOWN);
+        uint64_t state = atomic_load_explicit(&row[i].state, memory_order_relaxed);
+        bool down = state == ORIGIN_DOWN || state == ORIGIN_PROBING;
+
+        origin_stats_set(&row[i].state, down ? ORIGIN_DOWN : ORIGIN_UNKNOWN);
         origin_stats_set(&row[i].busy, 0);
         origin_stats_set(&row[i].idle, 0);
     }
@@ -110,6 +114,51 @@ static void add_up(const struct origin_stats *all, const struct config *c, unsig
         ORIGIN_FIGURES(SUM_ADD)
 #undef SUM_ADD
     }
+}
+
+/* The place of the same origin of the same site, or -1. */
+static int place_of(const struct config *c, const char *site, const char *url)
+{
+    int at = 0;
+
+    for (size_t i = 0; i < c->site_cnt; i++) {
+        for (size_t k = 0; k < c->sites[i].origin_cnt; k++, at++) {
+            if (strcmp(c->sites[i].name, site) == 0 && strcmp(c->sites[i].origins[k].url, url) == 0)
+                return at;
+        }
+    }
+    return -1;
+}
+
+static void set_down(struct origin_stats *all, const struct config *c, unsigned workers, int place)
+{
+    for (unsigned w = 0; w < workers; w++)
+        origin_stats_set(
+            &((struct origin_stats *)(void *)((char *)all + row_len(c) * w))[place].state,
+            ORIGIN_DOWN);
+}
+
+void origin_stats_inherit(int fd, const struct config *c, int old_fd, const struct config *old)
+{
+    unsigned workers, old_workers, at = 0;
+    struct origin_stats *all = origin_stats_map(fd, c, &workers);
+    struct origin_stats *before = origin_stats_map(old_fd, old, &old_workers);
+
+    for (size_t i = 0; all != NULL && before != NULL && i < old->site_cnt; i++) {
+        for (size_t k = 0; k < old->sites[i].origin_cnt; k++) {
+            int place = place_of(c, old->sites[i].name, old->sites[i].origins[k].url);
+            struct sum sum;
+
+            add_up(before, old, old_workers, at++, &sum);
+            if (place >= 0 && sum.workers[ORIGIN_UP] == 0 &&
+                sum.workers[ORIGIN_DOWN] + sum.workers[ORIGIN_PROBING] > 0)
+                set_down(all, c, workers, place);
+        }
+    }
+    if (all != NULL)
+        munmap(all, row_len(c) * workers);
+    if (before != NULL)
+        munmap(before, row_len(old) * old_workers);
 }
 
 /* What most would say: down only when every worker that knows it says so. */

@@ -23,6 +23,7 @@
 #include "consentd/loop.h"
 #include "consentd/mem.h"
 #include "consentd/metrics.h"
+#include "consentd/origin_stats.h"
 #include "upgrade_priv.h"
 
 #define SWAP_MS 30000 /* for the processes of a new generation to be ready */
@@ -64,6 +65,9 @@ bool reload_start(struct master *m, struct material *fresh, struct fault *f)
     if (!prepare(m, fresh, &listens, f))
         return false;
     listens_set(m, listens, fresh->config->listen_cnt);
+    if (m->material != NULL)
+        origin_stats_inherit(fresh->origins, fresh->config, m->material->origins,
+                             m->material->config);
     material_free(m->material);
     m->material = fresh;
     unseat(m);

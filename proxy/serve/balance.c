@@ -296,6 +296,11 @@ enum balance_change balance_judge(struct balance *b, const struct balance_claim 
     return go_down(b, m, now_ms);
 }
 
+void balance_begin_down(struct balance *b, unsigned member, uint64_t now_ms)
+{
+    (void)go_down(b, &b->members[member], now_ms);
+}
+
 void balance_give(struct balance *b, struct balance_claim *claim)
 {
     struct member *m = &b->members[claim->member];

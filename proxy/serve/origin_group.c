@@ -364,7 +364,10 @@ static bool start(struct origin *o, struct fault *f)
     struct str ca = STR("");
 
     o->pool = upstream_pool_new(&limits);
-    origin_stats_set(&o->stats->state, ORIGIN_UP);
+    if (o->stats->state == ORIGIN_DOWN)
+        balance_begin_down(o->group->balance, o->index, loop_now_ms(o->group->server->loop));
+    else
+        origin_stats_set(&o->stats->state, ORIGIN_UP);
     if (!endpoint_parse(str_c(o->config->url), &o->endpoint, f))
         return false;
     if (site->origin_ca != NULL && bundle != NULL &&

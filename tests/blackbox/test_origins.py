@@ -880,3 +880,26 @@ def test_nginx_origins(tmp_path):
     proxy.stop()
     a.stop()
     b.stop()
+
+
+def test_what_is_known_outlives_a_reload_and_a_death(tmp_path):
+    """New workers send nobody where all the old ones have given up; a fresh URL starts without a past."""
+    bad = Origin(lambda conn, request: http_response(503, [TEXT], b"bad"))
+    good, third = named("good"), named("third")
+    proxy = Proxy(tmp_path, workers=2, site=site(bad, good, health={"failures": 1, "pause": "60s"}))
+    wait_for(lambda: proxy.get("/") and status(proxy)[bad.url]["workers_down"] == 2)
+    before = len(bad.requests)
+    proxy.rewrite(dict(proxy.config, sites=[dict(proxy.config["sites"][0], origins=[third.url, bad.url, good.url])]))
+    assert proxy.hup()
+    assert set(share(proxy, 20)) == {"good", "third"}
+    what = status(proxy)
+    assert [what[one.url]["state"] for one in (third, bad, good)] == ["up", "down", "up"]
+    ready = proxy.log().count("event=process.ready role=worker")
+    for pid in proxy.workers()[-2:]:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: proxy.log().count("event=process.ready role=worker") >= ready + 2)
+    assert set(share(proxy, 20)) == {"good", "third"} and len(bad.requests) == before
+    proxy.terminate()
+    proxy.process.wait(30)
+    for origin in (bad, good, third):
+        origin.stop()

@@ -175,6 +175,19 @@ static void test_one_request_probes(void **state)
     balance_free(b);
 }
 
+static void test_one_that_begins_down(void **state)
+{
+    static const struct balance_member members[] = {{1, false, 9}, {1, false, 9}};
+    struct balance *b = balance_new(&plain, members, 2);
+
+    (void)state;
+    balance_begin_down(b, 0, 1000);
+    assert_int_equal(balance_state_of(b, 0, 1000), BALANCE_DOWN);
+    assert_int_equal(take(b, 5999, 0, true).member, 1);
+    assert_int_equal(take(b, 6000, 0, true).member, 0); /* the probe */
+    balance_free(b);
+}
+
 static void test_backups_only_without_primaries(void **state)
 {
     static const struct balance_member members[] = {{1, false, 1}, {1, true, 9}, {1, true, 9}};
@@ -345,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_idle_origins_share_least_connections_too),
         cmocka_unit_test(test_failures_in_a_row_take_it_out),
         cmocka_unit_test(test_one_request_probes),
+        cmocka_unit_test(test_one_that_begins_down),
         cmocka_unit_test(test_backups_only_without_primaries),
         cmocka_unit_test(test_avoiding_one_is_a_wish),
         cmocka_unit_test(test_when_all_are_down),
