@@ -40,6 +40,40 @@ static enum enforce_step answer(struct exchange *x, unsigned status, struct str 
     return ENFORCE_ANSWERED;
 }
 
+/* Scripts and styles of ours: in the coding that the client likes best, made once. */
+static enum enforce_step answer_coded(struct exchange *x, struct str type, struct str cache,
+                                      enum coding coding, struct str body)
+{
+    struct header items[8];
+    struct headers h;
+
+    headers_init(&h, items, COUNT_OF(items));
+    if (!headers_add_id(&h, NULL, HDR_CONTENT_TYPE, type) ||
+        !headers_add_id(&h, NULL, HDR_CACHE_CONTROL, cache) ||
+        !headers_add_id(&h, NULL, HDR_VARY, STR("Accept-Encoding")) ||
+        !headers_add_id(&h, NULL, HDR_X_CONTENT_TYPE_OPTIONS, STR("nosniff")) ||
+        (coding != CODING_IDENTITY &&
+         !headers_add_id(&h, NULL, HDR_CONTENT_ENCODING, str_c(coding_name(coding)))))
+        return ENFORCE_REFUSE;
+    exchange_answer(x, 200, &h, body);
+    return ENFORCE_ANSWERED;
+}
+
+static enum enforce_step answer_asset(struct exchange *x, struct str type, struct str cache,
+                                      const char *key, struct str plain)
+{
+    struct assets *assets = ((struct enforce_worker *)x->server->enforce)->assets;
+    struct asset_name name = {NULL, key, asset_coding(x, plain.len)};
+    struct str body = plain;
+
+    if (name.coding != CODING_IDENTITY && !asset_find(assets, &name, &body) &&
+        !asset_keep(assets, &name, plain, &body)) {
+        name.coding = CODING_IDENTITY;
+        body = plain;
+    }
+    return answer_coded(x, type, cache, name.coding, body);
+}
+
 enum enforce_step consent_answer_json(struct exchange *x, unsigned status, struct str body)
 {
     return answer(x, status, STR("application/json"), STR("no-store"), body);
@@ -101,51 +135,65 @@ static enum enforce_step get_preferences(struct exchange *x)
     return step;
 }
 
-static enum enforce_step answer_style(struct exchange *x, struct str style)
+static enum enforce_step answer_style(struct exchange *x, struct str style, const char *key)
 {
-    return answer(x, 200, STR("text/css; charset=utf-8"), STR(FOR_EVER), style);
+    return answer_asset(x, STR("text/css; charset=utf-8"), STR(FOR_EVER), key, style);
 }
 
 static enum enforce_step get_banner_css(struct exchange *x)
 {
-    return answer_style(x, web_banner_css);
+    return answer_style(x, web_banner_css, web_banner_css_hash);
 }
 
 static enum enforce_step get_page_css(struct exchange *x)
 {
-    return answer_style(x, web_page_css);
+    return answer_style(x, web_page_css, web_page_css_hash);
 }
 
 static enum enforce_step get_frame_css(struct exchange *x)
 {
-    return answer_style(x, web_frame_css);
+    return answer_style(x, web_frame_css, web_frame_css_hash);
 }
 
 static enum enforce_step get_js(struct exchange *x)
 {
-    return answer(x, 200, STR("text/javascript; charset=utf-8"), STR(FOR_EVER), web_banner_js);
+    return answer_asset(x, STR("text/javascript; charset=utf-8"), STR(FOR_EVER), web_banner_js_hash,
+                        web_banner_js);
 }
 
 /* For ever only under the address that names what it holds. */
 static enum enforce_step get_guard(struct exchange *x)
 {
+    struct assets *assets = ((struct enforce_worker *)x->server->enforce)->assets;
+    struct asset_name name = {x->site, NULL, asset_coding(x, PAGE_MAX)};
     enum enforce_step step = ENFORCE_REFUSE;
     char key[GUARD_KEY_LEN + 1];
+    struct str cache, body;
     struct buf out;
+    bool ok;
 
     guard_key(x, key);
+    name.key = key;
+    cache = str_ends(x->req.path, str_c(key)) ? STR(FOR_EVER) : STR("no-store");
     buf_init(&out, PAGE_MAX);
-    if (guard_render(x, &out))
-        step = answer(x, 200, STR("text/javascript; charset=utf-8"),
-                      str_ends(x->req.path, str_c(key)) ? STR(FOR_EVER) : STR("no-store"),
-                      buf_str(&out));
+    ok = asset_find(assets, &name, &body);
+    if (!ok && guard_render(x, &out)) {
+        ok = true;
+        if (!asset_keep(assets, &name, buf_str(&out), &body)) {
+            name.coding = CODING_IDENTITY;
+            body = buf_str(&out);
+        }
+    }
+    if (ok)
+        step = answer_coded(x, STR("text/javascript; charset=utf-8"), cache, name.coding, body);
     buf_free(&out);
     return step;
 }
 
 static enum enforce_step get_again(struct exchange *x)
 {
-    return answer(x, 200, STR("text/javascript; charset=utf-8"), STR("no-cache"), web_again_js);
+    return answer_asset(x, STR("text/javascript; charset=utf-8"), STR("no-cache"),
+                        web_again_js_hash, web_again_js);
 }
 
 static enum enforce_step get_signals(struct exchange *x)

@@ -44,6 +44,7 @@ bool enforce_worker_start(struct server *s, struct fault *fault_out)
     worker->gone = gone_new();
     crypto_random(key, sizeof(key));
     worker->rights = peer_budget_new(&rights, key);
+    worker->assets = assets_new();
     s->enforce = worker;
     return true;
 }
@@ -57,6 +58,7 @@ void enforce_worker_stop(struct server *s)
     ledger_link_free(worker->link);
     gone_free(worker->gone);
     peer_budget_free(worker->rights);
+    assets_free(worker->assets);
     free(worker);
     s->enforce = NULL;
 }

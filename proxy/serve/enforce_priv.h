@@ -15,6 +15,7 @@
  *   consent_choice.c  reading a choice and answering it
  *   ledger_link.c     events and erasures that wait for the ledger's ack
  *   gone.c            the subjects whose cookies are refused
+ *   assets.c          our scripts and styles, coded once for many clients
  *   banner.c          the banner in a page
  *   preferences.c     the page of all choices, which needs no script
  *   frame.c           what stands in the place of a frame
@@ -216,6 +217,30 @@ void gone_free(struct gone_set *g);               /* NULL is fine */
 void gone_add(struct gone_set *g, struct str in); /* the payload of an IPC_GONE */
 bool gone_has(const struct gone_set *g, const uint8_t subject[16]);
 
+/* --- assets.c: what is kept coded, a bounded number of bodies per worker --- */
+#define ASSET_KEY_MAX 80 /* bytes of a key with its NUL */
+
+struct asset_name {
+    const struct site *site; /* NULL: the same on all sites */
+    const char *key; /* names the content: a hash, or the guard's key */
+    enum coding coding;
+};
+
+struct assets;
+struct assets *assets_new(void);
+void assets_free(struct assets *assets); /* NULL is fine */
+
+/* The coding for a body of this length: what the client takes, or none where it is not worth it. */
+enum coding asset_coding(const struct exchange *x, size_t len);
+
+/* The body as it was kept; borrowed until the next asset_keep. */
+MUST_USE bool asset_find(const struct assets *assets, const struct asset_name *name,
+                         struct str *out);
+
+/* Codes and keeps it. False: it cannot be coded, or is too large: answer plain. */
+MUST_USE bool asset_keep(struct assets *assets, const struct asset_name *name, struct str plain,
+                         struct str *out);
+
 struct ledger_link;
 struct peer_budget;
 
@@ -224,6 +249,7 @@ struct enforce_worker {
     struct ledger_link *link;   /* owned */
     struct gone_set *gone;      /* owned */
     struct peer_budget *rights; /* owned; what one address may ask */
+    struct assets *assets;      /* owned */
 };
 
 #include "inject_priv.h"

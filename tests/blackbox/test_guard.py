@@ -150,6 +150,12 @@ def test_its_place_and_its_address(proxy):
     answer = proxy.get(path)
     assert "immutable" in answer.header("Cache-Control")
     assert proxy.get("/.consent/guard.js?v=0").header("Cache-Control") == "no-store"
+    for _ in range(2):  # made, and kept
+        for coding in ("gzip", "br", "zstd"):
+            coded = proxy.get(path, headers=[("Accept-Encoding", coding)])
+            assert (coded.header("Content-Encoding"), coded.header("Vary")) == (coding, "Accept-Encoding")
+            assert len(coded.body) < len(answer.body) / 3 and (coding != "gzip" or gzip.decompress(coded.body) == answer.body)
+    assert proxy.get("/.consent/banner.js", headers=[("Accept-Encoding", "br")]).header("Content-Encoding") == "br"
     script, rules = answer.body.rsplit(b"({u:", 1)
     assert len(gzip.compress(script, 9)) <= 3072
     assert len(gzip.compress(answer.body, 9)) <= 16384
