@@ -1,5 +1,5 @@
 /*
- * assets.c - our own scripts and styles in the codings that clients take; contract in enforce_priv.h.
+ * assets.c - our own scripts and styles, coded for clients; contract in enforce_priv.h.
  *
  * A few slots per worker, the oldest is given up: there are as many as scripts times grants in
  * use, and browsers keep what they got for ever.

@@ -222,7 +222,7 @@ bool gone_has(const struct gone_set *g, const uint8_t subject[16]);
 
 struct asset_name {
     const struct site *site; /* NULL: the same on all sites */
-    const char *key; /* names the content: a hash, or the guard's key */
+    const char *key;         /* names the content: a hash, or the guard's key */
     enum coding coding;
 };
 

@@ -104,7 +104,10 @@
       return;
     }
     wraps.set(W.Function, 1);
-    /* "Owner member ..." are on Owner's prototype, Owner or window; ".member" means its getter. */
+    /*
+     * "Owner member ..." are on Owner's prototype, Owner or window; ".member" means its getter. What
+     * is hooked stands in the order that packs best.
+     */
     var on = (list, fn) => list.split('|').forEach(line => line.split(' ').forEach((name, i, words) => {
       var owner = W[words[0]] || W, key = name.replace('.', '');
       if (key in (owner.prototype || R)) owner = owner.prototype;
@@ -115,23 +118,6 @@
       if (key < 'a') d.value.prototype.constructor = d.value;
     }));
     var each = fix => (go, self, args) => go(args.map(fix));
-    on('Function toString', go => go([]));
-    Object.getOwnPropertyNames(W).forEach(name => {
-      if (/^HTML[^AB].*t$/.test(name)) on(name + ' src srcset imageSrcset href data poster', (go, self, args, name) =>
-        bad(name, args[0]) ? later(self, 'error') : go(args));
-    });
-    on('Element setAttribute setAttributeNS', (go, self, args) => {
-      var value = args.pop(), name = String(args[args.length - 1]);
-      return badAttribute(self, name, value) ? later(self, 'error') : go(args.concat(name === 'style' ? css(value) : value));
-    });
-    on('Element setAttributeNode setAttributeNodeNS|NamedNodeMap setNamedItem setNamedItemNS', (go, self, args) =>
-      badAttribute(self, args[0].name, args[0].value) ? null : go(args));
-    on('Attr value|Node nodeValue textContent|CharacterData data', (go, self, args) => {
-      var style = self.nodeType === 3 && self.parentNode || self;
-      if (!self.ownerElement || !badAttribute(self.ownerElement, self.name, args[0])) go(style.localName === 'style' ? args.map(css) : args);
-    });
-    on('Element innerHTML outerHTML insertAdjacentHTML setHTMLUnsafe|ShadowRoot innerHTML setHTMLUnsafe|HTMLIFrameElement srcdoc|Range createContextualFragment|DOMParser parseFromString', (go, self, args) =>
-      go(args.map(self.localName === 'style' ? css : clean)));
     on('Document write writeln', (go, self, args) => {
       var text = unfinished + args.join('');
       unfinished = '';
@@ -140,6 +126,46 @@
         return '';
       }))]);
     });
+    on('HTMLIFrameElement .contentWindow .contentDocument', go => {
+      var result = go([]);
+      if (result) install(result.defaultView || result);
+      return result;
+    });
+    on('HTMLElement .style|SVGElement .style', go => wrap(go([]), css));
+    /* Also what must only find the object behind its wrap. */
+    on('CSSStyleSheet insertRule replace replaceSync|CSSStyleDeclaration setProperty cssText getPropertyValue getPropertyPriority removeProperty item|HTMLElement style|SVGElement style|Storage getItem removeItem key clear', each(css));
+    on('Element innerHTML outerHTML insertAdjacentHTML setHTMLUnsafe|ShadowRoot innerHTML setHTMLUnsafe|HTMLIFrameElement srcdoc|Range createContextualFragment|DOMParser parseFromString', (go, self, args) =>
+      go(args.map(self.localName === 'style' ? css : clean)));
+    on('Element setAttribute setAttributeNS', (go, self, args) => {
+      var value = args.pop(), name = String(args[args.length - 1]);
+      return badAttribute(self, name, value) ? later(self, 'error') : go(args.concat(name === 'style' ? css(value) : value));
+    });
+    on('HTMLImageElement src srcset|HTMLIFrameElement src|HTMLInputElement src|HTMLEmbedElement src|HTMLTrackElement src|HTMLFrameElement src|HTMLLinkElement href imageSrcset|HTMLScriptElement src|HTMLMediaElement src|HTMLObjectElement data|HTMLSourceElement src srcset|HTMLVideoElement poster', (go, self, args, name) =>
+      bad(name, args[0]) ? later(self, 'error') : go(args));
+    on('Element setAttributeNode setAttributeNodeNS|NamedNodeMap setNamedItem setNamedItemNS', (go, self, args) =>
+      badAttribute(self, args[0].name, args[0].value) ? null : go(args));
+    /* A worker made of a blob or of data has no answer that the proxy could put the companion into. */
+    on('URL createObjectURL revokeObjectURL', (go, self, args) => {
+      var url = go(args);
+      blobs[url || args[0]] = url && args[0];
+      return url;
+    });
+    on('Function toString', go => go([]));
+    on('WorkerGlobalScope fetch importScripts|XMLHttpRequest open|Navigator sendBeacon', each(instead));
+    on('W Worker SharedWorker', each(value => {
+      var blob = blobs[value], own = '(' + script + ')(' + JSON.stringify(R) + ');\n';
+      if (blob && blob.size) blob = blobs[value] = URL.createObjectURL(new Blob([own, blob], blob));
+      return blob || instead(value?.replace ? value.replace(/^data:[^,]*?(;base64)?,/i, (all, coded) =>
+        coded ? all + btoa(own + ' '.repeat(own.length * 2 % 3)) : all + encodeURIComponent(own)) : value);
+    }));
+    on('IDBFactory open', (go, self, args) => {
+      var request = go(args);
+      if (deniedKey(args[0])) request.addEventListener('upgradeneeded', event => {
+        event.stopImmediatePropagation();
+        request.transaction.abort();
+      });
+      return request;
+    });
     on('Node appendChild insertBefore replaceChild|Element append prepend replaceChildren', (go, self, args) => {
       if (self.localName === 'style') args = args.map(node => {
         if (node?.data) node.data = css(node.data);
@@ -147,28 +173,8 @@
       });
       return go(args);
     });
-    on('HTMLIFrameElement .contentWindow .contentDocument', go => {
-      var result = go([]);
-      if (result) install(result.defaultView || result);
-      return result;
-    });
-    /* Also what must only find the object behind its wrap. */
-    on('CSSStyleSheet insertRule replace replaceSync|CSSStyleDeclaration setProperty cssText getPropertyValue getPropertyPriority removeProperty item|HTMLElement style|SVGElement style|Storage getItem removeItem key clear', each(css));
-    on('HTMLElement .style|SVGElement .style', go => wrap(go([]), css));
-
-    on('WorkerGlobalScope fetch importScripts|XMLHttpRequest open|Navigator sendBeacon', each(instead));
-    /* A worker made of a blob or of data has no answer that the proxy could put the companion into. */
-    on('URL createObjectURL revokeObjectURL', (go, self, args) => {
-      var url = go(args);
-      blobs[url || args[0]] = url && args[0];
-      return url;
-    });
-    on('W Worker SharedWorker', each(value => {
-      var blob = blobs[value], own = '(' + script + ')(' + JSON.stringify(R) + ');\n';
-      if (blob && blob.size) blob = blobs[value] = URL.createObjectURL(new Blob([own, blob], blob));
-      return blob || instead(value?.replace ? value.replace(/^data:[^,]*?(;base64)?,/i, (all, coded) =>
-        coded ? all + btoa(own + ' '.repeat(own.length * 2 % 3)) : all + encodeURIComponent(own)) : value);
-    }));
+    on('Storage setItem', (go, self, args) => { if (!deniedKey(args[0])) go(args); });
+    on('CookieStore set', async (go, self, args) => { if (!deniedCookie(args[0]?.name || args[0])) await go(args); });
     on('W WebSocket EventSource', (go, self, args) => {
       if (!denied(args[0])) return go(args);
       var closed = new EventTarget();
@@ -183,21 +189,14 @@
       Reflect.setPrototypeOf(closed, self.prototype);
       return closed;
     });
-
     on('Document cookie', (go, self, args) => {
       if (/=;Max-Age=0;/.test(args[0]) || !deniedCookie(/[^=;]*/.exec(args[0])[0].trim())) go(args);
     });
-    on('CookieStore set', async (go, self, args) => { if (!deniedCookie(args[0]?.name || args[0])) await go(args); });
-    on('Storage setItem', (go, self, args) => { if (!deniedKey(args[0])) go(args); });
-    on('W .localStorage .sessionStorage', go => wrap(go([]), (value, key) => deniedKey(key) ? R : value));
-    on('IDBFactory open', (go, self, args) => {
-      var request = go(args);
-      if (deniedKey(args[0])) request.addEventListener('upgradeneeded', event => {
-        event.stopImmediatePropagation();
-        request.transaction.abort();
-      });
-      return request;
+    on('Attr value|Node nodeValue textContent|CharacterData data', (go, self, args) => {
+      var style = self.nodeType === 3 && self.parentNode || self;
+      if (!self.ownerElement || !badAttribute(self.ownerElement, self.name, args[0])) go(style.localName === 'style' ? args.map(css) : args);
     });
+    on('W .localStorage .sessionStorage', go => wrap(go([]), (value, key) => deniedKey(key) ? R : value));
   };
 
   /* What a tag wrote when the last page was left, or before the refusal. */

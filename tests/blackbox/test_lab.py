@@ -266,6 +266,23 @@ def test_page_without_script(lab, plain, name):
     assert visit() == ([], [])
 
 
+def test_what_a_tag_writes_back_when_its_page_is_left(lab):
+    """The tag sets _ga in pagehide, after the refusal was answered: the next answer and the next page's start delete it."""
+    fresh(lab)
+    load(lab, "sync")
+    choose(lab, "accept-all")
+    load(lab, "sync")
+    assert lab.get_cookie("_ga")
+    choose(lab, "reject-all")
+    lab.execute_script("document.cookie = '_ga=GA1.1.1.1; path=/'")  # whatever the companion of the old page thinks of it
+    lab.add_cookie({"name": "_ga", "value": "GA1.1.1.1"})
+    lab.origin.requests.clear()
+    load(lab, "sync")
+    nothing(lab, "sync after pagehide")
+    sent = [value for request in lab.origin.requests for value in request.all("Cookie")]
+    assert not any("_ga" in value for value in sent)
+
+
 def test_without_script_and_with_gpc(lab):
     """What the bytes say, in both cases."""
     for name in PAGES:
