@@ -1,5 +1,5 @@
 /*
- * assets.c - our own scripts and styles, coded for clients; contract in enforce_priv.h.
+ * assets.c - our own scripts and styles, coded for clients; contract in assets_priv.h.
  *
  * A few slots per worker, the oldest is given up: there are as many as scripts times grants in
  * use, and browsers keep what they got for ever.
@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "assets_priv.h"
 #include "consentd/buf.h"
 #include "consentd/mem.h"
 #include "enforce_priv.h"

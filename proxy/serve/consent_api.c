@@ -15,6 +15,7 @@
  */
 #include <string.h>
 
+#include "assets_priv.h"
 #include "consentd/arena.h"
 #include "consentd/b64.h"
 #include "consentd/buf.h"

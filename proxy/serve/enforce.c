@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "assets_priv.h"
 #include "consent_cookie.h"
 #include "consentd/arena.h"
 #include "consentd/cookie.h"
@@ -279,6 +280,7 @@ static bool enforcement_begin(struct exchange *x)
     e->document = wants_document(h);
     e->worker = wants_worker(h);
     e->style = wants_style(h);
+    e->script = str_eq_c(headers_value(h, HDR_SEC_FETCH_DEST), "script");
     if (x->site->policy != NULL) {
         token_read(x, e);
         e->language = languages_choose(x->site, headers_value(h, HDR_ACCEPT_LANGUAGE));
@@ -549,6 +551,21 @@ static bool is_sheet(const struct exchange *x, const struct enforcement *e)
            (e->style || str_eq_fold_c(type, "text/css"));
 }
 
+/* A script of a page; workers' get the companion instead, which sees more. */
+static bool is_script(const struct exchange *x, const struct enforcement *e)
+{
+    static const char *const types[] = {"text/javascript", "application/javascript",
+                                        "application/x-javascript", "text/ecmascript",
+                                        "application/ecmascript"};
+    struct str type = type_essence(headers_value(&x->resp.headers, HDR_CONTENT_TYPE));
+    bool found = e->script;
+
+    for (size_t i = 0; i < COUNT_OF(types); i++)
+        found = found || str_eq_fold_c(type, types[i]);
+    return found && !e->worker && x->site->config->guard &&
+           (x->resp.status == 200 || x->resp.status == 203);
+}
+
 /* The coding of the answer we send: what the client would have got without us, or better. */
 static enum coding coding_out(const struct exchange *x, const struct enforcement *e, enum coding in)
 {
@@ -636,8 +653,6 @@ static enum enforce_step enforce_page(struct exchange *x, struct enforcement *e)
 
 static enum enforce_step enforce_sheet(struct exchange *x, const struct enforcement *e)
 {
-    uint16_t all = x->site->policy != NULL ? x->site->policy->categories.defined : 0;
-    bool granted = all != 0 && (x->grants & all) == all;
     enum coding in = coding_in(x);
 
     if (x->resp.status == 206)
@@ -647,8 +662,7 @@ static enum enforce_step enforce_sheet(struct exchange *x, const struct enforcem
         exchange_fail(x, 502, "the style sheet has a content coding that cannot be decoded");
         return ENFORCE_ANSWERED;
     }
-    return sheet_filter_add(x, granted, in, coding_out(x, e, in)) ? ENFORCE_FORWARD
-                                                                  : ENFORCE_REFUSE;
+    return sheet_filter_add(x, in, coding_out(x, e, in)) ? ENFORCE_FORWARD : ENFORCE_REFUSE;
 }
 
 /* A script, picture or frame would follow a redirect to a tracker unseen; a visitor follows it. */
@@ -673,6 +687,9 @@ enum enforce_step enforce_response(struct exchange *x)
         return not_modified_headers(x) ? ENFORCE_FORWARD : ENFORCE_REFUSE;
     if (is_sheet(x, e) && x->resp.body != H1_BODY_NONE)
         return enforce_sheet(x, e);
+    if (is_script(x, e) && x->resp.body != H1_BODY_NONE && coding_in(x) != CODING_UNKNOWN)
+        return script_filter_add(x, coding_in(x), coding_out(x, e, coding_in(x))) ? ENFORCE_FORWARD
+                                                                                  : ENFORCE_REFUSE;
     if (!is_page(x) && !is_worker(x, e))
         return ENFORCE_FORWARD;
     return enforce_page(x, e);

@@ -11,7 +11,7 @@
  * origin's condition again, a tag of another variant is dropped (the page must be sent anew).
  * Dates alone cannot tell variants apart: for pages they are neither sent nor believed.
  * A style sheet that names trackers is treated likewise, one that names none depends on the rules
- * alone. A client that asks for neither (an image, a script) keeps its conditions untouched.
+ * alone; scripts likewise. A client that asks for none of these keeps its conditions untouched.
  */
 #include <string.h>
 
@@ -145,7 +145,7 @@ bool conditions_rewrite(struct exchange *x)
         return true; /* the condition of a change is the origin's to judge */
     if (headers_find(h, HDR_IF_NONE_MATCH) != NULL)
         conditions_read(x, &c);
-    if (!c.ours && !e->document && !e->style)
+    if (!c.ours && !e->document && !e->style && !e->script)
         return true;
     headers_remove(h, HDR_IF_NONE_MATCH);
     headers_remove(h, HDR_IF_MODIFIED_SINCE);

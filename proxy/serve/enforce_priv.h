@@ -5,7 +5,7 @@
  *   enforce_cache.c   ETags, conditions and caching of pages that differ by consent
  *   filter_headers.c  Cookie, Set-Cookie, Link, Refresh, Location, reports
  *   filter_html.c     decode, rewrite (html_engine.h), encode
- *   filter_css.c      the same for style sheets (sheet.h), where they name a tracker
+ *   filter_css.c      the same for style sheets (sheet.h), and for what scripts import (imports.h)
  *   consent_api.c     what is under the prefix: choice, state, assets
  *   rights.c          what a visitor asks of their own records: /me and below
  *   rights_page.c     their page
@@ -72,6 +72,7 @@ struct enforcement {
     bool document;              /* the client may show the answer as a page */
     bool worker;                /* the client runs the answer as a worker */
     bool style;                 /* the client takes the answer for a style sheet */
+    bool script;                /* … for a script of a page */
     bool asked_identity;        /* the origin was asked for plain text in the client's stead */
     struct str accept_encoding; /* the client's own; empty if none */
     struct str matched_etag;    /* ours, as the client sent it, if it names a current variant */
@@ -141,8 +142,9 @@ struct str charset_of_type(struct str type);
 
 /* --- filter_css.c --- */
 
-/* Installs the filter of a style sheet; granted: nothing is denied, look only. False: no memory. */
-MUST_USE bool sheet_filter_add(struct exchange *x, bool granted, enum coding in, enum coding out);
+/* Installs the filter of a style sheet, or of what a script imports. False: no memory. */
+MUST_USE bool sheet_filter_add(struct exchange *x, enum coding in, enum coding out);
+MUST_USE bool script_filter_add(struct exchange *x, enum coding in, enum coding out);
 
 /* The subject of the token, also of one from an older epoch. False: nobody we know. */
 MUST_USE bool token_holder(const struct exchange *x, struct token_claims *out);
@@ -217,30 +219,7 @@ void gone_free(struct gone_set *g);               /* NULL is fine */
 void gone_add(struct gone_set *g, struct str in); /* the payload of an IPC_GONE */
 bool gone_has(const struct gone_set *g, const uint8_t subject[16]);
 
-/* --- assets.c: what is kept coded, a bounded number of bodies per worker --- */
-#define ASSET_KEY_MAX 80 /* bytes of a key with its NUL */
-
-struct asset_name {
-    const struct site *site; /* NULL: the same on all sites */
-    const char *key;         /* names the content: a hash, or the guard's key */
-    enum coding coding;
-};
-
 struct assets;
-struct assets *assets_new(void);
-void assets_free(struct assets *assets); /* NULL is fine */
-
-/* The coding for a body of this length: what the client takes, or none where it is not worth it. */
-enum coding asset_coding(const struct exchange *x, size_t len);
-
-/* The body as it was kept; borrowed until the next asset_keep. */
-MUST_USE bool asset_find(const struct assets *assets, const struct asset_name *name,
-                         struct str *out);
-
-/* Codes and keeps it. False: it cannot be coded, or is too large: answer plain. */
-MUST_USE bool asset_keep(struct assets *assets, const struct asset_name *name, struct str plain,
-                         struct str *out);
-
 struct ledger_link;
 struct peer_budget;
 

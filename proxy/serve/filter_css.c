@@ -1,14 +1,16 @@
 /*
- * filter_css.c - one style sheet of the site: look for trackers, and take them out.
+ * filter_css.c - one style sheet or script of the site: look for trackers, and take them out.
  *
- *   origin -> decoder -> sheet.h -> [found something?] -- yes --> encoder --> client
+ *   origin -> decoder -> sheet.h or imports.h -> [found something?] -- yes --> encoder --> client
  *      `------------- as it came -----------------------  no --------------> client
  *
- * Most sheets name no tracker. They leave as they came, coding and fields included, and any cache
- * may keep them; only their entity-tag names the rules by which they were read. So the answer is
- * held until the first tracker, its end, or HOLD_MAX: from there on it is treated as one that
- * differs by consent. Whether it does is the same for every visitor: what counts is a URL that is
- * denied without any consent. With everything granted the bytes are the origin's.
+ * Of a script only what it imports by a literal is looked for: the companion sees the rest.
+ *
+ * Most name no tracker. They leave as they came, coding and fields included, and any cache may keep
+ * them; only their entity-tag names the rules by which they were read. So the answer is held until
+ * the first tracker, its end, or HOLD_MAX: from there on it is treated as one that differs by
+ * consent. Whether it does is the same for every visitor: what counts is a URL that is denied
+ * without any consent. With everything granted the bytes are the origin's.
  */
 #include <stdlib.h>
 
@@ -17,6 +19,7 @@
 #include "consentd/charset.h"
 #include "consentd/coding.h"
 #include "consentd/filter.h"
+#include "consentd/imports.h"
 #include "consentd/metrics.h"
 #include "consentd/sheet.h"
 #include "consentd/utf16.h"
@@ -49,10 +52,13 @@ struct css_filter {
     struct utf16_decoder utf16_decoder;
     struct decoder *decoder; /* owned; NULL for identity */
     struct encoder *encoder; /* owned; NULL for identity, and until something is cut */
-    struct sheet *sheet;     /* owned; NULL until the encoding is known */
-    struct buf first;        /* plain bytes until then */
-    struct buf raw;          /* SHEET_LOOK: what came */
-    struct buf out;          /* what it becomes */
+    struct sheet *sheet;     /* owned; NULL until the encoding is known, and for scripts */
+    struct imports *imports; /* owned; NULL for sheets */
+    bool script;
+    bool begun;       /* the encoding is known */
+    struct buf first; /* plain bytes until then */
+    struct buf raw;   /* SHEET_LOOK: what came */
+    struct buf out;   /* what it becomes */
 };
 
 /* --- the verdict on one URL --- */
@@ -106,10 +112,24 @@ static struct str charset_rule(struct str first)
     return str_starts_fold(label, STR("utf-16")) ? STR("utf-8") : label;
 }
 
+static const struct html_ops ops = {.on_ref = on_ref, .on_output = on_output};
+
+/* A script's ASCII letters stand for themselves in every encoding that is in use. */
+static bool script_begin(struct css_filter *css)
+{
+    struct exchange *x = css->filter.x;
+    const char *empty = arena_printf(&x->arena, "%sempty.js", x->site->config->prefix);
+
+    if (empty == NULL)
+        return false;
+    css->begun = true;
+    css->imports = imports_new(&ops, str_c(empty), css);
+    return true;
+}
+
 /* CSS Syntax 3.2: byte order mark, Content-Type, @charset. False: it cannot be read. */
 static bool sheet_begin(struct css_filter *css)
 {
-    static const struct html_ops ops = {.on_ref = on_ref, .on_output = on_output};
     struct str first = buf_str(&css->first);
     struct str label = css->label.len > 0 ? css->label : charset_rule(first);
     enum html_charset charset;
@@ -126,8 +146,14 @@ static bool sheet_begin(struct css_filter *css)
     css->utf16_decoder.big_endian = charset == HTML_CHARSET_UTF16BE;
     if (css->utf16 || str_starts(first, STR("\xef\xbb\xbf")))
         label = STR("utf-8");
+    css->begun = true;
     css->sheet = sheet_new(&ops, css_pairs_of(label), css);
     return true;
+}
+
+static bool engine_push(struct css_filter *css, struct str in)
+{
+    return css->script ? imports_push(css->imports, in) : sheet_push(css->sheet, in);
 }
 
 static bool utf16_push(struct css_filter *css, struct str in, bool end)
@@ -140,7 +166,7 @@ static bool utf16_push(struct css_filter *css, struct str in, bool end)
 
         in = str_slice(in, piece.len, in.len);
         len = utf16_decode(&css->utf16_decoder, piece, end && in.len == 0, out);
-        if (!sheet_push(css->sheet, str_make(out, len)))
+        if (!engine_push(css, str_make(out, len)))
             return false;
     } while (in.len > 0);
     return true;
@@ -148,12 +174,12 @@ static bool utf16_push(struct css_filter *css, struct str in, bool end)
 
 static bool plain_push(struct css_filter *css, struct str in, bool end)
 {
-    if (css->sheet == NULL) {
+    if (!css->begun) {
         if (!buf_append_str(&css->first, in))
             return false;
         if (css->first.len < CHARSET_LOOK && !end)
             return true;
-        if (!sheet_begin(css))
+        if (!(css->script ? script_begin(css) : sheet_begin(css)))
             return false;
         in = buf_str(&css->first);
         if (str_starts(in, STR("\xef\xbb\xbf"))) { /* it is no part of the first token */
@@ -162,10 +188,10 @@ static bool plain_push(struct css_filter *css, struct str in, bool end)
             in = str_slice(in, 3, in.len);
         }
     }
-    if (!(css->utf16 ? utf16_push(css, in, end) : sheet_push(css->sheet, in)))
+    if (!(css->utf16 ? utf16_push(css, in, end) : engine_push(css, in)))
         return false;
     buf_clear(&css->first);
-    return !end || sheet_end(css->sheet);
+    return !end || (css->script ? imports_end(css->imports) : sheet_end(css->sheet));
 }
 
 static bool on_decoded(void *owner, const uint8_t *data, size_t len)
@@ -185,7 +211,7 @@ static bool scan(struct css_filter *css, struct str in, bool end)
     if (status != CODING_STOPPED) {
         metric_add(METRIC_BODIES_REFUSED, 1);
         exchange_note(css->filter.x,
-                      "the style sheet's content coding is corrupt or over its limit");
+                      "the style sheet's or script's content coding is corrupt or over its limit");
     }
     return false;
 }
@@ -256,7 +282,7 @@ static bool css_push(struct filter *f, const uint8_t *data, size_t len, bool end
         return filter_next(f, data, len, end);
     if ((css->state == SHEET_LOOK && !buf_append(&css->raw, data, len)) ||
         !scan(css, str_make(data, len), end)) {
-        exchange_note(f->x, "the style sheet could not be filtered");
+        exchange_note(f->x, "the style sheet or script could not be filtered");
         return false;
     }
     if (css->state == SHEET_CUT)
@@ -274,12 +300,15 @@ static bool css_push(struct filter *f, const uint8_t *data, size_t len, bool end
 static void css_close(struct filter *f)
 {
     struct css_filter *css = (struct css_filter *)f;
-    uint64_t removed = css->sheet != NULL ? sheet_removed(css->sheet) : 0;
+    uint64_t removed = css->sheet != NULL     ? sheet_removed(css->sheet)
+                       : css->imports != NULL ? imports_removed(css->imports)
+                                              : 0;
 
     metric_add(METRIC_SHEETS_READ, 1);
     metric_add(METRIC_ELEMENTS_REMOVED, removed);
     f->x->removed.elements += (uint32_t)removed;
     sheet_free(css->sheet);
+    imports_free(css->imports);
     decoder_free(css->decoder);
     encoder_free(css->encoder);
     arena_fini(&css->scratch);
@@ -288,7 +317,14 @@ static void css_close(struct filter *f)
     buf_free(&css->out);
 }
 
-bool sheet_filter_add(struct exchange *x, bool granted, enum coding in, enum coding out)
+static bool all_granted(const struct exchange *x)
+{
+    uint16_t all = x->site->policy != NULL ? x->site->policy->categories.defined : 0;
+
+    return all != 0 && (x->grants & all) == all;
+}
+
+static bool filter_add(struct exchange *x, bool script, enum coding in, enum coding out)
 {
     struct css_filter *css = arena_calloc(&x->arena, 1, sizeof(*css));
     const struct enforcement *e = enforcement_of(x);
@@ -300,7 +336,8 @@ bool sheet_filter_add(struct exchange *x, bool granted, enum coding in, enum cod
     css->undecided = e->decider;
     css->undecided.grants = CATEGORY_ESSENTIAL;
     css->label = charset_of_type(headers_value(&x->resp.headers, HDR_CONTENT_TYPE));
-    css->granted = granted;
+    css->script = script;
+    css->granted = all_granted(x);
     css->coding_out = out;
     css->decoder = in == CODING_IDENTITY ? NULL : decoder_new(in, SHEET_OUT_MAX, RATIO_MAX);
     arena_init(&css->scratch, NULL, URL_ARENA_MAX);
@@ -309,4 +346,14 @@ bool sheet_filter_add(struct exchange *x, bool granted, enum coding in, enum cod
     buf_init(&css->out, OUTPUT_MAX);
     exchange_add_filter(x, &css->filter); /* from here on close() frees it all */
     return in == CODING_IDENTITY || css->decoder != NULL;
+}
+
+bool sheet_filter_add(struct exchange *x, enum coding in, enum coding out)
+{
+    return filter_add(x, false, in, out);
+}
+
+bool script_filter_add(struct exchange *x, enum coding in, enum coding out)
+{
+    return filter_add(x, true, in, out);
 }

@@ -148,6 +148,37 @@ def test_conditions(proxy):
     assert proxy.ctl("rules", "set", "hotjar", "enforce").returncode == 0
 
 
+SCRIPT = f"""const text = "import and from here"; const own = import("/part.js");
+import(/* webpackIgnore: true */ "{TRACKER}50").then(m => {{ window.empty = Object.keys(m).length; }});
+import('{TRACKER.replace("/", chr(92) + "/")}51'); import(`{TRACKER}52`); window.ran = 1;
+obj = {{import() {{}}}}; obj.import("{TRACKER}keep"); // a method of that name
+""".encode()
+
+
+def test_what_scripts_import(proxy):
+    javascript = [("Content-Type", "text/javascript"), ("ETag", '"v1"'), ("Cache-Control", "public, max-age=60")]
+    as_script = [("Sec-Fetch-Dest", "script")]
+    proxy.origin.routes["/s.js"] = http_response(200, javascript, SCRIPT)
+    answer = proxy.get("/s.js", as_script)
+    assert answer.body.count(b"facebook") == 1 and answer.body.count(b'"/.consent/empty.js"') == 3
+    assert b'import("/part.js")' in answer.body and answer.header("Cache-Control") == "private, max-age=60"
+    packed = gzip.compress(SCRIPT)
+    proxy.origin.routes["/z.js"] = http_response(200, [*javascript, ("Content-Encoding", "gzip")], packed)
+    assert gzip.decompress(proxy.get("/z.js", [*as_script, ("Accept-Encoding", "gzip")]).body) == answer.body
+    cookie = with_cookie(decide(proxy, "analytics", "marketing"))
+    assert proxy.get("/z.js", [*as_script, *cookie, ("Accept-Encoding", "gzip")]).body == packed
+    clean = b"import('/part.js'); // https://www.facebook.com/tr"
+    proxy.origin.routes["/c.js"] = http_response(200, javascript, clean)
+    answer = proxy.get("/c.js", as_script)
+    assert (answer.body, answer.header("Cache-Control"), answer.header("Vary")) == (clean, "public, max-age=60", None)
+    module = f'import "{TRACKER}1"; import {{ a }} from "{TRACKER}2"; export * from \'{TRACKER}3\'; import x from "/own.js";'.encode()
+    proxy.origin.routes["/m.js"] = http_response(200, javascript, module)
+    assert proxy.get("/m.js", as_script).body.count(b"empty.js") == 3
+    large = b"/* facebook */ var a = 1; " * 40000 + SCRIPT
+    proxy.origin.routes["/l.js"] = http_response(200, javascript, large)
+    assert proxy.get("/l.js", as_script).body.count(b"www.facebook.com") == 1
+
+
 # --- in Chromium ------------------------------------------------------------------------------
 
 HINTS = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>t</title><link rel="icon" href="data:,">
@@ -164,7 +195,7 @@ HINTS = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>t</
 <style>rect { stroke: url(T26) } @import "T27";</style><foreignObject><img src="T28"></foreignObject></svg>
 <object data="T29"></object><embed src="T30"><video poster="T31"></video><audio src="T32" preload="auto"></audio>
 <input type="image" src="T33"><table background="T34"><tr><td>x</table>
-<script src="/own.js"></script></body></html>""".replace("T", TRACKER).replace(TRACKER + "itle", "Title")
+<script src="/s.js"></script><script src="/own.js"></script></body></html>""".replace("T", TRACKER).replace(TRACKER + "itle", "Title")
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +221,8 @@ def test_chromium_asks_no_tracker(browser, proxy, trackers):
         "/a.css": http_response(200, [CSS], SHEET),
         "/inner.css": http_response(200, [CSS], b"@import 'deep.css'; h1 { font-weight: 900 }"),
         "/deep.css": http_response(200, [CSS], b"h2 { background: url(" + TRACKER.encode() + b"40); color: rgb(1, 2, 3) }"),
+        "/s.js": http_response(200, javascript, SCRIPT.replace(b"obj.import", b"// obj.import")),
+        "/part.js": http_response(200, javascript, b"window.part = 1;"),
         "/own.js": http_response(200, javascript, b"document.documentElement.dataset.own = 'ran';"),
         "/own.png": http_response(200, [("Content-Type", "image/gif")], bytes.fromhex(
             "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")),
@@ -200,6 +233,7 @@ def test_chromium_asks_no_tracker(browser, proxy, trackers):
     browser.execute_script("document.querySelector('#a').click()")
     settled(browser)
     assert asked(trackers) == []
+    assert browser.execute_script("return [window.ran, window.part, window.empty]") == [1, 1, 0]
     # and the rest of the rules is in force
     assert browser.execute_script("return [getComputedStyle(document.querySelector('h1')).color,"
                                   "getComputedStyle(document.querySelector('h1')).fontWeight,"
