@@ -253,7 +253,7 @@ def test_erased_records_must_be_named(tmp_path):
     ledger = Ledger(tmp_path)
     proxy = ledger.proxy
     proxy.start()
-    row = proxy.ctl("audit", "query", "--limit", "1", "-o", "jsonl")
+    row = proxy.ctl("audit", "query", "--kind", "event", "--limit", "1", "-o", "jsonl")
     subject = json.loads(row.stdout.splitlines()[0])["event"]["sub"]
     leaf = json.loads(row.stdout.splitlines()[0])["leaf"]
     done = proxy.ctl("subject", "erase", "--yes", "s_" + subject)
