@@ -145,7 +145,10 @@ struct ledger_tell_head {
     uint32_t pad;
 };
 
-/* A notice document that is on record, and since when its version has been in force. */
+/*
+ * A notice document that is on record, and since when its version has been in force. Rounded up:
+ * the time in a cookie is rounded down, and nobody who chose before shall go untold.
+ */
 struct ledger_notice_msg {
     uint8_t doc[16];  /* as in records */
     uint32_t since_s; /* Unix seconds; 0: there was never another version */

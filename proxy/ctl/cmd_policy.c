@@ -2,7 +2,7 @@
  * cmd_policy.c - consentctl policy check | show | diff | publish.
  *
  *   publish:  read ─▶ compare with what is in force ─▶ say what it means ─▶ ask ─▶ record
- *             ─▶ write the file that the configuration names ─▶ reload ─▶ wait until it is in force
+ *             ─▶ write the file that the configuration names ─▶ reload ─▶ wait until on record
  *
  * Nothing is written before the ledger has the record, and nothing is asked of a visitor that the
  * operator was not told first.
@@ -26,8 +26,8 @@
 #include "ctl_priv.h"
 
 #define HASH_MIN   8    /* hex digits that name a document */
-#define WAIT_TRIES 100  /* looks whether a notice is in force */
-#define WAIT_MS    200  /* between two of them */
+#define WAIT_TRIES 400  /* looks whether a notice is in force */
+#define WAIT_MS    50   /* between two of them */
 #define SHOWN_MAX  2000 /* bytes of one text in a diff */
 
 /* What every command here begins with. */
@@ -456,55 +456,43 @@ static bool write_file(struct publication *p)
     return ok;
 }
 
-/* True when every site that should have it says that this document is in force. */
-static bool is_in_force(const struct publication *p, const struct ctl_args *args)
+/*
+ * The ledger takes over, and notes the document, when the workers that serve it are ready and the
+ * others were told to take no more visitors.
+ */
+static bool is_in_force(const struct publication *p)
 {
-    json_t *root = NULL;
-    const json_t *item;
-    struct buf answer;
-    bool found = false;
-    size_t i;
+    char *folder = file_resolve(p->w.config->state_dir, NOTICES_FOLDER);
+    struct notices *history = notices_open(folder, NULL);
+    const struct notice_use *use = history != NULL ? notices_latest(history, p->w.host) : NULL;
+    bool found = use != NULL && memcmp(use->hash, p->policy->doc_hash, sizeof(use->hash)) == 0;
 
-    buf_init(&answer, CTL_ANSWER_MAX);
-    if (ctl_ask(args, "GET", "/api/v1/policy", STR(""), &answer, NULL))
-        root = json_load_text("answer", buf_str(&answer), 0, NULL);
-    json_array_foreach (json_object_get(root, "sites"), i, item) {
-        const char *host = json_string_value(json_object_get(item, "host"));
-        const char *hash = json_string_value(json_object_get(item, "sha256"));
-
-        found = found || (host != NULL && hash != NULL && strcmp(host, p->w.host) == 0 &&
-                          strcmp(hash, p->hash) == 0);
-    }
-    json_decref(root);
-    buf_free(&answer);
+    notices_free(history);
+    free(folder);
     return found;
 }
 
 static int bring_into_force(struct publication *p, const struct ctl_args *args)
 {
     const struct timespec pause = {.tv_nsec = WAIT_MS * 1000000L};
-    struct buf answer;
-    bool ok;
+    json_t *status;
 
-    buf_init(&answer, CTL_ANSWER_MAX);
-    ok = record(p, args) && write_file(p);
-    if (ok && !ctl_ask(args, "POST", "/api/v1/reload", STR(""), &answer, &p->w.f)) {
-        fault_prefix(&p->w.f, "written, but not in force");
-        ok = false;
-    }
-    buf_free(&answer);
-    if (!ok)
+    if (!record(p, args) || !write_file(p))
         return ctl_fail("%s", p->w.f.text);
+    status = ctl_change(args, "reload", &p->w.f);
+    if (status == NULL)
+        return ctl_fail("written, but not in force: %s", p->w.f.text);
+    json_decref(status);
     for (unsigned i = 0; i < WAIT_TRIES; i++) {
-        if (is_in_force(p, args)) {
+        if (is_in_force(p)) {
             printf("in force: version %s, epoch %u, sha256 %s\n", p->policy->version,
                    p->policy->epoch, p->hash);
             return CTL_OK;
         }
         (void)nanosleep(&pause, NULL);
     }
-    return ctl_fail("written, but not in force yet: consentd refused it or takes long; see its log "
-                    "and consentd -t");
+    return ctl_fail("written and served, but not on record yet: see consentctl ledger status and "
+                    "the log");
 }
 
 int cmd_policy_publish(struct ctl_args *args)

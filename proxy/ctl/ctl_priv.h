@@ -91,6 +91,12 @@ MUST_USE bool ctl_ask(const struct ctl_args *args, const char *method, const cha
 MUST_USE json_t *ctl_ask_json(const struct ctl_args *args, const char *method, const char *target,
                               struct fault *f);
 
+/*
+ * Asks for a "reload" or an "upgrade" and waits for what becomes of it. The status after it, which
+ * the caller owns; NULL with the reason: not asked, refused, or not through in time.
+ */
+MUST_USE json_t *ctl_change(const struct ctl_args *args, const char *what, struct fault *f);
+
 /* "?name=value" or "&name=value", escaped. */
 MUST_USE bool ctl_target_add(struct buf *target, const char *name, struct str value);
 

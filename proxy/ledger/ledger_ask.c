@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "consentd/b64.h"
 #include "consentd/crypto.h"
 #include "consentd/file.h"
 #include "consentd/json.h"
@@ -191,32 +190,17 @@ static void tell_records(struct asking *a)
 
 /* --- proofs --------------------------------------------------------------------------------- */
 
-/* C2SP tlog-proof with r || J as extra; false: not signed yet, or a file is missing. */
+/* With r || J as extra; false: not signed yet, or a file is missing. */
 static bool prove(const struct asking *a, const struct found *f, struct buf *out)
 {
-    struct tlog_dir dir = {.path = a->log_path};
-    struct tlog_proof proof = {.index = f->leaf};
-    struct merkle_tree tree;
-    struct buf checkpoint, extra;
-    char *text = mem_alloc(B64_PADDED_LEN(sizeof(f->r) + f->len) + 1);
+    const struct tlog_public log = {.path = a->log_path, .keys = a->keys, .key_cnt = a->key_cnt};
+    struct buf extra;
     bool ok;
 
-    buf_init(&checkpoint, NOTE_CHECKPOINT_MAX);
     buf_init(&extra, sizeof(f->r) + RECORD_OPLOG_MAX);
     ok = buf_append(&extra, f->r, sizeof(f->r)) && buf_append_str(&extra, text_of(a, f)) &&
-         tlog_checkpoint(a->log_path, a->keys, a->key_cnt, &checkpoint, &tree, NULL) &&
-         f->leaf < tree.size;
-    if (ok) {
-        dir.size = tree.size;
-        b64_encode(text, extra.data, extra.len);
-        proof.extra = str_c(text);
-        proof.checkpoint = buf_str(&checkpoint);
-        ok = merkle_prove(f->leaf, tree.size, tlog_fetch, &dir, &proof.path) &&
-             tlog_proof_print(&proof, out);
-    }
-    free(text);
+         tlog_prove(&log, f->leaf, buf_str(&extra), out, NULL);
     buf_free(&extra);
-    buf_free(&checkpoint);
     return ok;
 }
 

