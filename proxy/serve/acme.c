@@ -42,7 +42,8 @@ bool acme_is_for_origin(const struct flow *f)
 {
     const char *where = f->client->acceptor->config->acme;
 
-    return where != NULL && strcmp(where, "origin") == 0 && str_starts(f->x.req.path, prefix);
+    return where != NULL && strcmp(where, "origin") == 0 && str_starts(f->x.req.path, prefix) &&
+           is_name(str_slice(f->x.req.path, prefix.len, f->x.req.path.len));
 }
 
 bool acme_answer(struct flow *f)

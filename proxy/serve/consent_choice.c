@@ -35,7 +35,7 @@ struct choice {
     bool form;       /* answer with 303 instead of JSON */
     bool withdraw;
     bool narrows;
-    uint16_t before; /* optional categories that were granted until now */
+    uint16_t before; /* optional categories that the token grants, GPC's refusal aside */
     struct str back; /* path of the page a form came from */
     struct str method;
     struct consent_event event;
@@ -175,7 +175,7 @@ static bool form_read(struct exchange *x, struct choice *c, struct str body)
     }
     c->grants &= optional;
     if (str_eq_c(action, "allow")) { /* what is named, beside what is granted already */
-        c->grants |= enforcement_of(x)->claims.grants & optional;
+        c->grants |= x->grants & optional;
         c->method = STR("frame.allow");
     } else if (str_eq_c(action, "accept-all")) {
         c->grants = optional;
@@ -411,7 +411,7 @@ static void take_back(struct exchange *x, const struct choice *c, struct headers
     struct enforce_worker *worker = x->server->enforce;
     struct choice less = *c;
 
-    less.grants = c->before & c->grants;
+    less.grants = x->grants & c->grants;
     less.event.grant = less.grants;
     less.event.deny = policy_optional(x->site->policy) & (uint16_t)~less.grants;
     less.event.act = less.grants == 0 ? CONSENT_WITHDRAW : CONSENT_CUSTOM;
@@ -526,7 +526,7 @@ static unsigned event_fill(struct exchange *x, struct choice *c)
         flags |= LEDGER_EVENT_NEW_SUBJECT;
     }
     c->before = before;
-    c->narrows = (c->grants & (uint16_t)~before) == 0;
+    c->narrows = (c->grants & (uint16_t)~x->grants) == 0;
     return flags | (c->narrows ? LEDGER_EVENT_NARROWS : 0);
 }
 
@@ -587,7 +587,7 @@ static void on_withdraw(struct exchange *x, struct str body)
     crypto_random(c->event.eid, sizeof(c->event.eid));
     c->withdraw = true;
     c->method = STR("link.withdraw");
-    c->grants = e->decided ? e->claims.grants & policy_optional(x->site->policy) : 0;
+    c->grants = x->grants & policy_optional(x->site->policy); /* not what GPC refuses */
     c->grants = taken == 0 ? 0 : c->grants & (uint16_t)~taken;
     choice_submit(x, c);
 }

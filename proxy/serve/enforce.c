@@ -551,19 +551,35 @@ static bool is_sheet(const struct exchange *x, const struct enforcement *e)
            (e->style || str_eq_fold_c(type, "text/css"));
 }
 
-/* A script of a page; workers' get the companion instead, which sees more. */
-static bool is_script(const struct exchange *x, const struct enforcement *e)
+static bool has_script_type(const struct exchange *x)
 {
     static const char *const types[] = {"text/javascript", "application/javascript",
                                         "application/x-javascript", "text/ecmascript",
                                         "application/ecmascript"};
     struct str type = type_essence(headers_value(&x->resp.headers, HDR_CONTENT_TYPE));
-    bool found = e->script;
 
-    for (size_t i = 0; i < COUNT_OF(types); i++)
-        found = found || str_eq_fold_c(type, types[i]);
-    return found && !e->worker && x->site->config->guard &&
+    for (size_t i = 0; i < COUNT_OF(types); i++) {
+        if (str_eq_fold_c(type, types[i]))
+            return true;
+    }
+    return false;
+}
+
+/* A script of a page; workers' get the companion instead, which sees more. */
+static bool is_script(const struct exchange *x, const struct enforcement *e)
+{
+    return (e->script || has_script_type(x)) && !e->worker && x->site->config->guard &&
            (x->resp.status == 200 || x->resp.status == 203);
+}
+
+/*
+ * Who asks decides how an answer is read. Where its type would have it read as another thing, a
+ * cache must not give it to those who ask for that: anybody can claim to ask for a style sheet.
+ */
+static bool cache_only_for_its_type(struct exchange *x, bool script)
+{
+    return (!is_page(x) && (script || !has_script_type(x))) ||
+           headers_set(&x->resp.headers, &x->arena, HDR_CACHE_CONTROL, STR("no-store"));
 }
 
 /* The coding of the answer we send: what the client would have got without us, or better. */
@@ -662,7 +678,18 @@ static enum enforce_step enforce_sheet(struct exchange *x, const struct enforcem
         exchange_fail(x, 502, "the style sheet has a content coding that cannot be decoded");
         return ENFORCE_ANSWERED;
     }
-    return sheet_filter_add(x, in, coding_out(x, e, in)) ? ENFORCE_FORWARD : ENFORCE_REFUSE;
+    return cache_only_for_its_type(x, false) && sheet_filter_add(x, in, coding_out(x, e, in))
+               ? ENFORCE_FORWARD
+               : ENFORCE_REFUSE;
+}
+
+static enum enforce_step enforce_script(struct exchange *x, const struct enforcement *e)
+{
+    enum coding in = coding_in(x);
+
+    return cache_only_for_its_type(x, true) && script_filter_add(x, in, coding_out(x, e, in))
+               ? ENFORCE_FORWARD
+               : ENFORCE_REFUSE;
 }
 
 /* A script, picture or frame would follow a redirect to a tracker unseen; a visitor follows it. */
@@ -688,8 +715,7 @@ enum enforce_step enforce_response(struct exchange *x)
     if (is_sheet(x, e) && x->resp.body != H1_BODY_NONE)
         return enforce_sheet(x, e);
     if (is_script(x, e) && x->resp.body != H1_BODY_NONE && coding_in(x) != CODING_UNKNOWN)
-        return script_filter_add(x, coding_in(x), coding_out(x, e, coding_in(x))) ? ENFORCE_FORWARD
-                                                                                  : ENFORCE_REFUSE;
+        return enforce_script(x, e);
     if (!is_page(x) && !is_worker(x, e))
         return ENFORCE_FORWARD;
     return enforce_page(x, e);

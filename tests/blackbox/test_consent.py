@@ -258,16 +258,32 @@ def test_gpc_refuses_marketing_until_it_is_granted(proxy):
     assert granted(proxy, explicit, signal_on) == ["analytics", "marketing"]
 
 
+@pytest.mark.parametrize("path, body, kind, grants", [
+    ("choice", "action=allow&analytics=on", FORM, ["analytics"]),
+    ("withdraw", {"purposes": ["analytics"]}, JSON, []),
+])
+def test_what_gpc_refuses_comes_back_with_no_other_choice(proxy, path, body, kind, grants):
+    signal_on = [("Sec-GPC", "1")]
+    before = cookie_of(choose(proxy, "marketing"))
+    assert granted(proxy, before, signal_on) == []
+    answer = post(proxy, body, kind, [*signal_on, ("Cookie", before)], f"/.consent/{path}")
+    assert granted(proxy, cookie_of(answer), signal_on) == grants
+
+
 # --- when the ledger does not answer -------------------------------------------------------------
 
 def test_without_the_ledger(tmp_path, origin):
     """No grant without a record; refusals and withdrawals at once, also inside a mixed choice."""
     proxy = Proxy(tmp_path, origin)
     analytics = cookie_of(choose(proxy, "analytics"))
+    marketing = cookie_of(choose(proxy, "marketing"))
     os.kill(proxy.role("ledger"), signal.SIGSTOP)
     answer = choose(proxy, "analytics")
     assert (answer.status, answer.header("Set-Cookie")) == (503, None)
     assert answer.header("Retry-After")
+    # GPC refuses what was granted without it, so this is a new grant
+    answer = choose(proxy, "marketing", headers=[("Cookie", marketing), ("Sec-GPC", "1")])
+    assert (answer.status, answer.header("Set-Cookie")) == (503, None)
     by_form = post(proxy, "action=accept-all", FORM)
     assert (by_form.status, by_form.header("Set-Cookie")) == (503, None)
     assert by_form.header("Content-Type").startswith("text/html")

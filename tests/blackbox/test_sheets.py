@@ -114,6 +114,18 @@ def test_other_answers_are_left(proxy):
     assert proxy.get("/h.css", method="HEAD").header("ETag") == '"v1"'
 
 
+@pytest.mark.parametrize("type_, dest", [
+    ("text/html", "style"), ("text/html", "script"), (None, "style"), (None, "script"), ("text/javascript", "style")])
+def test_no_cache_keeps_what_was_read_as_something_else(proxy, type_, dest):
+    """A cache between us and visitors would give it to those who ask for a page."""
+    body = b"<html><head><script src='https://www.facebook.com/tr'></script></head></html>"
+    fields = [("Cache-Control", "public, max-age=60"), ("ETag", '"v1"'), *([("Content-Type", type_)] if type_ else [])]
+    proxy.origin.routes["/page"] = http_response(200, fields, body)
+    answer = proxy.get("/page", [("Sec-Fetch-Dest", dest)])
+    assert answer.body == body and "no-store" in answer.header("Cache-Control")
+    assert "public" not in answer.header("Cache-Control")
+
+
 def test_a_part_is_asked_for_whole(proxy):
     def ranged(_, request):
         if request.header("Range"):

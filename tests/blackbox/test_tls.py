@@ -238,6 +238,8 @@ def test_or_they_go_to_the_origin(acme, origin):
     origin.routes[WELL_KNOWN + "abc"] = http_response(200, [("Content-Type", "text/plain")], b"abc.origin")
     assert ask(acme, 1, WELL_KNOWN + "abc").body == b"abc.origin"
     assert ask(acme, 1, "/").status == 308
+    for other in ("..%2fabc", "../../account", "", "abc/def"):
+        assert ask(acme, 1, WELL_KNOWN + other).status == 308
     assert ask(acme, 1, WELL_KNOWN + "abc", host="elsewhere.example").status == 421
 
 
