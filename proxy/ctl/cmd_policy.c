@@ -18,6 +18,7 @@
 #include "consentd/b64.h"
 #include "consentd/clock.h"
 #include "consentd/config.h"
+#include "consentd/crypto.h"
 #include "consentd/file.h"
 #include "consentd/json.h"
 #include "consentd/mem.h"
@@ -305,6 +306,7 @@ struct publication {
     struct work w;
     const char *file;
     bool yes, same_epoch;
+    uint8_t file_hash[32];         /* of FILE as it was looked at */
     struct policy *policy;         /* owned: the new one */
     const struct notice_use *last; /* in force now; NULL: the first */
     char hash[65];
@@ -433,26 +435,37 @@ static bool record(struct publication *p, const struct ctl_args *args)
     return ok;
 }
 
+/* FILE once more, for what is done with it: what was shown and agreed to, or nothing. */
+static bool read_again(struct publication *p, struct buf *out)
+{
+    uint8_t hash[32];
+
+    if (!file_read(p->file, POLICY_TEXT_MAX, out, &p->w.f))
+        return false;
+    crypto_sha256(out->data, out->len, hash);
+    if (memcmp(hash, p->file_hash, sizeof(hash)) == 0)
+        return true;
+    fault_set(&p->w.f, "%s: was changed meanwhile; nothing was published: look at it again",
+              p->file);
+    return false;
+}
+
 /* FILE takes the place of the one that the configuration names, with that one's mode and owner. */
-static bool write_file(struct publication *p)
+static bool write_file(struct publication *p, struct str text)
 {
     const char *to = p->w.config->sites[p->w.site].policy;
     struct stat mine, old;
-    struct buf text;
     bool ok;
 
     if (stat(p->file, &mine) == 0 && stat(to, &old) == 0 && mine.st_dev == old.st_dev &&
         mine.st_ino == old.st_ino)
         return true;
-    buf_init(&text, POLICY_TEXT_MAX);
-    ok = file_read(p->file, POLICY_TEXT_MAX, &text, &p->w.f) &&
-         file_write_atomic(to, text.data, text.len,
-                           stat(to, &old) == 0 ? old.st_mode & 07777 : 0644, &p->w.f);
+    ok = file_write_atomic(to, text.ptr, text.len, stat(to, &old) == 0 ? old.st_mode & 07777 : 0644,
+                           &p->w.f);
     if (ok && geteuid() == 0 && chown(to, old.st_uid, old.st_gid) != 0) {
         fault_set_errno(&p->w.f, "%s: written, but its owner could not be kept", to);
         ok = false;
     }
-    buf_free(&text);
     return ok;
 }
 
@@ -476,8 +489,13 @@ static int bring_into_force(struct publication *p, const struct ctl_args *args)
 {
     const struct timespec pause = {.tv_nsec = WAIT_MS * 1000000L};
     json_t *status;
+    struct buf text;
+    bool ok;
 
-    if (!record(p, args) || !write_file(p))
+    buf_init(&text, POLICY_TEXT_MAX);
+    ok = read_again(p, &text) && record(p, args) && write_file(p, buf_str(&text));
+    buf_free(&text);
+    if (!ok)
         return ctl_fail("%s", p->w.f.text);
     status = ctl_change(args, "reload", &p->w.f);
     if (status == NULL)
@@ -493,6 +511,19 @@ static int bring_into_force(struct publication *p, const struct ctl_args *args)
     }
     return ctl_fail("written and served, but not on record yet: see consentctl ledger status and "
                     "the log");
+}
+
+static bool hash_file(struct publication *p)
+{
+    struct buf text;
+    bool ok;
+
+    buf_init(&text, POLICY_TEXT_MAX);
+    ok = file_read(p->file, POLICY_TEXT_MAX, &text, &p->w.f);
+    if (ok)
+        crypto_sha256(text.data, text.len, p->file_hash);
+    buf_free(&text);
+    return ok;
 }
 
 int cmd_policy_publish(struct ctl_args *args)
@@ -511,7 +542,7 @@ int cmd_policy_publish(struct ctl_args *args)
         (void)ctl_fail("policy publish FILE");
         return CTL_USAGE;
     }
-    if (work_begin(&p.w, args, site))
+    if (work_begin(&p.w, args, site) && hash_file(&p))
         p.policy = ctl_load_notice(p.w.config, p.w.site, p.file, &p.w.f);
     if (p.policy == NULL) {
         status = ctl_fail("%s", p.w.f.text);

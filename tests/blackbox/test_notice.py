@@ -213,6 +213,26 @@ def test_nothing_is_published_unasked(world):
     wait_for(lambda: len(world.history()) == 2)
 
 
+def test_what_was_shown_is_what_is_published(world):
+    """Between the question and the yes somebody else writes the file: that was agreed to by nobody."""
+    world.history()
+    before, path = world.file.read_text(), world.folder / "draft.json"
+    world.write(changed(world.policy), path)
+    command = [str(BUILD / "consentctl"), "-c", str(world.proxy.folder / "consentd.json"), "policy", "publish", str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as run:
+        asked = b""
+        while not asked.endswith(b"[yes/no] "):
+            more = run.stderr.read(1)
+            assert more, asked
+            asked += more
+        world.write(changed(world.policy, providers=with_provider(world.policy)), path)
+        _, errors = run.communicate(b"yes\n", timeout=60)
+    assert run.returncode == 1 and b"was changed meanwhile" in errors, errors
+    assert world.file.read_text() == before and len(world.history()) == 1
+    rows = world.rows("--kind", "operator")
+    assert not [r for r in rows if r["event"]["op"].get("route") == "POST /api/v1/policy"]
+
+
 def test_without_the_ledger_nothing_is_published(world):
     world.history()
     before = world.file.read_text()
