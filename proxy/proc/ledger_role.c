@@ -35,7 +35,7 @@ struct peer {
     struct ledger_role *role;
     struct ipc *ipc; /* NULL: this place is free */
     uint64_t number;
-    bool worker; /* gets IPC_GONE; may not have anything signed */
+    bool worker; /* gets IPC_GONE; nothing of the operator's is taken from it */
 };
 
 struct ledger_role {
@@ -64,6 +64,20 @@ static void sign(struct ledger_role *r, const struct peer *peer, const void *dat
         log_warn("ledger.signature.lost", "");
 }
 
+/* A worker speaks for its visitors alone: holds, drops and haste are the operator's. */
+static bool may_erase(const struct peer *peer, const void *data, size_t len)
+{
+    struct ledger_erase_msg msg;
+
+    if (!peer->worker)
+        return true;
+    if (len != sizeof(msg))
+        return false;
+    memcpy(&msg, data, sizeof(msg));
+    return msg.action == LEDGER_ERASE && msg.by == CONSENT_BY_SUBJECT &&
+           (msg.flags & LEDGER_ERASE_NOW) == 0;
+}
+
 static void on_peer_msg(void *owner, uint16_t type, const void *data, size_t len, int fd)
 {
     struct peer *peer = owner;
@@ -74,11 +88,11 @@ static void on_peer_msg(void *owner, uint16_t type, const void *data, size_t len
         close(fd);
     if (type == IPC_EVENT) {
         ledger_event(ledger, peer->number, str_make(data, len));
-    } else if (type == IPC_ERASE) {
+    } else if (type == IPC_ERASE && may_erase(peer, data, len)) {
         ledger_erase(ledger, peer->number, str_make(data, len));
     } else if (type == IPC_ASK) {
         ledger_ask(ledger, peer->number, str_make(data, len));
-    } else if (type == IPC_OPLOG) {
+    } else if (type == IPC_OPLOG && !peer->worker) {
         ledger_oplog(ledger, peer->number, str_make(data, len));
     } else if (type == IPC_SIGN && !peer->worker && len == sizeof(struct ledger_sign_msg)) {
         sign(peer->role, peer, data);
