@@ -8,7 +8,8 @@
  * bytes. That makes a third of it, and Redis is memory. Form 2 is what is written; form 1, which
  * begins with 0x00, is what older ledgers wrote and what a J that is not ASCII gets. Both open.
  * The two forms of one record share its DEK, so each has a nonce of its own; packing is
- * deterministic, so that a record sealed again is the same bytes again.
+ * deterministic, so that a record sealed again is the same bytes again: two texts under one nonce
+ * would open each other. Another packing is another form, with another nonce.
  *
  * The journal keeps J itself (record.h). Pure.
  */

@@ -4,8 +4,8 @@
  * Packed text: J's bytes, all below 0x80, but for
  *   0x80         16 bytes follow: an id, 22 characters of base64url
  *   0x81 + n     phrase n of the table
- * The longest phrase that fits is taken at each place. The table is part of the format: phrases
- * are only ever added behind the last one.
+ * The longest phrase that fits is taken at each place. The table is part of the form and never
+ * changes: a phrase more would pack the same record to another text under the same nonce.
  */
 #include "consentd/envelope.h"
 

@@ -327,7 +327,7 @@ void ledger_free(struct ledger *l)
     timer_clear(&l->tick);
     timer_clear(&l->gate);
     loop_undefer(l->loop, &l->commit);
-    if (l->journal != NULL)
+    if (l->journal != NULL && l->ready) /* before that, a number may be another record's */
         while (l->queue.cnt > 0 && ledger_commit_batch(l, clock_wall_ms()))
             ;
     ledger_log_publish(l);

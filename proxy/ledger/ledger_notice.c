@@ -26,7 +26,9 @@ struct pending {
     uint32_t epoch;
     uint8_t hash[32];
     size_t size;
-    bool noted; /* the history's last line for the site is this one */
+    bool noted;           /* the history's last line for the site is this one */
+    bool logged;          /* it has its leaf, which the history lacks as long as it is not noted */
+    uint64_t ts_ms, leaf; /* with logged */
 };
 
 struct noticing {
@@ -84,6 +86,10 @@ void ledger_notice_work(struct ledger *l)
     if (n->asked == n->cnt)
         return;
     p = &n->items[n->asked];
+    if (p->logged) { /* the history could not be written: no second leaf for that */
+        note(l, p, p->ts_ms, p->leaf);
+        return;
+    }
     known = notices_find(n->store, p->hash, sizeof(p->hash));
     if (known != NULL) { /* it was in force before: its leaf stands */
         note(l, p, clock_wall_ms(), known->leaf);
@@ -100,14 +106,20 @@ void ledger_notice_work(struct ledger *l)
 void ledger_notice_logged(struct ledger *l, const struct ledger_ack *ack)
 {
     struct noticing *n = l->noticing;
+    struct pending *p;
 
     if (n == NULL || !n->asking)
         return;
     n->asking = false;
     if (ack->status != LEDGER_RECORDED)
         return; /* the tick tries again */
-    note(l, &n->items[n->asked], ack->ts_ms, ack->leaf);
-    ledger_notice_work(l);
+    p = &n->items[n->asked];
+    p->logged = true;
+    p->ts_ms = ack->ts_ms;
+    p->leaf = ack->leaf;
+    note(l, p, p->ts_ms, p->leaf);
+    if (p->noted)
+        ledger_notice_work(l);
 }
 
 /* --- life ---------------------------------------------------------------------------------- */

@@ -187,6 +187,7 @@ bool ledger_rebuild(struct ledger *l, uint64_t to)
     buf_init(&r->sealed, JOURNAL_BATCH_BYTES);
     ASSERT(buf_reserve(&r->sealed, JOURNAL_BATCH_BYTES) != NULL);
     l->rebuild = r;
+    timer_clear(&l->gate); /* finish() opens it: nothing new gets a number of these leaves */
     log_warn("journal.rebuild", "from=%llu to=%llu", (unsigned long long)r->from,
              (unsigned long long)to);
     loop_defer(l->loop, &r->page);

@@ -11,8 +11,10 @@ import pathlib
 import random
 import shutil
 import signal
+import socket
 import struct
 import subprocess
+import threading
 import time
 
 import pytest
@@ -488,6 +490,57 @@ def test_journal_from_an_old_backup(tmp_path):
     signed(proxy, max(more) + 1)
     # every checkpoint that Redis kept, those the backup never saw too, is one of this history
     wait_for(lambda: proxy.ctl("audit", "verify", "--deep").returncode == 0)
+    proxy.process.terminate()
+    proxy.process.wait(30)
+    redis.stop()
+
+
+class SlowReads(threading.Thread):
+    """A way to a Redis on which every read of records takes a second."""
+
+    def __init__(self, path, redis):
+        super().__init__(daemon=True)
+        self.redis, self.listener = redis, socket.socket(socket.AF_UNIX)
+        self.url = f"unix:{path}"
+        self.listener.bind(str(path))
+        self.listener.listen()
+        self.start()
+
+    def run(self):
+        while True:
+            here, _ = self.listener.accept()
+            there = socket.socket(socket.AF_UNIX)
+            there.connect(str(self.redis.socket))
+            for pair in ((here, there, b"HMGET"), (there, here, None)):
+                threading.Thread(target=self.carry, args=pair, daemon=True).start()
+
+    @staticmethod
+    def carry(source, sink, slow):
+        try:
+            while data := source.recv(65536):
+                if slow and slow in data:
+                    time.sleep(1)
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            sink.close()
+
+
+def test_a_slow_redis_gives_back_what_it_has(tmp_path):
+    """Longer than the start waits for Redis' first word: nothing new gets a number meanwhile."""
+    redis = Redis(tmp_path)
+    proxy = Proxy(tmp_path, ledger={"redis": SlowReads(tmp_path / "slow.sock", redis).url})
+    size = max(choose(proxy, 1200)) + 1
+    signed(proxy, size)
+    wait_for(lambda: settled(proxy))
+    proxy.stop()
+    shutil.rmtree(journal_of(proxy))
+    again(proxy)
+    wait_for(lambda: "journal.rebuilt" in proxy.log(), 60)
+    assert f"to={size} " in next(line for line in proxy.log().splitlines() if "journal.rebuilt" in line)
+    assert min(choose(proxy, 10)) >= size
+    assert len(records(proxy, "--journal")) >= size + 10
+    assert metric(proxy, "log_refused") == 0 and metric(proxy, "journal_missing_records") == 0
     proxy.process.terminate()
     proxy.process.wait(30)
     redis.stop()

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "consentd/clock.h"
 #include "consentd/journal.h"
@@ -40,15 +41,20 @@ static void on_ack(void *owner, uint64_t peer, const struct ledger_ack *ack)
     b->acks[b->ack_cnt++] = *ack;
 }
 
+static struct ledger_config config_of(const struct bench *b)
+{
+    return (struct ledger_config){.journal_dir = b->journal,
+                                  .keks_path = b->keks,
+                                  .site = "www.example.org",
+                                  .node = 1,
+                                  .segment_size = JOURNAL_SEGMENT_MIN,
+                                  .idx_key = idx_key};
+}
+
 static void start(struct bench *b)
 {
     static const struct ledger_ops ops = {.on_ack = on_ack};
-    const struct ledger_config cfg = {.journal_dir = b->journal,
-                                      .keks_path = b->keks,
-                                      .site = "www.example.org",
-                                      .node = 1,
-                                      .segment_size = JOURNAL_SEGMENT_MIN,
-                                      .idx_key = idx_key};
+    const struct ledger_config cfg = config_of(b);
     struct fault f = {{0}};
 
     b->loop = loop_new();
@@ -387,6 +393,83 @@ static void test_query_pages_and_filters(void **state)
     teardown(&b);
 }
 
+static void poll_ms(struct bench *b, uint64_t ms)
+{
+    uint64_t until = clock_mono_ms() + ms;
+
+    while (clock_mono_ms() < until)
+        loop_poll(b->loop);
+}
+
+static uint64_t records_of(const struct bench *b)
+{
+    struct ledger_status status;
+
+    ledger_status_get(b->ledger, &status);
+    return status.next_leaf;
+}
+
+/* A history that can't be written is tried again; the notice has its one leaf meanwhile. */
+static void test_a_notice_has_one_leaf(void **state)
+{
+    const struct ledger_notice notice = {
+        .site = "www.example.org", .document = STR("{\"policy\":{\"version\":\"1\",\"epoch\":1}}")};
+    static const struct ledger_ops ops = {.on_ack = on_ack};
+    char folder[80], history[100];
+    struct ledger_config cfg;
+    struct ledger_notice_msg msg;
+    struct fault f = {{0}};
+    struct bench b;
+
+    UNUSED(state);
+    setup(&b);
+    stop(&b);
+    (void)snprintf(folder, sizeof(folder), "%s/notices", b.dir);
+    (void)snprintf(history, sizeof(history), "%s/history.jsonl", folder);
+    cfg = config_of(&b);
+    cfg.notices_path = folder;
+    cfg.notices = &notice;
+    cfg.notice_cnt = 1;
+    b.loop = loop_new();
+    b.ledger = ledger_new(b.loop, &cfg, &ops, &b, &f);
+    assert_non_null(b.ledger);
+    assert_int_equal(mkdir(history, 0700), 0); /* no file can be put there */
+    poll_ms(&b, 1500);
+    assert_int_equal(records_of(&b), 1);
+    assert_false(ledger_notice_get(b.ledger, 0, &msg));
+    assert_int_equal(rmdir(history), 0);
+    poll_ms(&b, 1500);
+    assert_true(ledger_notice_get(b.ledger, 0, &msg));
+    assert_int_equal(records_of(&b), 1);
+    teardown(&b);
+}
+
+/* Before Redis' word, or the end of the wait for it, no number is given out, at the end neither. */
+static void test_nothing_is_recorded_before_the_start(void **state)
+{
+    static const struct ledger_ops ops = {.on_ack = on_ack};
+    struct ledger_event_msg msg = message(1);
+    struct ledger_config cfg;
+    struct fault f = {{0}};
+    struct bench b;
+
+    UNUSED(state);
+    setup(&b);
+    stop(&b);
+    cfg = config_of(&b);
+    cfg.redis_url = STR("unix:/nonexistent/redis.sock");
+    b.loop = loop_new();
+    b.ledger = ledger_new(b.loop, &cfg, &ops, &b, &f);
+    assert_non_null(b.ledger);
+    give(&b, &msg);
+    poll_ms(&b, 100);
+    stop(&b);
+    start(&b);
+    assert_int_equal(b.ack_cnt, 0);
+    assert_int_equal(records_of(&b), 0);
+    teardown(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -398,6 +481,8 @@ int main(void)
         cmocka_unit_test(test_operator_record_takes_a_leaf),
         cmocka_unit_test(test_full_disk_refuses_grants_and_holds_narrowings),
         cmocka_unit_test(test_query_pages_and_filters),
+        cmocka_unit_test(test_a_notice_has_one_leaf),
+        cmocka_unit_test(test_nothing_is_recorded_before_the_start),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
