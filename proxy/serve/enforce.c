@@ -578,8 +578,7 @@ static bool is_script(const struct exchange *x, const struct enforcement *e)
  */
 static bool cache_only_for_its_type(struct exchange *x, bool script)
 {
-    return (!is_page(x) && (script || !has_script_type(x))) ||
-           headers_set(&x->resp.headers, &x->arena, HDR_CACHE_CONTROL, STR("no-store"));
+    return (!is_page(x) && (script || !has_script_type(x))) || cache_nothing(x);
 }
 
 /* The coding of the answer we send: what the client would have got without us, or better. */
@@ -658,9 +657,7 @@ static enum enforce_step enforce_page(struct exchange *x, struct enforcement *e)
         !headers_add_id(&x->resp.headers, &x->arena, HDR_CONTENT_ENCODING, str_c(coding_name(out))))
         return ENFORCE_REFUSE;
     cookies_delete_denied(x, &x->resp.headers);
-    if (e->told && is_page(x) &&
-        (!headers_set(&x->resp.headers, &x->arena, HDR_CACHE_CONTROL, STR("no-store")) ||
-         !notice_note_seen(x, &x->resp.headers)))
+    if (e->told && is_page(x) && (!cache_nothing(x) || !notice_note_seen(x, &x->resp.headers)))
         return ENFORCE_REFUSE;
     if (!(is_page(x) ? page_filter_add(x, type, in, out) : worker_filter_add(x, in, out)))
         return ENFORCE_REFUSE;

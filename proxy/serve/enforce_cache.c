@@ -189,6 +189,32 @@ static bool directive_is_private(struct str directive)
            !str_starts_fold(directive, STR("s-maxage"));
 }
 
+/* What tells some caches another thing than Cache-Control does: RFC 9213, and its forerunners. */
+static bool is_targeted(struct str name)
+{
+    static const char *const names[] = {"surrogate-control", "x-accel-expires", "edge-control"};
+    struct str target = STR("-cache-control");
+
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        if (str_eq_fold_c(name, names[i]))
+            return true;
+    }
+    return name.len > target.len &&
+           str_eq_fold(str_slice(name, name.len - target.len, target.len), target);
+}
+
+static void targeted_remove(struct headers *h)
+{
+    for (unsigned i = 0; i < h->cnt; i++)
+        h->items[i].removed = h->items[i].removed || is_targeted(h->items[i].name);
+}
+
+bool cache_nothing(struct exchange *x)
+{
+    targeted_remove(&x->resp.headers);
+    return headers_set(&x->resp.headers, &x->arena, HDR_CACHE_CONTROL, STR("no-store"));
+}
+
 /* Shared caches must not keep it (RFC 9111 5.2.2.7), unless the site says that they vary. */
 static bool cache_control_set(struct exchange *x)
 {
@@ -201,6 +227,7 @@ static bool cache_control_set(struct exchange *x)
 
     if (x->site->config->shared_cache)
         return true;
+    targeted_remove(h);
     buf_init(&out, 4096);
     ok = buf_append_c(&out, "private");
     while ((field = headers_next(h, HDR_CACHE_CONTROL, &iter)) != NULL) {

@@ -409,6 +409,16 @@ def test_caching_fields(proxy, origin):
     assert (picture.header("ETag"), picture.header("Cache-Control")) == ('"p"', "public")
 
 
+@pytest.mark.parametrize("name", [
+    "CDN-Cache-Control", "cloudflare-cdn-cache-control", "Surrogate-Control", "X-Accel-Expires", "Edge-Control"])
+def test_no_cache_is_told_apart_to_keep_a_page(proxy, origin, name):
+    """RFC 9213: such a field outweighs Cache-Control."""
+    origin.routes["/t"] = http_response(200, [HTML, (name, "max-age=60"), ("ETag", '"v1"')], PAGE)
+    assert proxy.get("/t").header(name) is None
+    origin.routes["/t.png"] = http_response(200, [("Content-Type", "image/png"), (name, "max-age=60")], b"\x89PNG")
+    assert proxy.get("/t.png").header(name) == "max-age=60"
+
+
 def conditional(conn, request):
     """An origin that knows its own tag only."""
     tags = request.header("If-None-Match", "")
