@@ -697,14 +697,30 @@ static bool fetches_a_part(const struct exchange *x, const struct enforcement *e
     return dest.len > 0 ? !str_eq_c(dest, "document") : !e->document;
 }
 
+/* To a tracker by the rules for parts of pages without consent: no cache may give it to these. */
+static bool redirect_differs(struct exchange *x, struct enforcement *e)
+{
+    uint16_t grants = e->decider.grants;
+    bool denied;
+
+    e->decider.grants = CATEGORY_ESSENTIAL;
+    denied = redirect_is_denied(x);
+    e->decider.grants = grants;
+    return denied;
+}
+
 enum enforce_step enforce_response(struct exchange *x)
 {
     struct enforcement *e = enforcement_of(x);
 
     cookies_filter_response(x, &x->resp.headers);
     hints_filter_response(x, &x->resp.headers);
-    if (fetches_a_part(x, e) && redirect_is_denied(x))
-        return answer_endpoint(x, x->req.path, "a redirect to a tracker");
+    if (redirect_differs(x, e)) {
+        if (fetches_a_part(x, e) && redirect_is_denied(x))
+            return answer_endpoint(x, x->req.path, "a redirect to a tracker");
+        if (!cache_nothing(x))
+            return ENFORCE_REFUSE;
+    }
     if (x->resp.status == 304 && e->matched_etag.len > 0)
         csp_prepare(x);
     if (x->resp.status == 304)

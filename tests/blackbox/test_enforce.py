@@ -523,14 +523,17 @@ def test_a_link_hides_no_other(proxy, origin):
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_of_a_page_s_parts_to_trackers(proxy, origin, headers, passes, status):
     target = "https://www.googletagmanager.com/gtag/js?id=G-TEST12345"
-    origin.routes["/go"] = http_response(status, [("Location", target)])
+    origin.routes["/go"] = http_response(status, [("Location", target), ("Cache-Control", "public, max-age=60")])
     answer = proxy.get("/go", headers)
     assert answer.header("Location") == (target if passes else None)
     assert answer.status == (status if passes else 200 if ("Sec-Fetch-Dest", "script") in headers else 204)
     granted = proxy.get("/go", headers + with_cookie(decide(proxy, "analytics", "marketing")))
     assert (granted.status, granted.header("Location")) == (status, target)
-    origin.routes["/go"] = http_response(status, [("Location", "/app.js?a=1")])
-    assert proxy.get("/go", headers).header("Location") == "/app.js?a=1"
+    # a cache would give it to the parts of pages too
+    assert [a.header("Cache-Control") for a in (answer, granted)] == ["no-store"] * 2
+    origin.routes["/go"] = http_response(status, [("Location", "/app.js?a=1"), ("Cache-Control", "public, max-age=60")])
+    answer = proxy.get("/go", headers)
+    assert (answer.header("Location"), answer.header("Cache-Control")) == ("/app.js?a=1", "public, max-age=60")
 
 
 def test_nothing_leads_around_the_proxy(proxy, origin):
