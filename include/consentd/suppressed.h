@@ -40,8 +40,14 @@ const struct suppressed_entry *suppressed_at(const struct suppressed *s, size_t 
 /* When the address left the list; 0: it has not. */
 uint64_t suppressed_since(const struct suppressed *s, const uint8_t tag[16], struct str list);
 
-/* Adds and syncs; one that is there is fine. False: not durable. */
+/*
+ * Adds and syncs; one that is there is fine. False: not durable. It counts all the same, and
+ * suppressed_save tries again.
+ */
 MUST_USE bool suppressed_add(struct suppressed *s, const uint8_t tag[16], struct str list,
                              uint64_t ts_ms, struct fault *f);
+
+/* Writes what the file still lacks. True: it lacks nothing. */
+MUST_USE bool suppressed_save(struct suppressed *s, struct fault *f);
 
 #endif

@@ -163,6 +163,15 @@ static void trim_old(struct ledger *l, uint64_t now_ms)
         log_info("ledger.trimmed", "segments=%u", cnt);
 }
 
+/* Who left a list while it could not be written: until it is. */
+static void save_left(struct ledger *l)
+{
+    struct fault f = {{0}};
+
+    if (l->left != NULL && !suppressed_save(l->left, &f))
+        log_error("unsubscribe.unsaved", "reason=\"%s\"", f.text);
+}
+
 static void on_tick(void *arg)
 {
     struct ledger *l = arg;
@@ -177,6 +186,7 @@ static void on_tick(void *arg)
     trim_old(l, clock_mono_ms());
     ledger_erase_work(l);
     ledger_notice_work(l);
+    save_left(l);
     if (l->held.cnt > 0)
         loop_defer(l->loop, &l->commit);
     timer_set(&l->tick, TICK_MS);
@@ -331,6 +341,7 @@ void ledger_free(struct ledger *l)
         while (l->queue.cnt > 0 && ledger_commit_batch(l, clock_wall_ms()))
             ;
     ledger_log_publish(l);
+    save_left(l);
     sinks_free(l->sinks);
     tlog_free(l->log);
     ledger_rebuild_close(l);

@@ -301,7 +301,7 @@ static void journal_refused(struct ledger *l)
     l->retry_ms = clock_mono_ms() + RETRY_MS;
 }
 
-/* "mail.unsubscribe:LIST" by an address tag; the record stands: a restart tries again. */
+/* "mail.unsubscribe:LIST" by an address tag; what can't be written is tried again every second. */
 static void note_leaving(struct ledger *l, const struct consent_event *ev, uint64_t ts_ms)
 {
     struct str list = ev->method, kind;
@@ -311,7 +311,7 @@ static void note_leaving(struct ledger *l, const struct consent_event *ev, uint6
         return;
     if (!suppressed_add(l->left, ev->subject, list, ts_ms, &f))
         log_error("unsubscribe.unsaved", "reason=\"%s\"", f.text);
-    else if (l->ship != NULL)
+    if (l->ship != NULL)
         ship_keep(l->ship);
 }
 

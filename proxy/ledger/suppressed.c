@@ -21,6 +21,7 @@ struct suppressed {
     char *path;                      /* owned */
     struct suppressed_entry **items; /* owned, with their keys; in the order of the file */
     size_t cnt, cap;
+    size_t saved;       /* the first ones are in the file, the others are still to be written */
     struct map *by_key; /* key -> entry */
     uint64_t size;      /* bytes of whole lines */
 };
@@ -83,6 +84,7 @@ static bool read_file(struct suppressed *s, struct fault *f)
         if (!ok)
             fault_set(f, "%s:%u: expected \"TAG LIST TIME\"", s->path, number);
     }
+    s->saved = s->cnt;
     buf_free(&text);
     return ok;
 }
@@ -134,33 +136,60 @@ uint64_t suppressed_since(const struct suppressed *s, const uint8_t tag[16], str
     return entry != NULL ? entry->ts_ms : 0;
 }
 
-bool suppressed_add(struct suppressed *s, const uint8_t tag[16], struct str list, uint64_t ts_ms,
-                    struct fault *f)
+/* The lines that the file lacks. */
+static bool print_unsaved(const struct suppressed *s, struct buf *out)
 {
-    char key[SUPPRESSED_KEY_MAX], line[SUPPRESSED_KEY_MAX + 32], text[B64_LEN(16) + 1];
-    bool ok;
-    int fd, len;
+    for (size_t i = s->saved; i < s->cnt; i++) {
+        const struct suppressed_entry *entry = s->items[i];
 
-    if (!key_of(tag, list, key) || s->cnt == SUPPRESSED_MAX) {
-        fault_set(f, "%s: no list by that name, or more than %u lines", s->path, SUPPRESSED_MAX);
-        return false;
+        if (!buf_printf(out, "%.*s %s %" PRIu64 "\n", B64_LEN(16), entry->key,
+                        entry->key + B64_LEN(16) + 1, entry->ts_ms))
+            return false;
     }
-    if (map_get(s->by_key, str_c(key)) != NULL)
+    return true;
+}
+
+bool suppressed_save(struct suppressed *s, struct fault *f)
+{
+    struct buf text;
+    bool ok;
+    int fd;
+
+    if (s->saved == s->cnt)
         return true;
-    b64url_encode(text, tag, 16);
-    len = snprintf(line, sizeof(line), "%s %.*s %" PRIu64 "\n", text, STR_ARGS(list), ts_ms);
+    buf_init(&text, SUPPRESSED_FILE_MAX);
     fd = open(s->path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
     /* behind the last whole line: a cut one of a crash is written over */
-    ok = fd >= 0 && ftruncate(fd, (off_t)s->size) == 0 &&
-         pwrite(fd, line, (size_t)len, (off_t)s->size) == len && fdatasync(fd) == 0 &&
-         (s->size > 0 || file_sync_dir(s->path, f));
+    ok = fd >= 0 && print_unsaved(s, &text) && ftruncate(fd, (off_t)s->size) == 0 &&
+         pwrite(fd, text.data, text.len, (off_t)s->size) == (ssize_t)text.len &&
+         fdatasync(fd) == 0 && (s->size > 0 || file_sync_dir(s->path, f));
     if (!ok)
         fault_set_errno(f, "%s: cannot be written", s->path);
     if (fd >= 0)
         close(fd);
     if (ok) {
-        s->size += (uint64_t)len;
+        s->size += text.len;
+        s->saved = s->cnt;
+    }
+    buf_free(&text);
+    return ok;
+}
+
+bool suppressed_add(struct suppressed *s, const uint8_t tag[16], struct str list, uint64_t ts_ms,
+                    struct fault *f)
+{
+    char key[SUPPRESSED_KEY_MAX];
+
+    if (!key_of(tag, list, key)) {
+        fault_set(f, "%s: no list by that name", s->path);
+        return false;
+    }
+    if (map_get(s->by_key, str_c(key)) == NULL) {
+        if (s->cnt == SUPPRESSED_MAX) {
+            fault_set(f, "%s: has %u lines, the most there may be", s->path, SUPPRESSED_MAX);
+            return false;
+        }
         push(s, key, ts_ms);
     }
-    return ok;
+    return suppressed_save(s, f);
 }

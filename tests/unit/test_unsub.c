@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -138,6 +139,37 @@ static void test_the_list_outlives_a_cut(void **state)
     free(path);
 }
 
+/* A disk that is full for a while loses nobody who left meanwhile. */
+static void test_what_was_not_written_is_written_later(void **state)
+{
+    char path[] = "/tmp/test_unsub.XXXXXX";
+    const uint8_t one[16] = {1}, two[16] = {2};
+    struct fault f = {{0}};
+    struct suppressed *s;
+
+    (void)state;
+    assert_true(close(mkstemp(path)) == 0 && unlink(path) == 0);
+    s = suppressed_open(path, &f);
+    assert_non_null(s);
+    assert_int_equal(mkdir(path, 0700), 0); /* no file can be there */
+    assert_false(suppressed_add(s, one, STR("news"), 1000, &f));
+    assert_false(suppressed_add(s, one, STR("news"), 1500, &f)); /* said once more, as false */
+    assert_false(suppressed_add(s, two, STR("a.b"), 2000, &f));
+    assert_int_equal(suppressed_since(s, one, STR("news")), 1000);
+    assert_false(suppressed_save(s, &f));
+    assert_int_equal(rmdir(path), 0);
+    assert_true(suppressed_save(s, &f));
+    assert_true(suppressed_add(s, two, STR("news"), 3000, &f));
+    suppressed_free(s);
+    s = suppressed_open(path, &f);
+    assert_non_null(s);
+    assert_int_equal(suppressed_cnt(s), 3);
+    assert_int_equal(suppressed_since(s, one, STR("news")), 1000);
+    assert_int_equal(suppressed_since(s, two, STR("a.b")), 2000);
+    suppressed_free(s);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -145,6 +177,7 @@ int main(void)
         cmocka_unit_test(test_every_changed_character_is_seen),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_the_list_outlives_a_cut),
+        cmocka_unit_test(test_what_was_not_written_is_written_later),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
