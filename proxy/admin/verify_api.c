@@ -127,12 +127,20 @@ static void on_go(void *arg)
 
 /* --- the records ------------------------------------------------------------------ */
 
+/* The leaf that must be there next; `leaf` when nobody can say, at the beginning of a range. */
+static uint64_t expected(const struct verify_job *v, const struct erased *list, uint64_t leaf)
+{
+    if (v->any)
+        return v->next;
+    return v->feed.spec.from_ms == 0 && erased_month_cnt(list) == 0 ? 0 : leaf;
+}
+
 /* Every leaf up to this one was there, or erased on request. */
 static bool check_gap(struct verify_job *v, uint64_t leaf)
 {
     const struct erased *list = store_log(v->admin->store)->erased;
 
-    for (uint64_t i = v->any ? v->next : leaf; i < leaf; i++) {
+    for (uint64_t i = expected(v, list, leaf); i < leaf; i++) {
         if (!erased_has(list, i)) {
             finish_leaf(v, i, "the record is missing, and was not erased on request");
             return false;

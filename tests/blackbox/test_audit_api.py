@@ -769,6 +769,10 @@ def test_verification_finds_what_was_changed(tmp_path):
         assert w.redis.call("xdel", stream, victim) == "1"
         found = verified(w.proxy, depth="deep")
         assert found["result"] == "tampered" and f"leaf {leaf_of(w.cookies[1])}" in found["what"]
+        first = f"{get(w.proxy, '/api/v1/events/1:0')['ts']}-0"
+        assert w.redis.call("xdel", stream, first) == "1"
+        found = verified(w.proxy, depth="deep")
+        assert found["result"] == "tampered" and "leaf 0:" in found["what"]
         tile = tmp_path / "proxy" / "state"
         tiles = [p for p in tile.rglob("tile/0/000.p/*")] or [p for p in tmp_path.rglob("tile/0/000.p/*")]
         for path in tiles:
