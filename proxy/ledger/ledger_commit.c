@@ -137,6 +137,38 @@ static bool is_repetition(struct ledger *l, struct answer *a, const struct ledge
     return true;
 }
 
+/*
+ * "mail.unsubscribe:LIST" by an address tag. False: not durable yet; what can't be written is tried
+ * again every second.
+ */
+static bool note_leaving(struct ledger *l, const struct consent_event *ev, uint64_t ts_ms)
+{
+    struct str list = ev->method, kind;
+    struct fault f = {{0}};
+    bool ok;
+
+    if (l->left == NULL || ev->act != CONSENT_UNSUBSCRIBE || !str_cut(&list, ':', &kind))
+        return false;
+    ok = suppressed_add(l->left, ev->subject, list, ts_ms, &f);
+    if (!ok)
+        log_error("unsubscribe.unsaved", "reason=\"%s\"", f.text);
+    if (l->ship != NULL)
+        ship_keep(l->ship);
+    return ok;
+}
+
+/* Nothing is recorded of who was erased; that they leave a list as well is kept all the same. */
+static void take_gone(struct ledger *l, struct answer *a, const struct consent_event *ev,
+                      uint64_t ts_ms)
+{
+    if (!a->leaves) {
+        refuse(l, a, "erased");
+        return;
+    }
+    a->ack.status = note_leaving(l, ev, ts_ms) ? LEDGER_RECORDED : LEDGER_UNAVAILABLE;
+    a->ack.ts_ms = ts_ms;
+}
+
 static void take_event(struct ledger *l, struct answer *a, uint64_t ts_ms)
 {
     struct ledger_event_msg msg;
@@ -154,7 +186,7 @@ static void take_event(struct ledger *l, struct answer *a, uint64_t ts_ms)
     a->leaves = msg.event.act == CONSENT_UNSUBSCRIBE;
     buf_clear(&l->text);
     if (ledger_is_gone(l, msg.event.subject)) {
-        refuse(l, a, "erased");
+        take_gone(l, a, &msg.event, ts_ms);
         return;
     }
     if (!record_canonical(&msg.event, msg.names, &l->text) ||
@@ -301,26 +333,12 @@ static void journal_refused(struct ledger *l)
     l->retry_ms = clock_mono_ms() + RETRY_MS;
 }
 
-/* "mail.unsubscribe:LIST" by an address tag; what can't be written is tried again every second. */
-static void note_leaving(struct ledger *l, const struct consent_event *ev, uint64_t ts_ms)
-{
-    struct str list = ev->method, kind;
-    struct fault f = {{0}};
-
-    if (l->left == NULL || ev->act != CONSENT_UNSUBSCRIBE || !str_cut(&list, ':', &kind))
-        return;
-    if (!suppressed_add(l->left, ev->subject, list, ts_ms, &f))
-        log_error("unsubscribe.unsaved", "reason=\"%s\"", f.text);
-    if (l->ship != NULL)
-        ship_keep(l->ship);
-}
-
 static void answer_leaving(struct ledger *l, const struct answer *a)
 {
     struct ledger_event_msg msg;
 
     if (ledger_event_decode(str_make(a->item.payload, a->item.len), &msg))
-        note_leaving(l, &msg.event, a->ack.ts_ms);
+        (void)note_leaving(l, &msg.event, a->ack.ts_ms);
 }
 
 static void batch_synced(struct ledger *l)
@@ -406,7 +424,7 @@ static void remember_one(struct ledger *l, const struct journal_record *rec)
         !record_open(&at, kek, rec->r, rec->sealed, json) ||
         record_parse(str_make(json, rec->sealed.len - CRYPTO_GCM_TAG_LEN), &view) != RECORD_EVENT)
         return;
-    note_leaving(l, &view.event, rec->ts_ms);
+    (void)note_leaving(l, &view.event, rec->ts_ms);
     memcpy(entry.eid, view.event.eid, 16);
     memcpy(entry.subject, view.event.subject, 16);
     entry.expires_s = view.event.expires_s;

@@ -18,6 +18,7 @@
 #include "consentd/loop.h"
 #include "consentd/mem.h"
 #include "consentd/query.h"
+#include "consentd/suppressed.h"
 #include "ledger_fixture.h"
 
 #define MAX_ACKS 1000
@@ -28,6 +29,7 @@ struct bench {
     struct ledger *ledger;
     struct ledger_ack acks[MAX_ACKS];
     unsigned ack_cnt;
+    bool erased;
 };
 
 static const uint8_t idx_key[32] = {0x33};
@@ -470,6 +472,71 @@ static void test_nothing_is_recorded_before_the_start(void **state)
     teardown(&b);
 }
 
+static void on_erased(void *owner, uint64_t peer, const struct ledger_erase_ack *ack)
+{
+    struct bench *b = owner;
+
+    UNUSED(peer);
+    assert_int_equal(ack->status, LEDGER_ERASE_ACCEPTED);
+    b->erased = true;
+}
+
+static struct ledger_event_msg leaving(uint8_t n, const char *method)
+{
+    struct ledger_event_msg msg = message(n);
+
+    msg.flags = LEDGER_EVENT_NARROWS;
+    msg.event.act = CONSENT_UNSUBSCRIBE;
+    msg.event.grant = 0;
+    msg.event.has_prev = false;
+    msg.event.method = str_c(method);
+    return msg;
+}
+
+/* Whose records were erased may still leave another list: nothing is recorded, and it counts. */
+static void test_the_erased_may_leave_lists(void **state)
+{
+    static const struct ledger_ops ops = {.on_ack = on_ack, .on_erased = on_erased};
+    struct ledger_event_msg news = leaving(1, "mail.unsubscribe:news");
+    struct ledger_event_msg offers = leaving(2, "mail.unsubscribe:offers");
+    struct ledger_erase_msg erase = {
+        .version = LEDGER_MSG_VERSION, .action = LEDGER_ERASE, .by = CONSENT_BY_OPERATOR};
+    char list[80], left[80];
+    struct suppressed *suppressed;
+    struct ledger_config cfg;
+    struct fault f = {{0}};
+    struct bench b;
+    uint64_t records;
+
+    UNUSED(state);
+    setup(&b);
+    stop(&b);
+    (void)snprintf(list, sizeof(list), "%s/erased", b.dir);
+    (void)snprintf(left, sizeof(left), "%s/left", b.dir);
+    cfg = config_of(&b);
+    cfg.erased_path = list;
+    cfg.suppressed_path = left;
+    b.loop = loop_new();
+    b.ledger = ledger_new(b.loop, &cfg, &ops, &b, &f);
+    assert_non_null(b.ledger);
+    assert_int_equal(give_one(&b, &news)->status, LEDGER_RECORDED);
+    memcpy(erase.subject, news.event.subject, 16);
+    ledger_erase(b.ledger, 7, str_make(&erase, sizeof(erase)));
+    poll_ms(&b, 300);
+    assert_true(b.erased);
+    records = records_of(&b);
+    assert_int_equal(give_one(&b, &offers)->status, LEDGER_RECORDED);
+    assert_int_equal(records_of(&b), records);
+    suppressed = suppressed_open(left, &f);
+    assert_int_equal(suppressed_cnt(suppressed), 2);
+    assert_true(suppressed_since(suppressed, offers.event.subject, STR("offers")) > 0);
+    suppressed_free(suppressed);
+    offers.event.eid[0] = 3;
+    offers.event.act = CONSENT_REJECT_ALL;
+    assert_int_equal(give_one(&b, &offers)->status, LEDGER_REFUSED);
+    teardown(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -483,6 +550,7 @@ int main(void)
         cmocka_unit_test(test_query_pages_and_filters),
         cmocka_unit_test(test_a_notice_has_one_leaf),
         cmocka_unit_test(test_nothing_is_recorded_before_the_start),
+        cmocka_unit_test(test_the_erased_may_leave_lists),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
