@@ -413,6 +413,7 @@ static enum enforce_step answer_endpoint(struct exchange *x, struct str path, co
 /* The verdict on the request's own path, read as rules read it: in canonical form. */
 static bool endpoint_is_denied(struct exchange *x, struct enforcement *e, struct str *path_out)
 {
+    struct decider undecided = e->decider;
     struct url url;
     struct verdict verdict;
     char *text;
@@ -426,6 +427,9 @@ static bool endpoint_is_denied(struct exchange *x, struct enforcement *e, struct
                : arena_copy(&x->arena, url.path.ptr, url.path.len);
     if (text == NULL)
         return false;
+    undecided.grants = CATEGORY_ESSENTIAL;
+    e->path_differs = x->grants != CATEGORY_ESSENTIAL &&
+                      decide_site_path(&undecided, str_c(text)).action == VERDICT_STRIP;
     verdict = decide_site_path(&e->decider, str_c(text));
     if (verdict.action == VERDICT_REPORT)
         metric_add(METRIC_REPORTED, 1);
@@ -721,6 +725,8 @@ enum enforce_step enforce_response(struct exchange *x)
         if (!cache_nothing(x))
             return ENFORCE_REFUSE;
     }
+    if (e->path_differs && !headers_differ(x))
+        return ENFORCE_REFUSE;
     if (x->resp.status == 304 && e->matched_etag.len > 0)
         csp_prepare(x);
     if (x->resp.status == 304)

@@ -265,6 +265,11 @@ static bool vary_add(struct exchange *x)
            headers_add_id(h, &x->arena, HDR_VARY, STR("Accept-Encoding"));
 }
 
+bool headers_differ(struct exchange *x)
+{
+    return cache_control_set(x) && vary_add(x);
+}
+
 static bool varied_headers(struct exchange *x, enum variant kind)
 {
     static const enum header_id wrong_now[] = {HDR_CONTENT_MD5, HDR_DIGEST, HDR_CONTENT_DIGEST,
@@ -272,7 +277,7 @@ static bool varied_headers(struct exchange *x, enum variant kind)
 
     for (size_t i = 0; i < COUNT_OF(wrong_now); i++)
         headers_remove(&x->resp.headers, wrong_now[i]);
-    return etag_vary(x, kind) && cache_control_set(x) && vary_add(x);
+    return etag_vary(x, kind) && headers_differ(x);
 }
 
 bool page_headers(struct exchange *x)
@@ -295,6 +300,5 @@ bool not_modified_headers(struct exchange *x)
         return headers_set(&x->resp.headers, &x->arena, HDR_ETAG, e->matched_etag);
     headers_remove(&x->resp.headers, HDR_LAST_MODIFIED);
     cookies_delete_denied(x, &x->resp.headers);
-    return headers_set(&x->resp.headers, &x->arena, HDR_ETAG, e->matched_etag) &&
-           cache_control_set(x) && vary_add(x);
+    return headers_set(&x->resp.headers, &x->arena, HDR_ETAG, e->matched_etag) && headers_differ(x);
 }

@@ -73,6 +73,7 @@ struct enforcement {
     bool worker;                /* the client runs the answer as a worker */
     bool style;                 /* the client takes the answer for a style sheet */
     bool script;                /* … for a script of a page */
+    bool path_differs;          /* a tracker's path on the site: who has not granted it gets none */
     bool asked_identity;        /* the origin was asked for plain text in the client's stead */
     struct str accept_encoding; /* the client's own; empty if none */
     struct str matched_etag;    /* ours, as the client sent it, if it names a current variant */
@@ -117,7 +118,8 @@ bool redirect_is_denied(struct exchange *x);
 /* --- enforce_cache.c --- */
 MUST_USE bool conditions_rewrite(struct exchange *x);
 void variant_of(const struct exchange *x, enum variant kind, char out[VARIANT_LEN + 1]);
-MUST_USE bool cache_nothing(struct exchange *x); /* no cache keeps the answer */
+MUST_USE bool cache_nothing(struct exchange *x);  /* no cache keeps the answer */
+MUST_USE bool headers_differ(struct exchange *x); /* it is for who has granted the same */
 MUST_USE bool page_headers(struct exchange *x);
 MUST_USE bool sheet_headers(struct exchange *x, bool differs); /* by consent */
 MUST_USE bool not_modified_headers(struct exchange *x);
