@@ -12,6 +12,7 @@
 #include "consentd/erased.h"
 #include "consentd/file.h"
 #include "consentd/json.h"
+#include "consentd/query_text.h"
 #include "consentd/token.h"
 #include "ctl_priv.h"
 
@@ -23,11 +24,9 @@ bool ctl_subject_of(const char *text, char out[CTL_SUBJECT_LEN + 1])
     uint8_t id[16], token[TOKEN_RAW_LEN];
     struct str s = str_c(text);
 
-    if (str_starts(s, STR("s_")))
-        s = str_slice(s, 2, s.len);
     if (s.len == TOKEN_LEN && b64url_decode(s, token, sizeof(token)))
         memcpy(id, token + AT_SUBJECT, sizeof(id));
-    else if (!b64url_decode(s, id, sizeof(id)))
+    else if (!query_subject_parse(s, id))
         return false;
     b64url_encode(out, id, sizeof(id));
     return true;

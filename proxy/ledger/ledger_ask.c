@@ -417,6 +417,8 @@ void ledger_ask_close(struct ledger *l)
     loop_undefer(l->loop, &a->step);
     query_cancel(a->query);
     query_walk_free(a->walk);
+    if (a->link != NULL && rlink_in_flight(a->link) > 0)
+        rlink_reset(a->link, "closing"); /* what was cancelled hears of it and is freed */
     rlink_free(a->link);
     buf_free(&a->texts);
     free(a->found);

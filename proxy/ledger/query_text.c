@@ -45,7 +45,10 @@ bool query_time_parse(struct str s, uint64_t *ms_out)
 
 bool query_subject_parse(struct str s, uint8_t subject_out[16])
 {
-    return b64url_decode(str_starts(s, STR("s_")) ? str_slice(s, 2, s.len) : s, subject_out, 16);
+    /* by its length: an id may itself begin so */
+    if (s.len == 2 + B64_LEN(16) && str_starts(s, STR("s_")))
+        s = str_slice(s, 2, s.len);
+    return b64url_decode(s, subject_out, 16);
 }
 
 bool query_place_parse(struct str s, uint64_t *node_out, uint64_t *leaf_out)

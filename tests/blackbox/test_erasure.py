@@ -257,6 +257,17 @@ def test_legal_hold(world):
     world.verify()
 
 
+def test_an_id_that_begins_like_its_prefix(world):
+    subject = "s_" + "A" * 20
+    for name in (subject, "s_" + subject):
+        done = world.proxy.ctl("subject", "hold", name)
+        assert done.returncode == 0, done.stderr
+        done = world.proxy.ctl("subject", "release", name)
+        assert done.returncode == 0, done.stderr
+    for name in (subject[2:], subject + "A", "s_s_" + subject):
+        assert world.proxy.ctl("subject", "hold", name).returncode == 2
+
+
 def months(world):
     return {key["month"] for key in json.loads((world.folder / "proxy/state/keks.json").read_text())["keks"]}
 

@@ -257,6 +257,22 @@ def test_the_ledger_away(redis_world):
     assert b"cannot be read at the moment" in page.body and b"In force now" in page.body
 
 
+def test_a_stop_while_redis_is_asked(redis_world):
+    world = redis_world
+    cookie = world.visitor()
+    wait_for(lambda: "lacks 0 records" in world.proxy.ctl("ledger", "status").stdout)
+    ledger = world.proxy.role("ledger")
+    os.kill(ledger, signal.SIGSTOP)
+    os.kill(world.redis.process.pid, signal.SIGSTOP)
+    try:
+        answer = world.get("me", cookie)
+        os.kill(ledger, signal.SIGCONT)  # it asks Redis, which does not answer
+        world.proxy.stop()               # the sanitizer looks for what it left
+    finally:
+        os.kill(world.redis.process.pid, signal.SIGCONT)
+    assert answer.status == 503
+
+
 # --- the policy ------------------------------------------------------------------------------
 
 def test_the_policy_for_everybody(world):
