@@ -25,6 +25,9 @@
 /* Bytes from the word to the end of the literal; what is longer is let go. */
 #define IMPORTS_HELD_MAX 4096
 
+/* White space and comments between the word and the literal: bundlers leave notes there. */
+#define IMPORTS_GAP_MAX 512
+
 struct imports;
 
 /*

@@ -137,17 +137,18 @@ static enum match match_import(struct imports *imports, struct str t, size_t *fr
 
     for (size_t i = 0; i < COUNT_OF(words); i++) {
         struct str word = str_c(words[i]);
+        struct str near = str_slice(t, 0, word.len + IMPORTS_GAP_MAX);
         size_t at;
 
         if (t.len < word.len && str_starts(word, t))
             return MATCH_MORE;
         if (!str_starts(t, word))
             continue;
-        at = skip_gap(t, word.len);
-        if (i == 0 && at < t.len && t.ptr[at] == '(')
-            at = skip_gap(t, at + 1);
-        if (at == t.len)
-            return MATCH_MORE;
+        at = skip_gap(near, word.len);
+        if (i == 0 && at < near.len && t.ptr[at] == '(')
+            at = skip_gap(near, at + 1);
+        if (at == near.len)
+            return near.len == t.len ? MATCH_MORE : MATCH_NONE;
         if (strchr("\"'`", t.ptr[at]) == NULL || t.ptr[at] == '\0')
             return MATCH_NONE;
         *from_out = at;

@@ -128,12 +128,61 @@ static void test_bounds(void **state)
     buf_free(&out);
 }
 
+/* A gap of this many bytes, whatever way it comes; true: the import behind it was found. */
+static bool found_behind(size_t gap)
+{
+    struct buf in, out, cut;
+    bool found;
+
+    buf_init(&in, 1u << 20);
+    buf_init(&out, 1u << 20);
+    buf_init(&cut, 1u << 20);
+    assert_true(buf_append_c(&in, "import/*"));
+    for (size_t i = 4; i < gap; i++)
+        assert_true(buf_append_char(&in, 'i'));
+    assert_true(buf_append_c(&in, "*/'//evil/'"));
+    run(buf_str(&in), in.len, in.len, &out);
+    run(buf_str(&in), 1, 1, &cut);
+    assert_true(str_eq(buf_str(&cut), buf_str(&out)));
+    found = str_find(buf_str(&out), STR("\"/e\"")) >= 0;
+    assert_true(found || str_eq(buf_str(&out), buf_str(&in)));
+    buf_free(&in);
+    buf_free(&out);
+    buf_free(&cut);
+    return found;
+}
+
+static void test_gap(void **state)
+{
+    UNUSED(state);
+    assert_true(found_behind(4));
+    assert_true(found_behind(IMPORTS_GAP_MAX - 1));
+    assert_false(found_behind(IMPORTS_GAP_MAX));
+    assert_false(found_behind(2 * IMPORTS_HELD_MAX));
+}
+
+/* Words that each might begin one cost no more than their gaps: this ends in no time, or never. */
+static void test_many_words(void **state)
+{
+    struct buf in, out;
+
+    UNUSED(state);
+    buf_init(&in, 4u << 20);
+    buf_init(&out, 4u << 20);
+    while (in.len < (4u << 20))
+        assert_true(buf_append_c(&in, "import/*"));
+    run(buf_str(&in), 1, 1u << 16, &out);
+    assert_true(str_eq(buf_str(&out), buf_str(&in)));
+    buf_free(&in);
+    buf_free(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_found),
-        cmocka_unit_test(test_not_found),
-        cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_found),      cmocka_unit_test(test_not_found),
+        cmocka_unit_test(test_bounds),     cmocka_unit_test(test_gap),
+        cmocka_unit_test(test_many_words),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
