@@ -9,12 +9,14 @@
  */
 #include "consentd/arena.h"
 #include "consentd/b64.h"
+#include "consentd/buf.h"
 #include "consentd/crypto.h"
 #include "enforce_priv.h"
 #include "web_assets.h"
 
 #define SCRIPT_MAX (1u << 20)
-#define NONCE_MAX  256 /* bytes of a nonce that is taken over */
+#define FIELD_MAX  (1u << 18) /* bytes of a policy with ours in it */
+#define NONCE_MAX  256        /* bytes of a nonce that is taken over */
 
 enum use { USE_SCRIPT = 0, USE_STYLE, USE_CONNECT, USE_FORM };
 
@@ -167,31 +169,41 @@ static const char *addition(struct exchange *x, struct str policy, struct str di
     return NULL;
 }
 
-/* The field with what is needed in it; the arena is full: the field as it was. */
+/* One policy with what is needed in it. */
+static bool policy_amend(struct exchange *x, struct str policy, struct buf *out)
+{
+    const char *between = out->len == 0 ? "" : ", ";
+    struct str rest = policy;
+    struct str directive;
+    bool ok = true;
+
+    while (ok && str_cut(&rest, ';', &directive)) {
+        const char *more = addition(x, policy, directive);
+
+        directive = str_trim(directive);
+        if (directive.len == 0)
+            continue;
+        ok = buf_append_c(out, between) && buf_append_str(out, directive) &&
+             (more == NULL || buf_printf(out, " %s", more));
+        between = "; ";
+    }
+    return ok;
+}
+
+/* The field with what is needed in it; no memory: the field as it was. */
 static void field_amend(struct exchange *x, struct header *field)
 {
     struct str rest = field->value;
-    const char *out = "";
-    struct str policy;
+    struct str policy, amended;
+    struct buf out;
+    bool ok = true;
 
-    while (out != NULL && header_list_next(&rest, &policy)) {
-        const char *between = *out == '\0' ? "" : ", ";
-        struct str directives_left = policy;
-        struct str directive;
-
-        while (out != NULL && str_cut(&directives_left, ';', &directive)) {
-            const char *more = addition(x, policy, directive);
-
-            directive = str_trim(directive);
-            if (directive.len == 0)
-                continue;
-            out = arena_printf(&x->arena, "%s%s%.*s%s%s", out, between, STR_ARGS(directive),
-                               more != NULL ? " " : "", more != NULL ? more : "");
-            between = "; ";
-        }
-    }
-    if (out != NULL && *out != '\0')
-        field->value = str_c(out);
+    buf_init(&out, FIELD_MAX);
+    while (ok && header_list_next(&rest, &policy))
+        ok = policy_amend(x, policy, &out);
+    if (ok && out.len > 0 && arena_str(&x->arena, buf_str(&out), &amended))
+        field->value = amended;
+    buf_free(&out);
 }
 
 static const char *hash_of(struct exchange *x, struct str script)

@@ -356,6 +356,10 @@ def test_what_a_policy_becomes(proxy):
     for name, want in {"nonce": POLICIES["nonce"], "self": POLICIES["self"], "inline": POLICIES["inline"]}.items():
         assert page_of(proxy, "/csp-" + name).header("Content-Security-Policy") == want
     assert page_of(proxy, "/csp-none").header("Content-Security-Policy") == f"default-src 'none' {own}; script-src 'none' {own}; form-action 'none' {own}"
+    hosts = "".join(f"; img-src https://{'a' * 150}{i}.example" for i in range(150))  # memory for it grows with it alone
+    proxy.origin.routes["/csp-long"] = http_response(200, [("Content-Type", "text/html"), ("Content-Security-Policy", "script-src 'none'" + hosts)], b"<p>long</p>")
+    answer = page_of(proxy, "/csp-long")
+    assert (answer.status, answer.header("Content-Security-Policy")) == (200, f"script-src 'none' {own}{hosts}")
 
 
 # --- weight ---
