@@ -371,9 +371,13 @@ class Proxy:
 
     def _is_ready(self, workers):
         assert self.process.poll() is None, self.log()[-3000:]
-        lines = self.log_path.read_bytes()[self.log_from:].decode(errors="replace").splitlines()
+        lines = self.new_log().splitlines()
         ready = [line for line in lines if "event=process.ready" in line]
         return len([x for x in ready if "role=worker" in x]) >= workers and any("role=ledger" in x for x in ready)
+
+    def new_log(self):
+        """What this start has logged so far."""
+        return self.log_path.read_bytes()[self.log_from:].decode(errors="replace")
 
     @property
     def pid(self):

@@ -107,7 +107,7 @@ def proxy(folder):
     nonce = [("Content-Security-Policy", "script-src 'nonce-abc123' 'strict-dynamic'")]
     origin.routes["/nonce"] = http_response(
         200, html + nonce, b"<!DOCTYPE html><title>t</title><p>x<script nonce=abc123>"
-        b"window.seen = String(fetch(\"https://connect.facebook.net/x\"));"
+        b"window.seen = String(fetch(\"https://connect.\" + \"facebook.net/x\"));"
         b"document.documentElement.dataset.own = 'ran'</script>")
     javascript = [("Content-Type", "text/javascript")]
     origin.routes["/sly"] = origin.routes["/"].replace(b"/track.js", b"/slyer.js").replace(b"Content-Length", b"X-Length") \

@@ -73,6 +73,8 @@ def test_usr1_opens_every_log_again(tmp_path, origin):
     class Quiet(Proxy):
         def log(self):
             return log.read_text() if log.exists() else ""
+
+        new_log = log
     proxy = Quiet(tmp_path, origin, **config)
     before = proxy.workers() + [proxy.role("ledger"), proxy.role("admin")]
     with proxy.connect() as kept:
