@@ -124,9 +124,13 @@ def test_aof_cut_at_a_random_byte(tmp_path, seed):
     rnd = random.Random(seed)
     redis = test_ledger.Redis(tmp_path)
     load = test_ledger.Load(tmp_path, redis.url, 30000)
+    def newest_aof():
+        return sorted((tmp_path / "appendonlydir").glob("*.incr.aof"), key=lambda p: int(p.name.split(".")[2]))[-1]
+
+    wait_for(lambda: newest_aof().stat().st_size > 0)
     time.sleep(0.3 + rnd.random() * 0.3)
     redis.kill()
-    newest = sorted((tmp_path / "appendonlydir").glob("*.incr.aof"), key=lambda p: int(p.name.split(".")[2]))[-1]
+    newest = newest_aof()
     size = newest.stat().st_size
     with open(newest, "r+b") as f:
         f.truncate(size - rnd.randrange(1, max(2, min(size, 200000))))
