@@ -4,7 +4,7 @@
  * Everything that grows in a worker has a maximum; this adds them up, so that an operator sees
  * before the first attack what the worst one can cost, and can size limits, cgroup and machine:
  *
- *      worker = base + connections × connection + requests × request + pages × page
+ *      worker = base + records + connections × connection + requests × request + pages × page
  *
  * It is an upper bound, not a forecast: a quiet worker needs a small part of it. The ledger and
  * the admin are not in it; their buffers do not grow with visitors.

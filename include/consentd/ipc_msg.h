@@ -16,7 +16,7 @@
  * messages here and in ledger_msg.h, and the form of a bundle. Raise it with every change that
  * an older process would misunderstand; an upgrade between two numbers is refused.
  */
-#define IPC_VERSION 1
+#define IPC_VERSION 2
 
 enum ipc_type {
     IPC_NONE = 0,
@@ -28,6 +28,7 @@ enum ipc_type {
     IPC_RULES,    /* struct ipc_rules, then the rule state as JSON text */
     IPC_LOG_OPEN, /* struct ipc_log_open, with a file: write there from now on */
     IPC_OUTCOME,  /* to the admin: struct ipc_outcome, then the reason as text */
+    IPC_NAMES,    /* struct ipc_names, with the new contents of that file in memory */
     /* child -> master */
     IPC_READY,      /* no payload: this child serves */
     IPC_RULES_DONE, /* struct ipc_rules_done: a revision is in force here */
@@ -64,6 +65,13 @@ enum ipc_log { IPC_LOG_PROGRAM = 0, IPC_LOG_ACCESS };
 
 struct ipc_log_open {
     uint32_t log; /* enum ipc_log */
+};
+
+/* Files that names are looked up by, which are replaced where the sandbox sees the old ones. */
+enum ipc_names_file { IPC_NAMES_HOSTS = 0, IPC_NAMES_RESOLV };
+
+struct ipc_names {
+    uint32_t file; /* enum ipc_names_file */
 };
 
 /* What became of a reload or an upgrade. */

@@ -36,6 +36,8 @@
 #define LEDGER_MSG_VERSION   1
 #define LEDGER_EVENT_MSG_MAX 2048                    /* bytes of an IPC_EVENT payload */
 #define LEDGER_OPLOG_MSG_MAX (RECORD_OPLOG_MAX + 64) /* bytes of an IPC_OPLOG payload */
+#define LEDGER_TOLD_MAX      (8u << 20)              /* bytes of one answer to an IPC_ASK */
+#define LEDGER_TOLD_ALL_MAX  (32u << 20) /* of those that one worker is told at a time */
 
 enum ledger_ack_status {
     LEDGER_UNAVAILABLE = 0, /* not recorded and not going to be: a grant may not be given */

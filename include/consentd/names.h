@@ -12,7 +12,7 @@
  * is said not to exist keeps them for NAMES_GONE_MS, then it has none.
  *
  * /etc/hosts wins, and is read again when it has changed. In the sandbox a file that was replaced
- * by another one (not written to) cannot be opened any more: then the old contents stay.
+ * by another one (not written to) cannot be opened: whoever can hands the new contents in.
  *
  * Nothing here blocks but reading that one small file.
  */
@@ -55,6 +55,12 @@ MUST_USE bool names_server_add(struct names *names, const char *server);
 
 /* True when names_server_add() would take it. */
 MUST_USE bool names_server_check(const char *server);
+
+/* What /etc/hosts says by now; fd is read from its beginning and stays the caller's. */
+void names_take_hosts(struct names *names, int fd);
+
+/* The servers and search domains of another /etc/resolv.conf; nothing where servers were added. */
+void names_take_resolv(struct names *names, int fd);
 
 /* The entry of a host name; lives as long as the loop. Looks it up when it is new. */
 struct name *names_find(struct names *names, const char *host);

@@ -1,33 +1,101 @@
 /*
  * conn_tls.c - bytes through SSL, for conn.c (conn_priv.h). Driven directly: no BIO pairs, no
- * copies besides the library's own.
+ * copies besides the library's own. The BIO is ours, because only it sees whether a read of the
+ * socket got less than it had room for: then the socket is empty and no call is spent on asking.
  */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "conn_priv.h"
 #include "consentd/mem.h"
 #include "tls_ctx_priv.h"
 
 #define RECORD_MAX 16384 /* plain bytes of one record */
-#define SHORT_READ 8192  /* bytes from the socket that cannot have filled the library's buffer */
 
 struct conn_tls {
     SSL *ssl; /* owned */
+    int fd;   /* borrowed */
     bool wants_write;
     bool established;
     bool drained; /* the last read took all that the socket had */
 };
 
+/* --- the socket as the library sees it --- */
+
+static int bio_result(BIO *bio, ssize_t n, int flag)
+{
+    BIO_clear_retry_flags(bio);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        BIO_set_flags(bio, flag | BIO_FLAGS_SHOULD_RETRY);
+    return (int)n;
+}
+
+static int bio_read(BIO *bio, char *out, int cap)
+{
+    struct conn_tls *tls = BIO_get_data(bio);
+    ssize_t n = recv(tls->fd, out, (size_t)cap, 0);
+
+    tls->drained = n < cap;
+    if (n == 0)
+        BIO_set_flags(bio, BIO_FLAGS_IN_EOF);
+    return bio_result(bio, n, BIO_FLAGS_READ);
+}
+
+static int bio_write(BIO *bio, const char *data, int len)
+{
+    const struct conn_tls *tls = BIO_get_data(bio);
+
+    return bio_result(bio, send(tls->fd, data, (size_t)len, MSG_NOSIGNAL), BIO_FLAGS_WRITE);
+}
+
+static long bio_ctrl(BIO *bio, int what, long number, void *pointer)
+{
+    UNUSED(number);
+    UNUSED(pointer);
+    if (what == BIO_CTRL_EOF)
+        return BIO_test_flags(bio, BIO_FLAGS_IN_EOF) != 0;
+    return what == BIO_CTRL_FLUSH; /* nothing is held back */
+}
+
+/* One for the life of the process. */
+static const BIO_METHOD *bio_method(void)
+{
+    static BIO_METHOD *method;
+
+    if (method != NULL)
+        return method;
+    method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "consentd socket");
+    ASSERT(method != NULL && BIO_meth_set_read(method, bio_read) == 1 &&
+           BIO_meth_set_write(method, bio_write) == 1 && BIO_meth_set_ctrl(method, bio_ctrl) == 1);
+    return method;
+}
+
+static bool bio_attach(struct conn_tls *tls)
+{
+    BIO *bio = BIO_new(bio_method());
+
+    if (bio == NULL)
+        return false;
+    BIO_set_data(bio, tls);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(tls->ssl, bio, bio); /* takes it */
+    return true;
+}
+
+/* --- life --- */
+
 static struct conn_tls *tls_start(SSL_CTX *ctx, int fd)
 {
     struct conn_tls *tls = mem_new(struct conn_tls);
 
+    tls->fd = fd;
     tls->ssl = SSL_new(ctx);
-    if (tls->ssl == NULL || SSL_set_fd(tls->ssl, fd) != 1) {
+    if (tls->ssl == NULL || !bio_attach(tls)) {
         conn_tls_free(tls);
         ERR_clear_error();
         return NULL;
@@ -81,6 +149,8 @@ void conn_tls_free(struct conn_tls *tls)
     free(tls);
 }
 
+/* --- bytes --- */
+
 /* What an SSL call that returned rc <= 0 means; empties the library's error queue. */
 static enum conn_io verdict(struct conn_tls *tls, int rc)
 {
@@ -105,12 +175,8 @@ enum conn_io conn_tls_handshake(struct conn_tls *tls)
 
 enum conn_io conn_tls_read(struct conn_tls *tls, uint8_t *out, size_t cap, size_t *len_out)
 {
-    BIO *from = SSL_get_rbio(tls->ssl);
-    uint64_t before = BIO_number_read(from);
     int rc = SSL_read_ex(tls->ssl, out, cap, len_out);
 
-    /* the library asks for a record's worth: it got less, and nothing of it is left */
-    tls->drained = BIO_number_read(from) - before < SHORT_READ && SSL_has_pending(tls->ssl) == 0;
     return rc == 1 ? CONN_IO_OK : verdict(tls, rc);
 }
 
@@ -136,7 +202,7 @@ void conn_tls_shutdown(struct conn_tls *tls)
 
 bool conn_tls_is_drained(const struct conn_tls *tls)
 {
-    return tls->drained;
+    return tls->drained && SSL_has_pending(tls->ssl) == 0;
 }
 
 bool conn_tls_has_pending(const struct conn_tls *tls)

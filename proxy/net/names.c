@@ -10,12 +10,14 @@
 #include "consentd/names.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <event2/dns.h>
 #include <event2/util.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "consentd/buf.h"
 #include "consentd/file.h"
@@ -140,9 +142,28 @@ static void read_hosts(struct names *names)
         buf_free(&names->hosts);
         names->hosts = text;
     } else {
-        log_warn("names.hosts", "reason=\"%s\"", why.text);
+        log_debug("names.hosts", "reason=\"%s\"", why.text); /* it is handed in */
         buf_free(&text);
     }
+}
+
+void names_take_hosts(struct names *names, int fd)
+{
+    struct buf text;
+    uint8_t *room;
+    ssize_t got;
+
+    buf_init(&text, NAMES_HOSTS_MAX);
+    room = buf_reserve(&text, NAMES_HOSTS_MAX);
+    got = room != NULL ? pread(fd, room, NAMES_HOSTS_MAX, 0) : -1;
+    if (got < 0) {
+        log_warn("names.hosts", "reason=\"%s\"", strerror(errno));
+        buf_free(&text);
+        return;
+    }
+    buf_commit(&text, (size_t)got);
+    buf_free(&names->hosts);
+    names->hosts = text;
 }
 
 /* --- what is known of a name --- */
@@ -356,6 +377,25 @@ static struct evdns_base *base_of(struct names *names)
     if (names->base == NULL)
         names->base = evdns_base_new(loop, flags);
     return names->base;
+}
+
+/*
+ * libevent reads files by name. One in memory is under no folder that the sandbox guards, so its
+ * number is a name that it may open.
+ */
+void names_take_resolv(struct names *names, int fd)
+{
+    int what = DNS_OPTIONS_ALL & ~DNS_OPTION_HOSTSFILE;
+    char path[32];
+
+    if (names->own_servers || names->base == NULL)
+        return; /* not asked, or asked anew when the first name is */
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    evdns_base_search_clear(names->base);
+    evdns_base_clear_nameservers_and_suspend(names->base);
+    if (evdns_base_resolv_conf_parse(names->base, what, path) != 0)
+        log_warn("names.resolv", "reason=\"the new resolv.conf names no server\"");
+    evdns_base_resume(names->base);
 }
 
 /* /etc/hosts has the name: nobody is asked. */

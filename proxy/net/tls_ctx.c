@@ -207,22 +207,34 @@ static struct tls_staple *staple_of(SSL_CTX *ctx, const struct tls_cert *cert)
     return staple;
 }
 
-/* Every DNS name of a is one of b's. */
+static bool is_good_for(X509 *x509, int type, const ASN1_STRING *name)
+{
+    const unsigned char *data = ASN1_STRING_get0_data(name);
+    size_t len = (size_t)ASN1_STRING_length(name);
+
+    if (type == GEN_DNS)
+        return X509_check_host(x509, (const char *)data, len, 0, NULL) == 1;
+    return X509_check_ip(x509, data, len, 0) == 1;
+}
+
+/* Every host name and address of a is one of b's, and there are some. */
 static bool covers(X509 *b, X509 *a)
 {
     GENERAL_NAMES *names = X509_get_ext_d2i(a, NID_subject_alt_name, NULL, NULL);
-    bool all = names != NULL && sk_GENERAL_NAME_num(names) > 0;
+    bool all = true;
+    unsigned cnt = 0;
 
     for (int i = 0; all && i < sk_GENERAL_NAME_num(names); i++) {
         int type;
         ASN1_STRING *name = GENERAL_NAME_get0_value(sk_GENERAL_NAME_value(names, i), &type);
 
-        if (type == GEN_DNS)
-            all = X509_check_host(b, (const char *)ASN1_STRING_get0_data(name),
-                                  (size_t)ASN1_STRING_length(name), 0, NULL) == 1;
+        if (type != GEN_DNS && type != GEN_IPADD)
+            continue; /* no client looks for a server by it */
+        all = is_good_for(b, type, name);
+        cnt++;
     }
     GENERAL_NAMES_free(names);
-    return all;
+    return all && cnt > 0;
 }
 
 static int kind_of(X509 *x509)

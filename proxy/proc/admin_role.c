@@ -120,7 +120,7 @@ static void on_master_msg(void *owner, uint16_t type, const void *data, size_t l
             admin_listen(r->admin, fd);
         return;
     }
-    bool known = type == IPC_LOG_OPEN && child_log_open(data, len, fd);
+    bool known = child_take(&r->env, type, data, len, fd);
     if (fd >= 0)
         close(fd);
     if (type == IPC_RULES_DONE && len == sizeof(done)) {

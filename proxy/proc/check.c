@@ -26,6 +26,43 @@ static bool is_folder(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+static bool is_listed(const char *const *list, size_t cnt, const char *path)
+{
+    for (size_t i = 0; i < cnt; i++) {
+        if (strcmp(list[i], path) == 0)
+            return true;
+    }
+    return false;
+}
+
+size_t acme_folders(const struct config *c, const char *out[ACME_FOLDERS_MAX])
+{
+    size_t cnt = 0, all = 0;
+
+    for (size_t i = 0; i < c->listen_cnt; i++) {
+        const char *dir = c->listens[i].acme;
+
+        if (dir == NULL || dir[0] != '/' || is_listed(out, cnt, dir))
+            continue;
+        if (cnt < ACME_FOLDERS_MAX)
+            out[cnt++] = dir;
+        all++;
+    }
+    return all;
+}
+
+static bool check_acme(const struct config *c, struct fault *f)
+{
+    const char *folders[ACME_FOLDERS_MAX];
+    size_t cnt = acme_folders(c, folders);
+
+    if (cnt <= ACME_FOLDERS_MAX)
+        return true;
+    fault_set(f, "listen: \"acme\" names %zu folders, %d are possible; several may share one", cnt,
+              ACME_FOLDERS_MAX);
+    return false;
+}
+
 static bool check_listens(const struct config *c, struct fault *f)
 {
     for (size_t i = 0; i < c->listen_cnt; i++) {
@@ -52,7 +89,7 @@ static bool check_listens(const struct config *c, struct fault *f)
             return false;
         }
     }
-    return true;
+    return check_acme(c, f);
 }
 
 /* Health and metrics name sites and origins, and are asked for by anybody who gets there. */

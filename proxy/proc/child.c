@@ -21,6 +21,8 @@
 #include "consentd/sinks.h"
 #include "proc_priv.h"
 
+_Static_assert(ACME_FOLDERS_MAX + 1 <= SANDBOX_PATHS_MAX, "the sandbox has room for them");
+
 #define SPARE_DESCRIPTORS 4096 /* besides two per connection: origins, listeners, messages */
 
 const char *proc_role_name(enum ipc_role role)
@@ -123,19 +125,6 @@ void child_begin(struct child_env *env, enum ipc_role role, unsigned slot)
 }
 
 /* Workers read the public log; the ledger writes; the admin reads records and keeps rules.json. */
-/* Folders of challenges: as many as there is room for. */
-static void acme_folders(const struct config *c, struct sandbox_rights *out)
-{
-    size_t at = 1;
-
-    for (size_t i = 0; i < c->listen_cnt && at < SANDBOX_PATHS_MAX; i++) {
-        const char *dir = c->listens[i].acme;
-
-        if (dir != NULL && dir[0] == '/' && (at == 1 || strcmp(dir, out->read[at - 1]) != 0))
-            out->read[at++] = dir;
-    }
-}
-
 static void rights_of(const struct child_env *env, struct sandbox_rights *out)
 {
     const struct config *c = env->config;
@@ -154,7 +143,7 @@ static void rights_of(const struct child_env *env, struct sandbox_rights *out)
     if (env->role != IPC_ROLE_WORKER)
         out->write[1] = c->state_dir;
     else
-        acme_folders(c, out);
+        (void)acme_folders(c, out->read + 1); /* [0] is taken */
 }
 
 bool child_sandbox(const struct child_env *env, struct fault *f)
@@ -180,7 +169,7 @@ bool child_sandbox(const struct child_env *env, struct fault *f)
     return true;
 }
 
-bool child_log_open(const void *data, size_t len, int fd)
+static bool take_log(const void *data, size_t len, int fd)
 {
     struct ipc_log_open open;
 
@@ -191,6 +180,29 @@ bool child_log_open(const void *data, size_t len, int fd)
         return false;
     if (dup2(fd, STDERR_FILENO) < 0)
         log_error("logs.failed", "reason=\"%s\"", strerror(errno));
+    return true;
+}
+
+static void take_names(struct child_env *env, const void *data, size_t len, int fd)
+{
+    struct ipc_names names;
+
+    if (len != sizeof(names) || fd < 0)
+        return;
+    memcpy(&names, data, sizeof(names));
+    if (names.file == IPC_NAMES_HOSTS)
+        names_take_hosts(loop_names(env->loop), fd);
+    else if (names.file == IPC_NAMES_RESOLV)
+        names_take_resolv(loop_names(env->loop), fd);
+}
+
+bool child_take(struct child_env *env, uint16_t type, const void *data, size_t len, int fd)
+{
+    if (type == IPC_LOG_OPEN)
+        return take_log(data, len, fd);
+    if (type != IPC_NAMES)
+        return false;
+    take_names(env, data, len, fd);
     return true;
 }
 

@@ -27,7 +27,7 @@ static json_t *listens_json(const struct master *m)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; i < m->listen_cnt; i++)
+    for (size_t i = 0; i < m->listen_cnt + m->listen_kept; i++)
         json_array_append_new(list, json_pack("{s:s, s:i}", "address", m->listens[i].address, "fd",
                                               m->listens[i].fd));
     return list;
@@ -76,12 +76,20 @@ static json_t *material_json(const struct master *m)
     return json_pack("{s:o, s:i}", "bundles", list, "origins", from->origins);
 }
 
+/* What the program that goes on from this state is to watch. */
+static const struct listening *watch_of(const struct master *m)
+{
+    return upgrade_on_trial(m) && m->watch_moved ? &m->watch_before : &m->watch;
+}
+
 /* null: there is none. */
 static json_t *watch_json(const struct master *m)
 {
-    if (m->watch.address == NULL)
+    const struct listening *watch = watch_of(m);
+
+    if (watch->address == NULL)
         return json_null();
-    return json_pack("{s:s, s:i}", "address", m->watch.address, "fd", m->watch.fd);
+    return json_pack("{s:s, s:i}", "address", watch->address, "fd", watch->fd);
 }
 
 static json_t *metrics_state(const struct master *m)
@@ -139,7 +147,7 @@ static void keep(int fd, bool on)
 
 void handover_keep(const struct master *m, bool on)
 {
-    for (size_t i = 0; i < m->listen_cnt; i++)
+    for (size_t i = 0; i < m->listen_cnt + m->listen_kept; i++)
         keep(m->listens[i].fd, on);
     for (unsigned i = 0; i < PROC_SLOTS; i++) {
         if (m->children[i].pid != 0 && m->children[i].ipc != NULL)
@@ -149,8 +157,8 @@ void handover_keep(const struct master *m, bool on)
         keep(material_of(m)->bundles[role], on);
     keep(material_of(m)->origins, on);
     keep(m->admin_fd, on);
-    if (m->watch.address != NULL)
-        keep(m->watch.fd, on);
+    if (watch_of(m)->address != NULL)
+        keep(watch_of(m)->fd, on);
     keep(m->metrics_fd, on);
     keep(m->upgrade->old_exe, on);
 }

@@ -248,7 +248,7 @@ static void on_master_msg(void *owner, uint16_t type, const void *data, size_t l
         add_peer(r, fd, (enum ipc_role)head.role);
         return;
     }
-    bool known = type == IPC_LOG_OPEN && child_log_open(data, len, fd);
+    bool known = child_take(&r->env, type, data, len, fd);
     if (fd >= 0)
         close(fd);
     if (type == IPC_DRAIN)

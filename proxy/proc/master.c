@@ -242,6 +242,7 @@ static bool start(struct master *m, struct fault *f)
         !listens_open(m, m->material->config, &m->listens, f))
         return false;
     m->listen_cnt = m->material->config->listen_cnt;
+    sockets_drop_kept(m);
     m->metrics_fd = metrics_create(PROC_SLOTS);
     if (m->metrics_fd < 0 || !metrics_attach(m->metrics_fd, 0, PROC_SLOTS)) {
         fault_set_errno(f, "cannot make the counters");
@@ -278,6 +279,8 @@ static void master_free(struct master *m)
     for (unsigned i = 0; i < m->seat_cnt; i++)
         timer_clear(&m->seats[i].respawn);
     timer_clear(&m->certs_timer);
+    timer_clear(&m->names_timer);
+    sockets_drop_kept(m);
     for (size_t i = 0; i < m->listen_cnt; i++) {
         close(m->listens[i].fd);
         free(m->listens[i].address);
@@ -294,6 +297,7 @@ static void master_free(struct master *m)
     free(m->rules_text);
     timer_clear(&m->swap_over);
     upgrade_free(m);
+    material_free(m->before);
     material_free(m->material);
     loop_free(m->loop);
     free(m);
@@ -326,6 +330,7 @@ int master_main(const char *config_path, const char *argv0)
         return 1;
     }
     certs_watch(m);
+    names_watch(m);
     children_reap(m); /* who died while nobody watched */
     int result = loop_run(m->loop);
     log_info("master.stopped", "");

@@ -3,7 +3,8 @@
  *
  *   master.c     the loop: signals, start, stop
  *   children.c   seats and children: spawn, respawn with back-off, wire, reap
- *   reload.c     a new generation beside the old one
+ *   reload.c     a new generation beside the old one, or the old one again
+ *   cert_watch.c, names_watch.c   files that others change
  *   upgrade.c    another program file in place of this one (upgrade_priv.h)
  */
 #ifndef CONSENTD_MASTER_PRIV_H
@@ -32,7 +33,7 @@ struct child {
     uint64_t generation;
     uint64_t requests_before; /* see struct metrics_owner */
     uint64_t drain_ms;        /* when it was told to finish */
-    int seat_no;              /* of one that another program seated, for when this one fails; -1 */
+    int seat_no;              /* that it had before the swap, for when that fails; -1 */
     struct timer deadline;    /* drain timeout + grace: SIGKILL */
 };
 
@@ -57,17 +58,21 @@ struct master {
     struct loop *loop;
     const char *config_path;
     struct material *material;
+    struct material *before; /* owned; in force again if the swap fails; NULL: not swapping */
     struct privs privs;
     int metrics_fd;
     struct seat seats[SEATS_MAX];
     unsigned seat_cnt;
     struct child children[PROC_SLOTS];
-    struct listening *listens; /* owned; as config->listens */
+    struct listening *listens; /* owned; as config->listens, then those kept */
     size_t listen_cnt;
+    size_t listen_kept;     /* what only the configuration before has, until the swap is done */
     int admin_fd;           /* the operators' socket */
     char *admin_socket;     /* owned; its path */
     struct listening watch; /* health and metrics over TCP; address NULL: none */
-    char *rules_text;       /* owned; the rule state in force, NULL: none yet */
+    struct listening watch_before; /* kept likewise, where watch_moved */
+    bool watch_moved;
+    char *rules_text; /* owned; the rule state in force, NULL: none yet */
     size_t rules_len;
     uint64_t rules_revision;
     uint64_t rules_request; /* the admin's number of the change that is being confirmed */
@@ -83,6 +88,8 @@ struct master {
     char outcome_why[FAULT_TEXT_MAX]; /* "" when it was done */
     struct timer certs_timer;
     uint64_t certs_last, certs_loaded; /* of the files: the last look, and those in force */
+    struct timer names_timer;
+    uint64_t names_seen[2]; /* by enum ipc_names_file */
 };
 
 /* master.c: what the configuration in force can come to need, as a line of the log */
@@ -92,6 +99,9 @@ void master_say_ceiling(const struct master *m);
 void certs_watch(struct master *m);
 void certs_tried(struct master *m); /* the files as they are now are going to be read */
 void certs_seen(struct master *m);  /* what m->material was made of is in force */
+
+/* names_watch.c */
+void names_watch(struct master *m);
 
 /* children.c */
 void seats_fill(struct master *m);    /* starts whoever is missing */
@@ -114,10 +124,16 @@ MUST_USE bool seats_ready(const struct master *m, enum ipc_role role);
 
 /* sockets.c */
 MUST_USE bool watch_open(struct master *m, const struct config *c, struct fault *f);
-
-/* reload.c */
 MUST_USE bool admin_socket_open(struct master *m, const struct config *c, const struct privs *p,
                                 struct fault *f);
+MUST_USE bool listens_open(struct master *m, const struct config *c, struct listening **out,
+                           struct fault *f);
+/* These sockets instead of those so far, which are kept for the way back. */
+void listens_set(struct master *m, struct listening *listens, size_t cnt);
+void sockets_drop_kept(struct master *m); /* there is no way back any more */
+void watch_restore(struct master *m);     /* the address of the configuration before */
+
+/* reload.c */
 void master_reload(struct master *m);
 MUST_USE bool reload_start(struct master *m, struct material *fresh, struct fault *f);
 void reload_progress(struct master *m); /* a child became ready or died */
@@ -125,10 +141,9 @@ MUST_USE bool reload_must_wait(struct master *m, enum ipc_change what);       /*
 void reload_outcome(struct master *m, enum ipc_change what, const char *why); /* NULL: done */
 void reload_init(struct master *m);
 void outcome_send(const struct master *m, const struct child *admin); /* the last one, if any */
-/* These sockets instead of those so far, which are closed where they are not among them. */
-void listens_set(struct master *m, struct listening *listens, size_t cnt);
-MUST_USE bool listens_open(struct master *m, const struct config *c, struct listening **out,
-                           struct fault *f);
+
+/* m->material is the one before: its sockets and its generation again; new processes go. */
+MUST_USE bool reload_resume(struct master *m, struct fault *f);
 
 /* master.c */
 MUST_USE bool master_load_rules(struct master *m, const struct config *c, struct fault *f);

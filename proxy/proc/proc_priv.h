@@ -89,6 +89,11 @@ MUST_USE struct snapshot *live_snapshot(const struct live *l, const struct confi
 
 /* --- check.c: what the configuration names -------------------------------------------- */
 
+#define ACME_FOLDERS_MAX 15 /* different ones; a worker's sandbox has room for no more */
+
+/* The folders of challenges, each once, at most ACME_FOLDERS_MAX; how many there are in all. */
+size_t acme_folders(const struct config *c, const char *out[ACME_FOLDERS_MAX]);
+
 /* False with file, key, what is wrong and what would be right. */
 MUST_USE bool material_check(const char *path, const struct config *c, const struct live *live,
                              struct fault *f);
@@ -130,8 +135,9 @@ void child_end(struct child_env *env);
 /* For good, when start-up is over: what the role does not need (sandbox.h). */
 MUST_USE bool child_sandbox(const struct child_env *env, struct fault *f);
 
-/* IPC_LOG_OPEN: the program's log, for every role. True: it was that one. Leaves fd open. */
-MUST_USE bool child_log_open(const void *data, size_t len, int fd);
+/* A message that is for every role alike: files of logs and names. True: it was. Leaves fd open. */
+MUST_USE bool child_take(struct child_env *env, uint16_t type, const void *data, size_t len,
+                         int fd);
 
 /* --- logs.c: the files that lines go to ------------------------------------------------- */
 

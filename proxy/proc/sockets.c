@@ -17,7 +17,7 @@
 
 static int find_socket(const struct master *m, const char *address)
 {
-    for (size_t i = 0; i < m->listen_cnt; i++) {
+    for (size_t i = 0; i < m->listen_cnt + m->listen_kept; i++) {
         if (strcmp(m->listens[i].address, address) == 0)
             return m->listens[i].fd;
     }
@@ -57,7 +57,7 @@ bool listens_open(struct master *m, const struct config *c, struct listening **o
             list[i].fd = listener_bind(address, f);
         if (list[i].fd < 0) {
             fault_prefix(f, "listen[%zu]", i);
-            close_others(list, i + 1, m->listens, m->listen_cnt);
+            close_others(list, i + 1, m->listens, m->listen_cnt + m->listen_kept);
             return false;
         }
     }
@@ -140,9 +140,50 @@ bool admin_socket_open(struct master *m, const struct config *c, const struct pr
 
 void listens_set(struct master *m, struct listening *listens, size_t cnt)
 {
-    close_others(m->listens, m->listen_cnt, listens, cnt);
-    m->listens = listens;
+    size_t old = m->listen_cnt + m->listen_kept, all = cnt;
+    struct listening *list = mem_calloc(cnt + old, sizeof(*list));
+
+    memcpy(list, listens, cnt * sizeof(*list));
+    for (size_t i = 0; i < old; i++) {
+        if (is_among(list, cnt, m->listens[i].fd))
+            free(m->listens[i].address);
+        else
+            list[all++] = m->listens[i];
+    }
+    free(listens);
+    free(m->listens);
+    m->listens = list;
     m->listen_cnt = cnt;
+    m->listen_kept = all - cnt;
+}
+
+static void watch_close(struct listening *watch)
+{
+    if (watch->address != NULL)
+        close(watch->fd);
+    free(watch->address);
+    *watch = (struct listening){NULL, -1};
+}
+
+void sockets_drop_kept(struct master *m)
+{
+    for (size_t i = m->listen_cnt; i < m->listen_cnt + m->listen_kept; i++) {
+        close(m->listens[i].fd);
+        free(m->listens[i].address);
+    }
+    m->listen_kept = 0;
+    watch_close(&m->watch_before);
+    m->watch_moved = false;
+}
+
+void watch_restore(struct master *m)
+{
+    if (!m->watch_moved)
+        return;
+    watch_close(&m->watch);
+    m->watch = m->watch_before;
+    m->watch_before = (struct listening){NULL, -1};
+    m->watch_moved = false;
 }
 
 bool watch_open(struct master *m, const struct config *c, struct fault *f)
@@ -150,7 +191,8 @@ bool watch_open(struct master *m, const struct config *c, struct fault *f)
     const char *address = c->admin.listen;
     int fd = -1;
 
-    if (address != NULL && m->watch.address != NULL && strcmp(address, m->watch.address) == 0)
+    if (address == NULL ? m->watch.address == NULL
+                        : m->watch.address != NULL && strcmp(address, m->watch.address) == 0)
         return true;
     if (address != NULL) {
         fd = listener_bind(address, f);
@@ -159,9 +201,9 @@ bool watch_open(struct master *m, const struct config *c, struct fault *f)
             return false;
         }
     }
-    if (m->watch.address != NULL)
-        close(m->watch.fd);
-    free(m->watch.address);
+    watch_close(&m->watch_before);
+    m->watch_before = m->watch;
+    m->watch_moved = true;
     m->watch = (struct listening){address != NULL ? mem_strdup(address) : NULL, fd};
     return true;
 }

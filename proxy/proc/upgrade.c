@@ -318,57 +318,17 @@ bool upgrade_reaped(struct master *m, pid_t pid, int status)
 
 /* --- the new program ------------------------------------------------------------- */
 
-static struct seat *seat_of(struct master *m, const struct child *c)
-{
-    struct seat *seat = c->seat_no >= 0 ? &m->seats[c->seat_no] : NULL;
-
-    return seat != NULL && seat->role == c->role && seat->child == NULL ? seat : NULL;
-}
-
-/* The old generation has its seats again; whoever was started on trial goes. */
-static void seat_old(struct master *m)
-{
-    seats_set(m);
-    for (unsigned i = 0; i < PROC_SLOTS; i++) {
-        struct child *c = &m->children[i];
-        struct seat *seat;
-
-        if (c->pid == 0 || c->state == CHILD_DRAINING)
-            continue;
-        seat = seat_of(m, c);
-        if (seat != NULL) {
-            c->seat = seat;
-            seat->child = c;
-        } else if (c->role != IPC_ROLE_WORKER && c->state == CHILD_STARTING) {
-            kill(c->pid, SIGKILL); /* it may wait for a lock and read no message */
-        } else {
-            child_drain(c);
-        }
-    }
-    children_deadlines(m);
-}
-
 /* This program is the one before again. */
 static bool resume(struct master *m, const char *failed, struct fault *f)
 {
     struct upgrade *u = m->upgrade;
-    struct listening *listens = NULL;
 
     m->material = material_adopt(&u->old, f);
     let_go(&u->old);
-    if (m->material == NULL || !privs_find(m->material->config, &m->privs, f) ||
-        !master_load_rules(m, m->material->config, f))
-        return false;
-    log_set_level(m->material->config->log_level);
-    if (!admin_socket_open(m, m->material->config, &m->privs, f) ||
-        !watch_open(m, m->material->config, f) ||
-        !listens_open(m, m->material->config, &listens, f))
-        return false;
-    listens_set(m, listens, m->material->config->listen_cnt);
     u->from[0] = '\0';
-    seat_old(m);
-    metric_set(METRIC_GENERATION, ++m->generation);
-    seats_fill(m);
+    if (m->material == NULL || !master_load_rules(m, m->material->config, f) ||
+        !reload_resume(m, f))
+        return false;
     refuse(m, failed);
     return true;
 }

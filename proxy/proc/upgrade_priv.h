@@ -28,7 +28,6 @@
 #define UPGRADE_REHEARSE_MS 30000      /* for the new file to say that it is able to */
 #define UPGRADE_FLUSH_MS    20         /* between looks whether our messages have gone out */
 #define UPGRADE_FLUSH_TRIES 100
-#define UPGRADE_DEATHS      3 /* processes of the new generation that may die on trial */
 
 struct upgrade {
     char *binary;        /* owned; absolute path of the program file */

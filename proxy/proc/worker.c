@@ -146,12 +146,10 @@ static void on_start(struct worker *w)
         loop_stop(w->env.loop);
 }
 
-static void on_log_open(struct worker *w, const void *data, size_t len, int fd)
+static void on_access_log(struct worker *w, int fd)
 {
     int old = w->env.access_log_fd;
 
-    if (child_log_open(data, len, fd))
-        return;
     fd = fcntl(fd, F_DUPFD_CLOEXEC, 16);
     if (fd < 0) {
         log_error("access_log.failed", "errno=%d", errno);
@@ -175,13 +173,13 @@ static void on_master_msg(void *owner, uint16_t type, const void *data, size_t l
         on_listen(w, data, len, fd);
     else if (type == IPC_RULES)
         on_rules(w, data, len, fd);
-    else if (type == IPC_LOG_OPEN)
-        on_log_open(w, data, len, fd);
     else if (type == IPC_START)
         on_start(w);
     else if (type == IPC_DRAIN)
         drain(w);
-    else
+    else if (!child_take(&w->env, type, data, len, fd) && type == IPC_LOG_OPEN)
+        on_access_log(w, fd);
+    else if (type != IPC_LOG_OPEN && type != IPC_NAMES)
         log_warn("ipc.unexpected", "type=%u", type);
     if (fd >= 0)
         close(fd);

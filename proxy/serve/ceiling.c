@@ -11,6 +11,7 @@
 #include "consentd/exchange.h"
 #include "consentd/filter.h"
 #include "consentd/h2_session.h"
+#include "consentd/ledger_msg.h"
 #include "consentd/loop.h"
 #include "consentd/server.h"
 
@@ -19,7 +20,9 @@
 
 enum { RATIO_MAX = 200 }; /* of decoded to coded bytes, in one slice */
 
-#define BASE          (64 * MIB)  /* the program, rules, and what is kept for reuse */
+#define BASE (64 * MIB) /* the program, rules, and what is kept for reuse */
+/* what visitors read of their own records: buffers that double, and one at a time as JSON values */
+#define RECORDS       (2 * (uint64_t)LEDGER_TOLD_ALL_MAX + 8 * (uint64_t)LEDGER_TOLD_MAX)
 #define CONN_STRUCTS  (2 * KIB)   /* the connection, its client and their events */
 #define TLS_HANDSHAKE (64 * KIB)  /* OpenSSL's state and record buffers */
 #define H2_STATE      (128 * KIB) /* nghttp2: HPACK tables, streams, control answers */
@@ -73,9 +76,10 @@ void ceiling_of(const struct config *c, unsigned workers, struct ceiling *out)
         .requests = c->limits.requests,
         .pages = pages_of(c),
     };
-    out->worker = BASE + (out->connections * out->connection + out->requests * out->request +
-                          out->pages * out->page) /
-                             100 * (100 + SLACK_PERCENT);
+    out->worker = BASE + RECORDS +
+                  (out->connections * out->connection + out->requests * out->request +
+                   out->pages * out->page) /
+                      100 * (100 + SLACK_PERCENT);
     out->all = out->worker * workers;
 }
 

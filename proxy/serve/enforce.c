@@ -480,11 +480,6 @@ static struct str type_essence(struct str type)
     return slash > 0 && (size_t)slash + 1 < essence.len ? essence : STR("");
 }
 
-/*
- * The media type that makes the answer a page, with its parameters; empty: none does. Several
- * Content-Type fields, or a list in one, are read by browsers as the last that is a type (Fetch
- * 2.2.5): a page if any of them says so.
- */
 /* XML that a browser shows as a document of its own (MIME Sniffing 4.6): SVG, mostly. */
 static bool is_xml(struct str essence)
 {
@@ -492,6 +487,28 @@ static bool is_xml(struct str essence)
            (essence.len > 4 && str_eq_fold_c(str_slice(essence, essence.len - 4, 4), "+xml"));
 }
 
+static bool has_xml_type(const struct exchange *x)
+{
+    unsigned iter = 0;
+    struct header *field;
+
+    while ((field = headers_next(&x->resp.headers, HDR_CONTENT_TYPE, &iter)) != NULL) {
+        struct str rest = field->value;
+        struct str one;
+
+        while (header_list_next(&rest, &one)) {
+            if (is_xml(type_essence(one)))
+                return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * The media type that makes the answer a page, with its parameters; empty: none does. Several
+ * Content-Type fields, or a list in one, are read by browsers as the last that is a type (Fetch
+ * 2.2.5): a page if any of them says so.
+ */
 static struct str page_type(const struct exchange *x)
 {
     struct str found = {NULL, 0};
@@ -735,6 +752,8 @@ enum enforce_step enforce_response(struct exchange *x)
         return enforce_sheet(x, e);
     if (is_script(x, e) && x->resp.body != H1_BODY_NONE && coding_in(x) != CODING_UNKNOWN)
         return enforce_script(x, e);
+    if (has_xml_type(x) && !picture_headers(x))
+        return ENFORCE_REFUSE;
     if (!is_page(x) && !is_worker(x, e))
         return ENFORCE_FORWARD;
     return enforce_page(x, e);

@@ -190,7 +190,7 @@ static bool directive_is_private(struct str directive)
 }
 
 /* What tells some caches another thing than Cache-Control does: RFC 9213, and its forerunners. */
-static bool is_targeted(struct str name)
+bool cache_is_targeted(struct str name)
 {
     static const char *const names[] = {"surrogate-control", "x-accel-expires", "edge-control"};
     struct str target = STR("-cache-control");
@@ -206,7 +206,7 @@ static bool is_targeted(struct str name)
 static void targeted_remove(struct headers *h)
 {
     for (unsigned i = 0; i < h->cnt; i++)
-        h->items[i].removed = h->items[i].removed || is_targeted(h->items[i].name);
+        h->items[i].removed = h->items[i].removed || cache_is_targeted(h->items[i].name);
 }
 
 bool cache_nothing(struct exchange *x)
@@ -278,6 +278,19 @@ static bool varied_headers(struct exchange *x, enum variant kind)
     for (size_t i = 0; i < COUNT_OF(wrong_now); i++)
         headers_remove(&x->resp.headers, wrong_now[i]);
     return etag_vary(x, kind) && headers_differ(x);
+}
+
+/*
+ * A picture in SVG passes as it is, and is filtered when somebody opens it: the two must not meet
+ * in a shared cache, nor in one that tells by Vary.
+ */
+bool picture_headers(struct exchange *x)
+{
+    struct headers *h = &x->resp.headers;
+
+    return headers_differ(x) && (headers_has_token(h, HDR_VARY, "*") ||
+                                 (headers_add_id(h, &x->arena, HDR_VARY, STR("Sec-Fetch-Dest")) &&
+                                  headers_add_id(h, &x->arena, HDR_VARY, STR("Accept"))));
 }
 
 bool page_headers(struct exchange *x)

@@ -118,8 +118,10 @@ bool redirect_is_denied(struct exchange *x);
 /* --- enforce_cache.c --- */
 MUST_USE bool conditions_rewrite(struct exchange *x);
 void variant_of(const struct exchange *x, enum variant kind, char out[VARIANT_LEN + 1]);
-MUST_USE bool cache_nothing(struct exchange *x);  /* no cache keeps the answer */
-MUST_USE bool headers_differ(struct exchange *x); /* it is for who has granted the same */
+MUST_USE bool cache_nothing(struct exchange *x);   /* no cache keeps the answer */
+MUST_USE bool headers_differ(struct exchange *x);  /* it is for who has granted the same */
+MUST_USE bool picture_headers(struct exchange *x); /* opened as a document it is another thing */
+bool cache_is_targeted(struct str name);           /* a field for one kind of cache */
 MUST_USE bool page_headers(struct exchange *x);
 MUST_USE bool sheet_headers(struct exchange *x, bool differs); /* by consent */
 MUST_USE bool not_modified_headers(struct exchange *x);

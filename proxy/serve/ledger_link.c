@@ -24,10 +24,9 @@
 #define SLOTS      4096 /* events in flight or kept, per worker */
 #define ANSWER_MS  5000 /* how long a visitor waits for the ledger */
 #define SWEEP_MS   500
-#define RESEND_MS  2000       /* a kept event that was not answered is sent again */
-#define ASKS_MAX   64         /* questions in flight, per worker */
-#define TOLD_MAX   (8u << 20) /* bytes of one answer to a question */
-#define INDEX_BITS 16         /* of a request id: the slot; the rest counts up */
+#define RESEND_MS  2000 /* a kept event that was not answered is sent again */
+#define ASKS_MAX   64   /* questions in flight, per worker */
+#define INDEX_BITS 16   /* of a request id: the slot; the rest counts up */
 
 struct waiting {
     uint64_t req_id;    /* 0: the slot is free */
@@ -48,12 +47,14 @@ struct ledger_link {
     struct timer sweep;
     struct waiting slots[SLOTS];
     unsigned used, next, asks;
+    size_t told; /* bytes of all answers so far */
     uint64_t counter;
 };
 
 static void slot_free(struct ledger_link *link, struct waiting *w)
 {
     free(w->message);
+    link->told -= w->told.len;
     buf_free(&w->told);
     link->asks -= w->type == IPC_ASK ? 1 : 0;
     memset(w, 0, sizeof(*w));
@@ -215,7 +216,7 @@ bool ledger_link_ask(struct ledger_link *link, struct exchange *x, const struct 
     w->message = mem_dup(&msg, sizeof(msg));
     w->type = IPC_ASK;
     w->tell_fn = fn;
-    buf_init(&w->told, TOLD_MAX);
+    buf_init(&w->told, LEDGER_TOLD_MAX);
     slot_start(link, w, x);
     return true;
 }
@@ -235,6 +236,7 @@ void ledger_link_up(struct ledger_link *link)
 
         if (w->req_id == 0)
             continue;
+        link->told -= w->told.len;
         buf_clear(&w->told); /* the other one's answer was cut */
         slot_send(link, w);
     }
@@ -248,6 +250,15 @@ static struct waiting *slot_of(struct ledger_link *link, uint64_t req_id, uint16
     return w->req_id == req_id && req_id != 0 && w->type == type ? w : NULL;
 }
 
+/* Many long answers at once: who comes last is told to ask again later. */
+static bool told_append(struct ledger_link *link, struct waiting *w, struct str piece)
+{
+    if (piece.len > LEDGER_TOLD_ALL_MAX - link->told || !buf_append_str(&w->told, piece))
+        return false;
+    link->told += piece.len;
+    return true;
+}
+
 void ledger_link_told(struct ledger_link *link, struct str message)
 {
     struct ledger_tell_head head;
@@ -259,11 +270,12 @@ void ledger_link_told(struct ledger_link *link, struct str message)
     w = slot_of(link, head.req_id, IPC_ASK);
     if (w == NULL)
         return;
-    if (!buf_append_str(&w->told, str_slice(message, sizeof(head), message.len)))
+    if (!told_append(link, w, str_slice(message, sizeof(head), message.len)))
         head.status = LEDGER_TELL_UNAVAILABLE;
     if (head.status == LEDGER_TELL_MORE)
         return;
     was = *w;
+    link->told -= w->told.len;
     memset(&w->told, 0, sizeof(w->told));
     slot_free(link, w);
     if (was.x != NULL)

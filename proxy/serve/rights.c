@@ -65,11 +65,15 @@ void rights_answer_error(struct exchange *x, unsigned status, const char *why)
         exchange_fail(x, 500, "no memory for an answer");
 }
 
+/* NULL: a text in it was no UTF-8, or the ledger's answer had not all that it must have. */
 static void answer_json(struct exchange *x, unsigned status, json_t *value)
 {
-    char *text = json_dumps(value, JSON_COMPACT | JSON_SORT_KEYS);
+    char *text = value != NULL ? json_dumps(value, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
 
-    rights_answer(x, status, "application/json", str_c(text), NULL);
+    if (text != NULL)
+        rights_answer(x, status, "application/json", str_c(text), NULL);
+    else
+        rights_answer_error(x, 503, "the records can't be read at the moment: ask again later");
     free(text);
     json_decref(value);
 }

@@ -20,6 +20,7 @@
 #include "consentd/cookie.h"
 #include "consentd/keyring.h"
 #include "consentd/mem.h"
+#include "enforce_priv.h"
 #include "serve_priv.h"
 
 #define ID_BYTES 12 /* of the MAC */
@@ -115,13 +116,20 @@ int sticky_read(const struct sticky *sticky, const struct headers *h)
     return found;
 }
 
-/* What says itself that it is for everybody must not carry a cookie into a shared cache. */
+/*
+ * What says itself that it is for shared caches must not carry a cookie into one: then the next
+ * answer brings it. Fields for one kind of cache say so just by being there (RFC 9213).
+ */
 static bool is_shared(const struct headers *h)
 {
     const struct header *field;
     struct str rest, directive;
     unsigned iter = 0;
 
+    for (unsigned i = 0; i < h->cnt; i++) {
+        if (!h->items[i].removed && cache_is_targeted(h->items[i].name))
+            return true;
+    }
     while ((field = headers_next(h, HDR_CACHE_CONTROL, &iter)) != NULL) {
         rest = field->value;
         while (header_list_next(&rest, &directive)) {
@@ -130,6 +138,16 @@ static bool is_shared(const struct headers *h)
         }
     }
     return false;
+}
+
+/* "max-age" alone invites shared caches as well (RFC 9111 3). */
+static bool keep_private(struct flow *f)
+{
+    struct headers *h = &f->x.resp.headers;
+
+    return headers_has_token(h, HDR_CACHE_CONTROL, "private") ||
+           headers_has_token(h, HDR_CACHE_CONTROL, "no-store") ||
+           headers_add_id(h, &f->x.arena, HDR_CACHE_CONTROL, STR("private"));
 }
 
 bool sticky_set(const struct sticky *sticky, struct flow *f)
@@ -144,5 +162,6 @@ bool sticky_set(const struct sticky *sticky, struct flow *f)
     id = &sticky->ids[sticky->given * sticky->origin_cnt + f->origin->index];
     value = arena_printf(&f->x.arena, "%.*s=%.*s; Path=/; HttpOnly; SameSite=Lax%s",
                          STR_ARGS(sticky->name), ID_LEN, id->text, f->x.secure ? "; Secure" : "");
-    return value != NULL && headers_add(h, &f->x.arena, STR("Set-Cookie"), str_c(value));
+    return value != NULL && headers_add(h, &f->x.arena, STR("Set-Cookie"), str_c(value)) &&
+           keep_private(f);
 }

@@ -305,6 +305,15 @@ def kill_the_rest():
             process.wait()
 
 
+def preload(out, source, *options):
+    """LD_PRELOAD for a library made of a C file; libasan before it where the build has one."""
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", "-o", str(out), str(source), *options],
+                   check=True)
+    linked = subprocess.run(["ldd", str(BUILD / "consentd")], capture_output=True, text=True, check=True).stdout
+    asan = [word for word in linked.split() if word.startswith("/") and "libasan" in word]
+    return " ".join(asan + [str(out)])
+
+
 class Proxy:
     """consentd in the foreground, its files under folder.
 
@@ -443,12 +452,12 @@ class Proxy:
         (self.folder / "consentd.json").write_text(text)
 
     def hup(self):
-        """Reloads and waits until it is done or refused; True when it was done."""
+        """Reloads and waits until it is done, refused or taken back; True when it was done."""
         def count(event):
             return self.log().count("event=reload." + event)
-        done, refused = count("done"), count("refused")
+        done, refused = count("done"), count("refused") + count("failed")
         self.process.send_signal(1)
-        wait_for(lambda: count("done") > done or count("refused") > refused, 20)
+        wait_for(lambda: count("done") > done or count("refused") + count("failed") > refused, 40)
         return count("done") > done
 
     def terminate(self):

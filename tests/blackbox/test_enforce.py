@@ -390,6 +390,18 @@ def test_the_first_bytes_come_before_the_last(proxy, origin):
         assert b"</html>" in reader.rest()
 
 
+@pytest.mark.parametrize("kind", ["image/svg+xml", "text/xml"])
+def test_xml_meets_its_filtered_self_in_no_cache(proxy, origin, kind):
+    """As a part of a page it is as the origin's, opened it is filtered: one name, two things."""
+    origin.routes["/c.svg"] = http_response(200, [("Content-Type", kind), ("Cache-Control", "public, max-age=60"),
+                                                  ("CDN-Cache-Control", "max-age=900")], SVG)
+    for dest in ("image", "document", "empty", None):
+        answer = proxy.get("/c.svg", headers=[("Sec-Fetch-Dest", dest)] if dest else [])
+        assert answer.header("cache-control") == "private, max-age=60" and not answer.header("cdn-cache-control")
+        vary = ", ".join(answer.all("vary")).lower()
+        assert "sec-fetch-dest" in vary and "accept" in vary.replace("accept-encoding", "") and "cookie" in vary
+
+
 # --- caches -----------------------------------------------------------------------------------
 
 def test_caching_fields(proxy, origin):

@@ -20,7 +20,7 @@ import time
 import pytest
 
 import test_ledger
-from harness import BUILD, Origin, Proxy, free_port, wait_for
+from harness import Origin, Proxy, free_port, preload, wait_for
 from test_kill import Redis, check_exactly_once, records
 from test_log import choose, journal_of, signed, signed_size
 
@@ -226,13 +226,7 @@ def test_sentinel_url_that_makes_no_sense(tmp_path, url):
 
 @pytest.fixture(name="faults", scope="session")
 def faults_fixture(tmp_path_factory):
-    """The library, and libasan before it where the build has one."""
-    out = tmp_path_factory.mktemp("faults") / "faults.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", "-o", str(out), str(HERE / "faults.c"), "-ldl"],
-                   check=True)
-    linked = subprocess.run(["ldd", str(BUILD / "consentd")], capture_output=True, text=True, check=True).stdout
-    asan = [word for word in linked.split() if word.startswith("/") and "libasan" in word]
-    return " ".join(asan + [str(out)])
+    return preload(tmp_path_factory.mktemp("faults") / "faults.so", HERE / "faults.c", "-ldl")
 
 
 class Faults:

@@ -1,7 +1,9 @@
 """Several origins of one site: shares, health, backups, queues, retries, names, cookies; with nginx too."""
 import collections
+import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,7 +13,7 @@ import time
 
 import pytest
 
-from harness import LOOPBACK, Origin, Proxy, Reader, certificate, free_port, http_response, wait_for
+from harness import BUILD, LOOPBACK, Origin, Proxy, Reader, certificate, free_port, http_response, wait_for
 
 TEXT = ("Content-Type", "text/plain")
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -594,9 +596,12 @@ class Resolver:
     def __init__(self, ttl=1, **records):
         self.ttl, self.records, self.questions = ttl, records, []
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind((LOOPBACK, 0))
+        self._bind()
         self.address = f"{LOOPBACK}:{self.socket.getsockname()[1]}"
         threading.Thread(target=self._serve, daemon=True).start()
+
+    def _bind(self):
+        self.socket.bind((LOOPBACK, 0))
 
     def _serve(self):
         while True:
@@ -708,7 +713,8 @@ def test_a_name_with_several_addresses(tmp_path):
         got[proxy.get("/", [("Connection", "close")]).body.decode()] += 1
         for origin in origins:
             for conn in list(origin.connections):
-                conn.shutdown(socket.SHUT_RDWR)
+                with contextlib.suppress(OSError):  # it was the first to leave
+                    conn.shutdown(socket.SHUT_RDWR)
     assert set(got) == {"a", "b", "c"}
     origins[1].stop()
     for _ in range(6):
@@ -825,7 +831,14 @@ def test_sticky_and_caches(tmp_path):
     proxy = Proxy(tmp_path, origin, site={"sticky_cookie": "lb"})
     for control, want in (("public, max-age=9", 0), ("max-age=9, S-MaxAge=5", 0), ("no-cache", 1), ("max-age=9", 1)):
         origin.routes["/x"] = http_response(200, [TEXT, ("Cache-Control", control)], b"x")
-        assert len(proxy.get("/x").all("set-cookie")) == want, control
+        answer = proxy.get("/x")
+        assert len(answer.all("set-cookie")) == want, control
+        assert ("private" in answer.all("cache-control")) == bool(want)  # "max-age" alone is for everybody
+    for name in ("CDN-Cache-Control", "Surrogate-Control"):
+        origin.routes["/x"] = http_response(200, [TEXT, (name, "max-age=9")], b"x")
+        assert not proxy.get("/x").all("set-cookie")
+    origin.routes["/x"] = http_response(200, [TEXT, ("Cache-Control", "Private, max-age=9")], b"x")
+    assert proxy.get("/x").all("cache-control") == ["Private, max-age=9"]
     origin.routes["/x"] = http_response(304, [])
     assert not proxy.get("/x", [("If-None-Match", '"x"')]).all("set-cookie")
     assert not proxy.get("/.consent/state").all("set-cookie")
@@ -903,3 +916,58 @@ def test_what_is_known_outlives_a_reload_and_a_death(tmp_path):
     proxy.process.wait(30)
     for origin in (bad, good, third):
         origin.stop()
+
+
+def private_etc(folder):
+    """A program that runs consentd with an /etc of its own, which the test may change; that folder."""
+    etc, program = folder / "etc", folder / "consentd-etc"
+    etc.mkdir()
+    for name in ("passwd", "group", "nsswitch.conf", "ssl", "ld.so.cache"):
+        if os.path.isdir(f"/etc/{name}"):
+            shutil.copytree(f"/etc/{name}", etc / name, symlinks=True, ignore=shutil.ignore_patterns("private"))
+        elif os.path.exists(f"/etc/{name}"):
+            shutil.copy(f"/etc/{name}", etc / name)
+    program.write_text(f"#!/bin/sh\nexec unshare -m sh -c 'mount --bind {etc} /etc && exec \"$@\"' - {BUILD}/consentd \"$@\"\n")
+    program.chmod(0o755)
+    return etc, program
+
+
+def replaced(path, text):
+    """As editors and DHCP clients do it: another file of that name."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.chmod(0o644)
+    fresh.rename(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+@pytest.mark.parametrize("file", ["hosts", "resolv.conf"])
+def test_a_replaced_file_of_names_is_followed(tmp_path, file):
+    """The sandbox holds on to the file that was there: the new one counts all the same."""
+    port, (old, new) = loopbacks("old", "new")
+    etc, program = private_etc(tmp_path)
+    first, second = [Resolver53(f"127.0.{2 + (file == 'hosts')}.{i + 1}", **{"origin.test": [one.address]}) for i, one in enumerate((old, new))]
+    texts = {"hosts": [f"{one.address} origin.test\n" for one in (old, new)],
+             "resolv.conf": [f"nameserver {one.where}\n" for one in (first, second)]}[file]
+    replaced(etc / file, texts[0])
+    class Private(Proxy):
+        binary = program
+    proxy = Private(tmp_path, f"http://origin.test:{port}")
+    assert proxy.get("/").body == b"old"
+    replaced(etc / file, texts[1])
+    wait_for(lambda: proxy.get("/").body == b"new", 30)
+    assert f"event=names.changed file=/etc/{file}" in proxy.log()
+    proxy.stop()
+    for one in (old, new, first, second):
+        one.stop()
+
+
+class Resolver53(Resolver):
+    """At the port that resolv.conf means, of an address of 127.0.0.0/8."""
+
+    def __init__(self, where, **records):
+        self.where = where
+        super().__init__(**records)
+
+    def _bind(self):
+        self.socket.bind((self.where, 53))

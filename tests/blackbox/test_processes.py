@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -296,6 +297,16 @@ def test_started_as_root_nobody_else_is(tmp_path):
         shutil.rmtree(folder)
 
 
+def acme_listeners(cnt):
+    """Listeners with a folder of challenges each."""
+    folder = pathlib.Path(tempfile.mkdtemp())
+    out = []
+    for i in range(cnt):
+        (folder / str(i)).mkdir()
+        out.append({"address": f"127.0.0.1:{20000 + i}", "acme": str(folder / str(i))})
+    return out
+
+
 @pytest.mark.parametrize("change, says", [
     (lambda c: c["sites"][0].update(origins=["ftp://x"]), 'sites[0].origins[0]: "ftp://x" is no origin'),
     (lambda c: c["sites"][0].update(rule_sets={"hotjarr": "off"}), 'did you mean "hotjar"?'),
@@ -305,6 +316,7 @@ def test_started_as_root_nobody_else_is(tmp_path):
      "[0].cookies[0].regex: not a valid pattern"),
     (lambda c: c["listen"][0].update(address="localhost"), "listen[0].address: \"localhost\": expected ADDRESS:PORT"),
     (lambda c: c["listen"].append(dict(c["listen"][0])), "is listen[0]'s already"),
+    (lambda c: c["listen"].extend(acme_listeners(16)), 'listen: "acme" names 16 folders, 15 are possible'),
     (lambda c: c["ledger"].update(redis="localhost:6379"), "ledger.redis: expected redis://HOST"),
     (lambda c: c["admin"].update(group="no-such-group"), 'admin.group: there is no group "no-such-group"'),
     (lambda c: c.update(user="no-such-user"), 'user: there is no user "no-such-user"'),

@@ -113,18 +113,42 @@ def test_ocsp_is_stapled_while_it_is_good(tmp_path, origin):
     site.proxy.stop()
 
 
+def rsa_certificate(folder, authority, names):
+    cert, key = folder / "rsa.pem", folder / "rsa.key"
+    extra = folder / "rsa.ext"
+    extra.write_text(f"subjectAltName={names}\nbasicConstraints=CA:FALSE\n")
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=rsa", "-keyout", key, "-out", folder / "rsa.csr")
+    openssl("x509", "-req", "-in", folder / "rsa.csr", "-CA", authority[0], "-CAkey", authority[1],
+            "-CAcreateserial", "-days", "2", "-extfile", extra, "-out", cert)
+    return cert, key
+
+
+def test_certificates_for_other_addresses_are_no_pair(tmp_path, origin):
+    """Neither names a host: what they have in common is nothing."""
+    authority = certificate(tmp_path, "authority")
+    ec = certificate(tmp_path, "ec", ("127.0.0.1",), authority)
+    rsa = rsa_certificate(tmp_path, authority, "IP:192.0.2.7")
+    port = free_port()
+    proxy = Proxy(tmp_path, origin, listen=[{"address": f"{LOOPBACK}:{port}", "tls": {
+        "certificates": [{"cert": str(c), "key": str(k)} for c, k in (ec, rsa)]}}])
+    only = openssl("s_client", "-connect", f"{LOOPBACK}:{port}", "-sigalgs", "RSA-PSS+SHA256")
+    assert "handshake failure" in only, only  # it would be one for another address
+    same = rsa_certificate(tmp_path, authority, "IP:127.0.0.1")
+    proxy.config["listen"][0]["tls"]["certificates"][1] = {"cert": str(same[0]), "key": str(same[1])}
+    proxy.rewrite(proxy.config)
+    assert proxy.hup()
+    wait_for(lambda: "Peer signature type: RSA-PSS" in openssl(
+        "s_client", "-connect", f"{LOOPBACK}:{port}", "-sigalgs", "RSA-PSS+SHA256"))
+    proxy.stop()
+
+
 @pytest.mark.parametrize("first", ["ec", "rsa"])
 def test_two_kinds_of_certificate_side_by_side(tmp_path, origin, first):
     """Whichever is listed first, and whatever else is listed: each client gets one it can verify."""
     authority = certificate(tmp_path, "authority")
     ec = certificate(tmp_path, "ec", ("localhost", "www.localhost"), authority)
     other = certificate(tmp_path, "other", ("other.example",), authority)
-    rsa = (tmp_path / "rsa.pem", tmp_path / "rsa.key")
-    extra = tmp_path / "rsa.ext"
-    extra.write_text("subjectAltName=DNS:www.localhost,DNS:localhost\nbasicConstraints=CA:FALSE\n")
-    openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=rsa", "-keyout", rsa[1], "-out", tmp_path / "rsa.csr")
-    openssl("x509", "-req", "-in", tmp_path / "rsa.csr", "-CA", authority[0], "-CAkey", authority[1],
-            "-CAcreateserial", "-days", "2", "-extfile", extra, "-out", rsa[0])
+    rsa = rsa_certificate(tmp_path, authority, "DNS:www.localhost,DNS:localhost")
     listed = [other, ec, rsa] if first == "ec" else [other, rsa, ec]
     port = free_port()
     proxy = Proxy(tmp_path, origin, listen=[{"address": f"{LOOPBACK}:{port}", "tls": {

@@ -2,11 +2,13 @@
 what is no good is not taken."""
 import base64
 import collections
+import contextlib
 import http.client
 import json
 import os
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import threading
@@ -15,7 +17,7 @@ import time
 import pytest
 
 import h2
-from harness import BUILD, Proxy, wait_for
+from harness import BUILD, Proxy, free_port, preload, wait_for
 from test_kill import records
 
 ROUNDS = int(os.environ.get("UPGRADE_ROUNDS", "3"))  # reloads and upgrades each, one a second
@@ -152,6 +154,83 @@ def test_a_new_version_whose_processes_die_is_taken_back(tmp_path, role):
     proxy.upgrade()
     assert proxy.get("/").status == 200
     assert proxy.terminate() is None and proxy.process.wait(30) == 0 and "Sanitizer" not in proxy.log()
+
+
+@pytest.fixture(name="fragile")
+def fragile_fixture(tmp_path, monkeypatch):
+    """A proxy; .breaks names the role whose next processes die as they begin."""
+    library, which = tmp_path / "fragile.so", tmp_path / "breaks"
+    library.with_suffix(".c").write_text(
+        '#include <fcntl.h>\n#include <string.h>\n#include <unistd.h>\n'
+        '__attribute__((constructor)) static void die(int c, char **v) {\n'
+        f'    char role[16] = ""; int fd = open("{which}", O_RDONLY);\n'
+        '    if (fd < 0) return;\n'
+        '    if (read(fd, role, sizeof(role) - 1) > 0 && c > 2 && strcmp(v[1], "--role") == 0 &&\n'
+        '        strcmp(v[2], role) == 0) _exit(9);\n'
+        '    close(fd);\n}\n')
+    monkeypatch.setenv("LD_PRELOAD", preload(library, library.with_suffix(".c")))
+    proxy = Proxy(tmp_path, workers=2, admin={"listen": f"127.0.0.1:{free_port()}"})
+    monkeypatch.delenv("LD_PRELOAD")
+    proxy.breaks = which
+    yield proxy
+    proxy.terminate()
+    assert proxy.process.wait(30) == 0 and "Sanitizer" not in proxy.log()
+
+
+@contextlib.contextmanager
+def kept_alive(proxy):
+    """A connection that has served one request; what is yielded asks once more on it."""
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=10)
+
+    def ask():
+        connection.request("GET", "/", headers={"Host": "localhost"})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+    assert ask() == 200
+    yield ask
+    connection.close()
+
+
+def took(proxy):
+    """The answer to a choice that was recorded, or None."""
+    answer = proxy.get("/.consent/choice", [("Content-Type", "application/json")], "POST", CHOICE)
+    return answer if answer.status == 201 else None
+
+
+@pytest.mark.parametrize("role", ["worker", "ledger", "admin"])
+def test_a_configuration_whose_processes_die_is_taken_back(fragile, role):
+    """It passes the check, and then processes die of it: the one before goes on, whole."""
+    workers, before = set(fragile.workers()), json.loads(json.dumps(fragile.config))
+    after = json.loads(json.dumps(fragile.config))
+    after["workers"] = 3
+    after["listen"] = [{"address": f"127.0.0.1:{free_port()}"}]
+    after["admin"]["listen"] = f"127.0.0.1:{free_port()}"
+    fragile.rewrite(after)
+    fragile.breaks.write_text(role)
+    with kept_alive(fragile) as again:
+        assert not fragile.hup()
+        assert again() == 200
+    fragile.breaks.unlink()
+    assert "event=reload.failed" in fragile.log() and "died" in fragile.log()
+    assert set(fragile.workers()) >= workers  # they never left
+    wait_for(lambda: set(fragile.workers()) == workers and None not in crowd(fragile) and len(crowd(fragile)) == 4)
+    assert fragile.get("/").status == 200  # at the address before
+    health = http.client.HTTPConnection(before["admin"]["listen"], timeout=10)
+    health.request("GET", "/health")
+    assert health.getresponse().status in (200, 503)
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", after["listen"][0]["address"].rsplit(":", 1)[1]), 2)
+    status = wait_for(lambda: json.loads(fragile.ctl("status", "-o", "json").stdout or "null"))
+    assert status["last_change"]["done"] is False and "died" in status["last_change"]["reason"]
+    answer = wait_for(lambda: took(fragile))
+    assert answer.header("set-cookie")
+    held = len(os.listdir(f"/proc/{fragile.pid}/fd"))
+    asked = fragile.ctl("reload")  # whole once more, the same file is good
+    assert asked.returncode == 0, asked.stderr
+    fragile.port = int(after["listen"][0]["address"].rsplit(":", 1)[1])
+    assert fragile.get("/").status == 200
+    wait_for(lambda: len(os.listdir(f"/proc/{fragile.pid}/fd")) <= held + 2)
 
 
 # --- under load --------------------------------------------------------------------------------
