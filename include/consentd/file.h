@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "consentd/attr.h"
@@ -28,6 +29,13 @@ MUST_USE bool file_read(const char *path, size_t max, struct buf *out, struct fa
  */
 MUST_USE bool file_write_atomic(const char *path, const void *p, size_t len, mode_t mode,
                                 struct fault *f);
+
+/*
+ * All len bytes to an open file, however many calls it takes; the _at form at an offset. False
+ * with errno otherwise (ENOSPC where the system takes nothing and says no reason).
+ */
+MUST_USE bool file_write_all(int fd, const void *p, size_t len);
+MUST_USE bool file_write_all_at(int fd, const void *p, size_t len, uint64_t off);
 
 /* fsync of the folder that holds path, so that a rename or a new name is durable. */
 MUST_USE bool file_sync_dir(const char *path, struct fault *f);

@@ -83,6 +83,9 @@ const struct ruleset *rules_set(const struct rules *rules, size_t i);
 /* Number of the vendor's set with this id, or -1. */
 ptrdiff_t rules_find(const struct rules *rules, struct str id);
 
+/* The id of the vendor's set that a person probably meant ("did you mean"), or NULL. */
+const char *rules_nearest(const struct rules *rules, const char *id);
+
 /* The site a set belongs to, or RULES_OWN_SITE_NONE for a vendor's set. */
 uint32_t rules_set_site(const struct rules *rules, size_t i);
 

@@ -71,6 +71,9 @@ ptrdiff_t str_find_last_char(struct str s, char c);
 /* 1*DIGIT and nothing else, value <= max; no sign, no space, no overflow. */
 MUST_USE bool str_to_u64(struct str s, uint64_t max, uint64_t *out);
 
+/* An id as people write it: a-z, 0-9 and "-", not first; 1 to max bytes. */
+MUST_USE bool str_is_id(struct str s, size_t max);
+
 /* A heap copy with NUL (mem_strndup). */
 MUST_USE char *str_dup(struct str s);
 

@@ -101,20 +101,6 @@ static const char *from_of(const struct admin_client *c, char out[64])
     return out;
 }
 
-/* The set that was probably meant, or NULL. */
-static const char *nearest_set(const struct rules *rules, const char *name)
-{
-    size_t cnt = rules_set_cnt(rules);
-    const char **names = mem_calloc(cnt + 1, sizeof(*names));
-    const char *near;
-
-    for (size_t i = 0; i < cnt; i++)
-        names[i] = rules_set(rules, i)->id;
-    near = str_nearest(str_c(name), names, cnt);
-    free(names);
-    return near;
-}
-
 static bool apply_set(struct rules_state *state, const struct admin *a, const json_t *request,
                       const struct rules_author *author, struct fault *f)
 {
@@ -128,7 +114,7 @@ static bool apply_set(struct rules_state *state, const struct admin *a, const js
         return false;
     }
     if (rules_find(a->setup.rules, str_c(set)) < 0) {
-        const char *near = nearest_set(a->setup.rules, set);
+        const char *near = rules_nearest(a->setup.rules, set);
 
         fault_set(f, "there is no rule set \"%s\"%s%s%s", set,
                   near != NULL ? "; did you mean \"" : "", near != NULL ? near : "",

@@ -7,7 +7,6 @@
  */
 #include "consentd/bundle.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 #include <unistd.h>
 
 #include "consentd/crypto.h"
+#include "consentd/file.h"
 #include "consentd/mem.h"
 
 #define MAGIC     "CNSNTBDL"
@@ -112,34 +112,18 @@ bool bundle_add(struct bundle *b, struct str name, struct str data)
     return true;
 }
 
-static bool write_piece(int fd, const void *p, size_t len)
-{
-    const char *bytes = p;
-
-    while (len > 0) {
-        ssize_t n = write(fd, bytes, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        bytes += n;
-        len -= (size_t)n;
-    }
-    return true;
-}
-
 static bool write_items(int fd, const struct bundle *b)
 {
     uint32_t cnt = (uint32_t)b->cnt;
 
-    if (!write_piece(fd, MAGIC, MAGIC_LEN) || !write_piece(fd, &cnt, sizeof(cnt)))
+    if (!file_write_all(fd, MAGIC, MAGIC_LEN) || !file_write_all(fd, &cnt, sizeof(cnt)))
         return false;
     for (size_t i = 0; i < b->cnt; i++) {
         const struct item *item = &b->items[i];
         uint32_t lens[2] = {(uint32_t)item->name.len, (uint32_t)item->data.len};
-        if (!write_piece(fd, lens, sizeof(lens)) ||
-            !write_piece(fd, item->name.ptr, item->name.len) ||
-            !write_piece(fd, item->data.ptr, item->data.len))
+        if (!file_write_all(fd, lens, sizeof(lens)) ||
+            !file_write_all(fd, item->name.ptr, item->name.len) ||
+            !file_write_all(fd, item->data.ptr, item->data.len))
             return false;
     }
     return true;

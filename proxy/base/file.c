@@ -72,16 +72,42 @@ bool file_read(const char *path, size_t max, struct buf *out, struct fault *f)
     return ok;
 }
 
-static bool write_all(int fd, const uint8_t *p, size_t len)
+/* What a call of write(2) or pwrite(2) says: bytes taken, 0: once more, -1 and errno. */
+static ssize_t taken(ssize_t n)
 {
+    if (n < 0 && errno == EINTR)
+        return 0;
+    if (n != 0)
+        return n;
+    errno = ENOSPC;
+    return -1;
+}
+
+bool file_write_all(int fd, const void *p, size_t len)
+{
+    const uint8_t *next = p;
+
     while (len > 0) {
-        ssize_t n = write(fd, p, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
+        ssize_t n = taken(write(fd, next, len));
+        if (n < 0)
             return false;
-        p += n;
+        next += n;
         len -= (size_t)n;
+    }
+    return true;
+}
+
+bool file_write_all_at(int fd, const void *p, size_t len, uint64_t off)
+{
+    const uint8_t *next = p;
+
+    while (len > 0) {
+        ssize_t n = taken(pwrite(fd, next, len, (off_t)off));
+        if (n < 0)
+            return false;
+        next += n;
+        len -= (size_t)n;
+        off += (uint64_t)n;
     }
     return true;
 }
@@ -94,7 +120,7 @@ static bool write_new(const char *path, const void *p, size_t len, mode_t mode, 
         fault_set_errno(f, "%s: cannot create", path);
         return false;
     }
-    bool ok = write_all(fd, p, len) && fchmod(fd, mode) == 0 && fsync(fd) == 0;
+    bool ok = file_write_all(fd, p, len) && fchmod(fd, mode) == 0 && fsync(fd) == 0;
     if (!ok)
         fault_set_errno(f, "%s: cannot write", path);
     if (close(fd) != 0 && ok) {

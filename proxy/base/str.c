@@ -153,6 +153,19 @@ bool str_to_u64(struct str s, uint64_t max, uint64_t *out)
     return true;
 }
 
+bool str_is_id(struct str s, size_t max)
+{
+    if (s.len == 0 || s.len > max || s.ptr[0] == '-')
+        return false;
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.ptr[i];
+
+        if (!ascii_is_digit(c) && !(c >= 'a' && c <= 'z') && c != '-')
+            return false;
+    }
+    return true;
+}
+
 char *str_dup(struct str s)
 {
     return mem_strndup(s.ptr, s.len);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "consentd/clock.h"
+#include "consentd/file.h"
 #include "consentd/mem.h"
 #include "scan_priv.h"
 
@@ -50,21 +51,6 @@ void cdp_listen(struct cdp *cdp, cdp_event_fn fn, void *owner)
     cdp->owner = owner;
 }
 
-static bool write_all(int fd, const char *p, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, p, len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        p += n;
-        len -= (size_t)n;
-    }
-    return true;
-}
-
 /* The id of the command; 0: it could not be sent. */
 static int64_t send_command(struct cdp *cdp, const char *session, const char *method,
                             json_t *params)
@@ -79,7 +65,7 @@ static int64_t send_command(struct cdp *cdp, const char *session, const char *me
         json_object_set_new(message, "sessionId", json_string(session));
     text = json_dumps(message, JSON_COMPACT);
     json_decref(message);
-    if (text == NULL || cdp->gone || !write_all(cdp->to, text, strlen(text) + 1)) {
+    if (text == NULL || cdp->gone || !file_write_all(cdp->to, text, strlen(text) + 1)) {
         cdp->gone = true;
         free(text);
         return 0;

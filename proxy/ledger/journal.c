@@ -223,25 +223,6 @@ void journal_close(struct journal *j)
 
 /* --- writing ----------------------------------------------------------------------- */
 
-static bool write_all(int fd, const uint8_t *p, size_t len, uint64_t off)
-{
-    while (len > 0) {
-        ssize_t n = pwrite(fd, p, len, (off_t)off);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) {
-            if (n == 0)
-                errno = ENOSPC;
-            return false;
-        }
-        p += n;
-        len -= (size_t)n;
-        off += (uint64_t)n;
-    }
-    return true;
-}
-
 static bool sync_data(int fd)
 {
     uint64_t start = clock_mono_ns();
@@ -271,8 +252,8 @@ static int make_segment(const struct journal *j, struct segment *seg)
     if (fd < 0)
         return -1;
     segment_head_put(seg, head);
-    if (reserve(fd, j->segment_size) && write_all(fd, head, sizeof(head), 0) && fsync(fd) == 0 &&
-        file_sync_dir(path, NULL))
+    if (reserve(fd, j->segment_size) && file_write_all_at(fd, head, sizeof(head), 0) &&
+        fsync(fd) == 0 && file_sync_dir(path, NULL))
         return fd;
     error = errno;
     close(fd);
@@ -342,7 +323,7 @@ static bool put_batch(struct journal *j, const struct batch *b)
 {
     size_t size = batch_finish(j->batch, newest(j), b);
 
-    if (!write_all(j->fd, j->batch, size, j->off) || !sync_data(j->fd))
+    if (!file_write_all_at(j->fd, j->batch, size, j->off) || !sync_data(j->fd))
         return false;
     j->off += size;
     j->chain = crypto_crc32c(j->chain, j->batch, BATCH_HEAD);

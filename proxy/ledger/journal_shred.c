@@ -6,7 +6,6 @@
  * first r that was cleared are chosen so that the CRC comes out as it was. CRC-32C is linear, so
  * they are the solution of 32 equations over GF(2). They say no more of r than the CRC did.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -141,22 +140,6 @@ static size_t clear_records(struct shredder *s, const struct batch *b, uint64_t 
     return first;
 }
 
-static bool put_at(int fd, const uint8_t *p, size_t len, uint64_t off)
-{
-    while (len > 0) {
-        ssize_t n = pwrite(fd, p, len, (off_t)off);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        p += n;
-        off += (uint64_t)n;
-        len -= (size_t)n;
-    }
-    return true;
-}
-
 static bool copy_all(struct shredder *s)
 {
     uint8_t *piece = mem_alloc(COPY_BYTES);
@@ -164,7 +147,7 @@ static bool copy_all(struct shredder *s)
     ssize_t n;
 
     while ((n = pread(s->from, piece, COPY_BYTES, (off_t)off)) > 0 &&
-           put_at(s->to, piece, (size_t)n, off))
+           file_write_all_at(s->to, piece, (size_t)n, off))
         off += (uint64_t)n;
     crypto_wipe(piece, COPY_BYTES);
     free(piece);
@@ -192,7 +175,7 @@ static bool change_batches(struct shredder *s, const struct segment *seg, uint64
         first = clear_records(s, &b, bound);
         if (first > 0) {
             keep_crc(seg, s->batch, len, first, be32_get(b.head + 8));
-            ok = put_at(s->to, s->batch, len, off);
+            ok = file_write_all_at(s->to, s->batch, len, off);
         }
         expected = batch_end_leaf(&b);
         off += b.size;

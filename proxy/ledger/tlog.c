@@ -39,21 +39,6 @@ static char *file_path(const struct tlog *t, unsigned level, uint64_t index, uns
     return file_resolve(t->path, name);
 }
 
-static bool write_all(int fd, const uint8_t *p, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, p, len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        p += n;
-        len -= (size_t)n;
-    }
-    return true;
-}
-
 /*
  * Old or new content at every moment. The name is durable with the next checkpoint, whose own
  * sync commits the renames before it.
@@ -74,7 +59,7 @@ static bool write_file(const char *path, const uint8_t *p, size_t len, struct fa
             fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
         free(folder);
     }
-    ok = fd >= 0 && write_all(fd, p, len) && fdatasync(fd) == 0;
+    ok = fd >= 0 && file_write_all(fd, p, len) && fdatasync(fd) == 0;
     if (fd >= 0)
         ok = close(fd) == 0 && ok;
     ok = ok && rename(temporary, path) == 0;

@@ -20,22 +20,9 @@ void categories_init(struct categories *c)
     c->required = CATEGORY_ESSENTIAL;
 }
 
-static bool id_is_good(struct str id)
-{
-    if (id.len == 0 || id.len >= CATEGORY_ID_MAX || id.ptr[0] == '-')
-        return false;
-    for (size_t i = 0; i < id.len; i++) {
-        char c = id.ptr[i];
-
-        if (!ascii_is_digit(c) && !(c >= 'a' && c <= 'z') && c != '-')
-            return false;
-    }
-    return true;
-}
-
 bool categories_add(struct categories *c, struct str id, unsigned bit, struct fault *f)
 {
-    if (!id_is_good(id)) {
+    if (!str_is_id(id, CATEGORY_ID_MAX - 1)) {
         fault_set(f, "\"%.*s\" is not a category id: use a-z, 0-9 and -, at most %d characters",
                   STR_ARGS(str_slice(id, 0, 64)), CATEGORY_ID_MAX - 1);
         return false;

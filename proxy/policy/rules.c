@@ -254,6 +254,18 @@ ptrdiff_t rules_find(const struct rules *rules, struct str id)
     return -1;
 }
 
+const char *rules_nearest(const struct rules *rules, const char *id)
+{
+    const char **ids = mem_calloc(rules->vendor_cnt + 1, sizeof(*ids));
+    const char *near;
+
+    for (size_t i = 0; i < rules->vendor_cnt; i++)
+        ids[i] = rules->sets[i]->id;
+    near = str_nearest(str_c(id), ids, rules->vendor_cnt);
+    free(ids);
+    return near;
+}
+
 uint32_t rules_set_site(const struct rules *rules, size_t i)
 {
     return rules->set_site[i];

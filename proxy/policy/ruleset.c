@@ -481,26 +481,13 @@ static bool read_sources(struct loader *l, const struct json_at *at)
     return true;
 }
 
-static bool id_is_good(struct str id)
-{
-    if (id.len == 0 || id.len >= RULESET_ID_MAX || id.ptr[0] == '-')
-        return false;
-    for (size_t i = 0; i < id.len; i++) {
-        char c = id.ptr[i];
-
-        if (!ascii_is_digit(c) && !(c >= 'a' && c <= 'z') && c != '-')
-            return false;
-    }
-    return true;
-}
-
 /* "…/hubspot.json" must have the id hubspot: what people toggle is what they find. */
 static bool check_id(struct loader *l, const struct json_at *at, struct str id, const char *file)
 {
     struct str stem = str_c(file);
     ptrdiff_t slash = str_find_last_char(stem, '/');
 
-    if (!id_is_good(id))
+    if (!str_is_id(id, RULESET_ID_MAX - 1))
         return json_at_fault(at, l->f, "id \"%.*s\": use a-z, 0-9 and -, at most %d characters",
                              STR_ARGS(id), RULESET_ID_MAX - 1);
     if (l->own)

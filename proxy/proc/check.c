@@ -178,20 +178,6 @@ static bool check_people(const struct config *c, struct fault *f)
     return false;
 }
 
-/* The vendor's set that was probably meant, or NULL. */
-static const char *nearest_set(const struct rules *rules, const char *name)
-{
-    size_t cnt = rules_set_cnt(rules);
-    const char **names = mem_calloc(cnt + 1, sizeof(*names));
-    const char *near;
-
-    for (size_t i = 0; i < cnt; i++)
-        names[i] = rules_set(rules, i)->id;
-    near = str_nearest(str_c(name), names, cnt);
-    free(names);
-    return near;
-}
-
 static bool check_sets(const struct config *c, const struct rules *rules, struct fault *f)
 {
     for (size_t i = 0; i < c->site_cnt; i++) {
@@ -201,7 +187,7 @@ static bool check_sets(const struct config *c, const struct rules *rules, struct
 
             if (rules_find(rules, str_c(name)) >= 0)
                 continue;
-            near = nearest_set(rules, name);
+            near = rules_nearest(rules, name);
             fault_set(f, "sites[%zu].rule_sets: there is no rule set \"%s\"%s%s%s", i, name,
                       near != NULL ? "; did you mean \"" : "", near != NULL ? near : "",
                       near != NULL ? "\"?" : "");

@@ -107,17 +107,7 @@ static void providers(struct page *p, uint16_t category)
 static void category_row(struct page *p, const struct policy_category *category)
 {
     put(p, "<section>");
-    if (category->required) {
-        put(p, "<div class=\"cnsnt-on\"><b>");
-        category_title(p, category);
-        put(p, "</b><i>");
-        ui(p, "always_on");
-        put(p, "</i></div>");
-    } else {
-        check_box(p, category);
-    }
-    put(p, "<p>");
-    category_purpose(p, category);
+    category_head(p, category);
     put(p, "</p>");
     providers(p, category->bit);
     put(p, "</section>");

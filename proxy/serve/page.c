@@ -186,11 +186,6 @@ void category_title(struct page *p, const struct policy_category *category)
     category_words(p, category, &category->title, "title");
 }
 
-void category_purpose(struct page *p, const struct policy_category *category)
-{
-    category_words(p, category, &category->purpose, "purpose");
-}
-
 void address(struct page *p, const char *leaf)
 {
     const struct exchange *x = p->x;
@@ -228,7 +223,7 @@ void form_begin(struct page *p, const char *attributes)
     put(p, ">");
 }
 
-void check_box(struct page *p, const struct policy_category *category)
+static void check_box(struct page *p, const struct policy_category *category)
 {
     bool ticked = enforcement_of(p->x)->decided && (p->x->grants & category->bit);
 
@@ -237,6 +232,21 @@ void check_box(struct page *p, const struct policy_category *category)
     put(p, "</b><input type=\"checkbox\" name=\"");
     text(p, category->id);
     put(p, ticked ? "\" checked=\"\"/></label>" : "\"/></label>");
+}
+
+void category_head(struct page *p, const struct policy_category *category)
+{
+    if (category->required) {
+        put(p, "<div class=\"cnsnt-on\"><b>");
+        category_title(p, category);
+        put(p, "</b><i>");
+        ui(p, "always_on");
+        put(p, "</i></div>");
+    } else {
+        check_box(p, category);
+    }
+    put(p, "<p>");
+    category_words(p, category, &category->purpose, "purpose");
 }
 
 /* "2y" as "2 years", "30s-1y" as "30 s – 1 year"; what is no such time stays as it is. */

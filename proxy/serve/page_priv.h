@@ -66,9 +66,14 @@ void ui_with(struct page *p, const char *key, const struct page_value *values);
 /* A text of the policy, marked with its language where that is not the page's. */
 void prose(struct page *p, const struct policy_text *words);
 
-/* The title and the purpose of a category: the policy's words, else those that are built in. */
+/* The title of a category: the policy's words, else those that are built in. */
 void category_title(struct page *p, const struct policy_category *category);
-void category_purpose(struct page *p, const struct policy_category *category);
+
+/*
+ * A category's title, with a check box unless it is always on, and the beginning of a paragraph
+ * with its purpose; the box is ticked only after a decision that grants it.
+ */
+void category_head(struct page *p, const struct policy_category *category);
 
 /* "https://host/.consent/<leaf>": absolute, so that no <base> can send it elsewhere. */
 void address(struct page *p, const char *leaf);
@@ -79,9 +84,6 @@ void language_attributes(struct page *p);
 /* A button of the form that makes a choice, and the form's beginning. */
 void button(struct page *p, const char *action, const char *key);
 void form_begin(struct page *p, const char *attributes);
-
-/* The check box of an optional category; ticked only after a decision that grants it. */
-void check_box(struct page *p, const struct policy_category *category);
 
 /* "_ga (2 years), _gid (24 h), …" of one rule set, at most max of them. */
 void cookie_list(struct page *p, const struct ruleset *set, size_t max);

@@ -78,17 +78,7 @@ static void category_section(struct page *p, const struct policy_category *categ
     put(p, "<section id=\"");
     text(p, category->id);
     put(p, "\">");
-    if (category->required) {
-        put(p, "<div class=\"cnsnt-on\"><b>");
-        category_title(p, category);
-        put(p, "</b><i>");
-        ui(p, "always_on");
-        put(p, "</i></div>");
-    } else {
-        check_box(p, category);
-    }
-    put(p, "<p>");
-    category_purpose(p, category);
+    category_head(p, category);
     put(p, "</p><p><small>");
     ui(p, "legal_basis");
     put(p, ": ");

@@ -215,6 +215,8 @@ static void test_similar_is_no_contradiction(void **state)
     assert_int_equal(rules_set_cnt(rules), 3);
     assert_int_equal(rules_find(rules, STR("b")), 1);
     assert_int_equal(rules_find(rules, STR("own")), -1);
+    assert_string_equal(rules_nearest(rules, "bb"), "b");
+    assert_null(rules_nearest(rules, "owm")); /* a site's own set is not switched by its id */
     assert_int_equal(rules_set_site(rules, 2), 0);
     rules_give(rules);
 }

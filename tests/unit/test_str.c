@@ -53,6 +53,19 @@ static void test_number_limits(void **state)
     assert_false(str_to_u64(STR(" 1"), 9, &v));
 }
 
+static void test_ids(void **state)
+{
+    UNUSED(state);
+    assert_true(str_is_id(STR("a"), 1));
+    assert_true(str_is_id(STR("4you-2"), 6));
+    assert_false(str_is_id(STR("4you-2"), 5));
+    assert_false(str_is_id(STR(""), 5));
+    assert_false(str_is_id(STR("-a"), 5));
+    assert_false(str_is_id(STR("aB"), 5));
+    assert_false(str_is_id(STR("a_b"), 5));
+    assert_false(str_is_id(STR("a\0b"), 5));
+}
+
 static void test_slice_find_trim(void **state)
 {
     UNUSED(state);
@@ -121,7 +134,7 @@ int main(void)
         cmocka_unit_test(test_compare_and_fold),    cmocka_unit_test(test_cut_gives_every_part),
         cmocka_unit_test(test_number_limits),       cmocka_unit_test(test_slice_find_trim),
         cmocka_unit_test(test_hash_depends_on_all), cmocka_unit_test(test_nearest),
-        cmocka_unit_test(test_b64_is_strict),
+        cmocka_unit_test(test_b64_is_strict),       cmocka_unit_test(test_ids),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
