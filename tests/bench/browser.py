@@ -198,22 +198,20 @@ def main():
     os.environ["CONSENTD_BUILD"] = str(options.build.resolve())
     sys.path.insert(0, str(ROOT / "tests/blackbox"))
     from harness import Proxy  # noqa: E402: it reads CONSENTD_BUILD
-    from test_browser import start_browser  # noqa: E402
-    from test_lab import Stubs  # noqa: E402
+    from chromium import EveryHost, chromium  # noqa: E402
+    from test_lab import stub  # noqa: E402
 
     with tempfile.TemporaryDirectory() as folder:
-        stubs = Stubs(pathlib.Path(folder))
+        stubs = EveryHost(pathlib.Path(folder), stub)
         sites = {name: Site(page, options.peers) for name, page in pages(options.peers).items()}
         proxy = Proxy(folder, sites["consentd"].server_address[1])
         urls = {name: f"http://localhost:{proxy.port if name == 'consentd' else site.server_address[1]}/" for name, site in sites.items()}
         script = options.peers / "node_modules/axe-core/axe.min.js" if options.peers else None
-        browser, _ = start_browser(stubs)
-        browser.set_script_timeout(60)
-        try:
-            rows = measure(browser, stubs, urls, options, script.read_text() if script and script.exists() else None)
-        finally:
-            browser.quit()
-            proxy.stop()
+        axe = script.read_text() if script and script.exists() else None
+        with chromium(stubs) as browser:
+            browser.set_script_timeout(60)
+            rows = measure(browser, stubs, urls, options, axe)
+        proxy.stop()
     print(json.dumps(rows, indent=1)) if options.json else table(rows)
 
 

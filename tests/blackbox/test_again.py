@@ -1,10 +1,8 @@
 """After a choice in real Chromium: a reload only where it must be, and then nothing typed is lost."""
 import pytest
 
+from chromium import chromium, errors, until
 from harness import Origin, Proxy, http_response
-from test_browser import Trackers, errors, start_browser, until
-
-pytest.importorskip("selenium")
 
 FORM = b"""<!DOCTYPE html><html lang="en"><title>t</title><body><p style="height:3000px">x</p>
 <form><input name=a value=old><input name=b type=checkbox><input name=c type=radio value=1><input name=c type=radio value=2 checked>
@@ -15,18 +13,6 @@ PIXEL = b'<img src="https://www.facebook.com/tr?id=1&amp;ev=PageView" alt="">'
 FRAME = b'<iframe src="https://www.youtube.com/embed/abc" width="400" height="300" title="v" class="big"></iframe>'
 EXACT = {"async": TAG.replace(b"<script", b"<script async"), "pixel": PIXEL, "frame": FRAME, "several":
          TAG.replace(b"<script", b"<script async") + b"<b id=between></b>" + PIXEL + FRAME}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("again")
-
-
-@pytest.fixture(scope="module")
-def trackers(folder):
-    server = Trackers(folder)
-    yield server
-    server.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +31,9 @@ def proxy(folder):
 
 @pytest.fixture
 def browser(trackers):
-    driver, _ = start_browser(trackers)
-    trackers.asked.clear()
-    yield driver
-    driver.quit()
+    with chromium(trackers) as driver:
+        trackers.asked.clear()
+        yield driver
 
 
 TYPE = """var f = document.forms[document.forms.length - 1]; f.a.value = 'typed'; f.b.checked = true; f.c[0].checked = true;

@@ -6,10 +6,8 @@ import time
 
 import pytest
 
+from chromium import By, Keys, chromium, control, cookies, errors, until
 from harness import ROOT, Origin, Proxy, http_response
-from test_browser import By, Keys, Trackers, control, cookies, errors, start_browser, until
-
-pytest.importorskip("selenium")
 
 PAGE = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>t</title><link rel=icon href="data:,"><meta name="viewport" content="width=device-width">
 <style>button { text-transform: uppercase; padding: 40px } form { background: red } .far { height: 1500px }</style></head><body><main><h1>t</h1><p class=far>x</p>
@@ -35,11 +33,6 @@ LANGUAGES = sorted(path.stem for path in (ROOT / "proxy/web/i18n").glob("*.json"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("banner")
-
-
-@pytest.fixture(scope="module")
 def proxy(folder):
     origin = Origin()
     html = [("Content-Type", "text/html; charset=utf-8")]
@@ -57,24 +50,21 @@ def proxy(folder):
 
 
 @pytest.fixture(scope="module")
-def chromium(folder):
-    trackers = Trackers(folder)
-    driver, _ = start_browser(trackers)
-    yield driver
-    driver.quit()
-    trackers.shutdown()
+def one_browser(trackers):
+    with chromium(trackers) as driver:
+        yield driver
 
 
 @pytest.fixture
-def browser(chromium, proxy):
-    chromium.get(f"http://localhost:{proxy.port}/own.js")
-    chromium.delete_all_cookies()
-    chromium.execute_cdp_cmd("Network.enable", {})
-    size(chromium, 1100, 800)
-    speak(chromium, "en")
-    chromium.get_log("browser")
-    yield chromium
-    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+def browser(one_browser, proxy):
+    one_browser.get(f"http://localhost:{proxy.port}/own.js")
+    one_browser.delete_all_cookies()
+    one_browser.execute_cdp_cmd("Network.enable", {})
+    size(one_browser, 1100, 800)
+    speak(one_browser, "en")
+    one_browser.get_log("browser")
+    yield one_browser
+    one_browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
 
 
 def size(browser, width, height):

@@ -1,27 +1,11 @@
 """A visitor's way through the banner in real Chromium, with trackers that count who asks.
 
-Every host but localhost is mapped to one TLS server here, so what the page would fetch from a
-tracker is seen; nothing leaves the machine.
+What the page would fetch from a tracker is seen by the server behind every host (chromium.py).
 """
-import collections
-import http.server
-import pathlib
-import shutil
-import ssl
-import threading
-import time
-
 import pytest
 
-from harness import Origin, Proxy, certificate, free_port, http_response, wait_for
-
-selenium = pytest.importorskip("selenium")
-from selenium import webdriver  # noqa: E402
-from selenium.common.exceptions import WebDriverException  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.chrome.options import Options  # noqa: E402
-from selenium.webdriver.chrome.service import Service  # noqa: E402
+from chromium import TRACKERS, By, Keys, asked, chromium, control, cookies, errors, settled, until
+from harness import Origin, Proxy, http_response
 
 HEAD = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Shop</title>%s
 <script async src="https://www.googletagmanager.com/gtag/js?id=G-TEST12345"></script>
@@ -36,46 +20,6 @@ r.async=1;r.src=t+h._hjSettings.hjid+j+h._hjSettings.hjsv;a.appendChild(r);
 <iframe src="https://www.youtube.com/embed/abc" title="video"></iframe>
 <script src="/own.js"></script></body></html>"""
 OWN = b"document.documentElement.dataset.own = 'ran';"
-
-
-class Trackers(http.server.ThreadingHTTPServer):
-    """Answers for every host; .asked counts by host."""
-
-    def __init__(self, folder):
-        asked = self.asked = collections.Counter()
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                asked[self.headers["Host"].split(":")[0]] += 1
-                body = b"/* tracker */" if "js" in self.path else b"<p>frame</p>"
-                self.send_response(200)
-                self.send_header("Content-Type", "text/javascript" if "js" in self.path else "text/html")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *args):
-                pass
-        super().__init__(("127.0.0.1", 0), Handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*certificate(folder, "trackers"))
-        self.socket = context.wrap_socket(self.socket, server_side=True)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def handle_error(self, request, client_address):
-        pass  # the browser's own services give up on the certificate
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("browser")
-
-
-@pytest.fixture(scope="module")
-def trackers(folder):
-    server = Trackers(folder)
-    yield server
-    server.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -96,88 +40,27 @@ def proxy(folder):
     origin.stop()
 
 
-def start_browser(trackers, script=True):
-    options = Options()
-    profile = f"/tmp/consentd-chromium-{free_port()}"
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-                 "--no-first-run", "--disable-sync", "--disable-component-update", "--disable-quic",
-                 "--ignore-certificate-errors", "--window-size=1100,800", f"--user-data-dir={profile}",
-                 f"--host-resolver-rules=MAP * 127.0.0.1:{trackers.server_address[1]}, EXCLUDE localhost"):
-        options.add_argument(flag)
-    options.binary_location = "/usr/bin/chromium"
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    if not script:
-        options.add_experimental_option(
-            "prefs", {"profile.managed_default_content_settings.javascript": 2})
-    driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
-    driver.set_page_load_timeout(40)
-    return driver, profile
-
-
 @pytest.fixture
 def browser(trackers):
-    driver, profile = start_browser(trackers)
-    trackers.asked.clear()
-    yield driver
-    driver.quit()
-    shutil.rmtree(pathlib.Path(profile), ignore_errors=True)
+    with chromium(trackers) as driver:
+        trackers.asked.clear()
+        yield driver
 
 
 @pytest.fixture
 def plain_browser(trackers):
     """No JavaScript on any page."""
-    driver, profile = start_browser(trackers, script=False)
-    trackers.asked.clear()
-    yield driver
-    driver.quit()
-    shutil.rmtree(pathlib.Path(profile), ignore_errors=True)
-
-
-KNOWN = ("www.googletagmanager.com", "static.hotjar.com", "connect.facebook.net", "www.facebook.com",
-         "www.youtube.com")
-
-
-def asked(trackers):
-    return sorted(host for host in KNOWN if trackers.asked[host])
+    with chromium(trackers, script=False) as driver:
+        trackers.asked.clear()
+        yield driver
 
 
 def visit(browser, proxy, path="/"):
     browser.get(f"http://localhost:{proxy.port}{path}")
 
 
-def settled(browser):
-    """Time for what the page might still fetch: until its own script ran, and a moment more."""
-    until(lambda: browser.find_element(By.TAG_NAME, "html").get_attribute("data-own") == "ran")
-    time.sleep(0.5)
-
-
-def control(browser, action):
-    return browser.find_element(By.CSS_SELECTOR, f'[data-consent-action="{action}"]')
-
-
-def cookies(browser):
-    return sorted(cookie["name"] for cookie in browser.get_cookies())
-
-
-def errors(browser):
-    """What the page's console complains about; a missing favicon is not ours."""
-    return [entry["message"] for entry in browser.get_log("browser")
-            if entry["level"] == "SEVERE" and "favicon" not in entry["message"]]
-
-
 def banner_shown(browser):
     return browser.find_element(By.CSS_SELECTOR, "[data-consent-banner] form").is_displayed()
-
-
-def until(fn):
-    """Waits for fn; an element of a page that is being left is no failure yet."""
-    def patient():
-        try:
-            return fn()
-        except WebDriverException:
-            return False
-    patient.__doc__ = fn.__doc__
-    return wait_for(patient, 20)
 
 
 def is_gone(browser):
@@ -223,7 +106,7 @@ def test_reject_then_change_the_mind(browser, proxy, trackers):
 def test_accept_and_withdraw(browser, proxy, trackers):
     visit(browser, proxy)
     control(browser, "accept-all").click()
-    until(lambda: asked(trackers) == sorted(KNOWN))
+    until(lambda: asked(trackers) == sorted(TRACKERS))
     settled(browser)
     assert cookies(browser) == ["_fbp", "_ga", "consent", "sid"]
     assert browser.execute_script("return window.consent.state.grants.marketing") is True

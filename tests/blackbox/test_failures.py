@@ -21,8 +21,8 @@ import pytest
 
 import test_ledger
 from harness import Origin, Proxy, free_port, preload, wait_for
-from test_kill import Redis, check_exactly_once, records
-from test_log import choose, journal_of, signed, signed_size
+from test_kill import Redis, records
+from test_log import choose, journal_of, signed
 
 HERE = pathlib.Path(__file__).parent
 

@@ -2,18 +2,9 @@
 import json
 import subprocess
 
-import pytest
-
-from harness import BUILD, LOOPBACK, Origin, Proxy, wait_for
+from harness import BUILD, LOOPBACK, Proxy, wait_for
 
 CLIENT, NETWORK = "203.0.113.9", "203.0.113.0/24"
-
-
-@pytest.fixture(scope="module")
-def origin():
-    made = Origin()
-    yield made
-    made.stop()
 
 
 def start(folder, origin, trusted, **config):

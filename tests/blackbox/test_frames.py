@@ -1,10 +1,8 @@
 """What stands in the place of a frame, in real Chromium: its size, load once, always load, without script."""
 import pytest
 
+from chromium import By, Keys, chromium, cookies, errors, until
 from harness import Origin, Proxy, http_response
-from test_browser import Trackers, By, Keys, cookies, errors, start_browser, until
-
-pytest.importorskip("selenium")
 
 PAGE = b"""<!DOCTYPE html><html lang="en"><title>t</title><style>.wide{width:50%%;aspect-ratio:16/9;border:0}</style><body>
 <p>Watch: <iframe id=a src="https://www.youtube.com/embed/abc?rel=0&amp;x=1" width="560" height="315" title="film" allowfullscreen></iframe> or
@@ -17,9 +15,8 @@ BOXES = """return ['a', 'b'].map(function (id) { var r = document.getElementById
 
 
 @pytest.fixture(scope="module")
-def setting(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("frames")
-    origin, trackers = Origin(), Trackers(folder)
+def setting(folder, trackers):
+    origin = Origin()
     html = [("Content-Type", "text/html; charset=utf-8")]
     origin.routes["/"] = http_response(200, html, PAGE % b"")
     origin.routes["/own"] = http_response(200, html, b"<p>own</p>")
@@ -29,16 +26,14 @@ def setting(tmp_path_factory):
     yield daemon, trackers
     daemon.stop()
     origin.stop()
-    trackers.shutdown()
 
 
 @pytest.fixture(params=[True, False], ids=["script", "no-script"])
 def browser(request, setting):
-    driver, _ = start_browser(setting[1], script=request.param)
-    driver.script = request.param
-    setting[1].asked.clear()
-    yield driver
-    driver.quit()
+    with chromium(setting[1], script=request.param) as driver:
+        driver.script = request.param
+        setting[1].asked.clear()
+        yield driver
 
 
 def visit(browser, setting, path="/"):

@@ -5,11 +5,9 @@ import re
 
 import pytest
 
+from chromium import asked, chromium, errors, settled, until
 from harness import ROOT, Origin, Proxy, http_response
-from test_browser import Trackers, asked, errors, settled, start_browser, until
 from test_enforce import decide
-
-pytest.importorskip("selenium")
 
 BENIGN = """
 window.log = [];
@@ -83,18 +81,6 @@ onfetch = event => { if (/beat/.test(event.request.url)) event.respondWith(fetch
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("guard")
-
-
-@pytest.fixture(scope="module")
-def trackers(folder):
-    server = Trackers(folder)
-    yield server
-    server.shutdown()
-
-
-@pytest.fixture(scope="module")
 def proxy(folder):
     origin = Origin()
     html = [("Content-Type", "text/html; charset=utf-8")]
@@ -131,9 +117,8 @@ def proxy(folder):
 
 @pytest.fixture(scope="module")
 def browser(trackers):
-    driver, profile = start_browser(trackers)
-    yield driver
-    driver.quit()
+    with chromium(trackers) as driver:
+        yield driver
 
 
 def document(proxy, path, headers=()):

@@ -2,7 +2,6 @@
 import base64
 import hashlib
 import os
-import shutil
 import socket
 import struct
 import threading
@@ -10,7 +9,7 @@ import threading
 import pytest
 
 import h2
-from harness import Origin, Proxy, free_port, http_response, wait_for
+from harness import Origin, Proxy, http_response, wait_for
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -319,22 +318,10 @@ setTimeout(() => done('late'), 20000);"""
 
 
 def test_chromium_uses_it(proxy, origin):
-    pytest.importorskip("selenium")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.options import Options
-    from selenium.webdriver.chrome.service import Service
+    from chromium import chromium  # skips where there is no selenium
     origin.routes["/speak"] = speak
-    options, profile = Options(), f"/tmp/consentd-chromium-{free_port()}"
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-                 "--no-first-run", "--disable-quic", "--ignore-certificate-errors", f"--user-data-dir={profile}"):
-        options.add_argument(flag)
-    options.binary_location = "/usr/bin/chromium"
-    driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
-    try:
+    with chromium() as driver:
         driver.set_script_timeout(40)
         driver.get(f"https://localhost:{proxy.tls_port}/page")
         assert driver.execute_async_script(SCRIPT) == [[3, 300000], 1000, True]
-    finally:
-        driver.quit()
-        shutil.rmtree(profile, ignore_errors=True)
     assert [r.header("via") for r in origin.requests if r.target == "/speak"] == ["2.0 consentd"]

@@ -4,19 +4,13 @@ A stub tracker writes its cookie and storage, notes in window.ran that it ran, s
 the calls that its snippet queued. What is fetched is counted by the server behind every host; what
 is set is read from the browser. Before consent nothing; after consent each exactly once, in order.
 """
-import collections
-import http.server
 import json
-import ssl
-import threading
 import time
 
 import pytest
 
-from harness import Origin, Proxy, certificate, http_response
-from test_browser import errors, start_browser, until
-
-pytest.importorskip("selenium")
+from chromium import EveryHost, chromium, errors, until
+from harness import Origin, Proxy, http_response
 
 GA, HJ, FB, YT = "www.googletagmanager.com", "static.hotjar.com", "connect.facebook.net", "www.youtube.com"
 ANALYTICS, MARKETING = {GA, HJ}, {FB, YT, "www.facebook.com"}
@@ -62,40 +56,15 @@ HEAD = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>%s</
 </head><body><h1>x</h1>%s<img src="/own.png" alt=""><script src="/own.js" nonce=abc123></script></body></html>"""
 
 
-class Stubs(http.server.ThreadingHTTPServer):
-    def __init__(self, folder):
-        asked = self.asked = collections.Counter()
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                host = self.headers["Host"].split(":")[0]
-                asked[host] += 1
-                script = host in STUBS
-                body = STUBS[host].encode() if script else b"<p>frame</p>"
-                kind = "text/javascript" if script else "text/html" if "embed" in self.path else "image/gif"
-                self.send_response(200 if kind != "image/gif" else 204)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body) if kind != "image/gif" else 0))
-                self.end_headers()
-                if kind != "image/gif":
-                    self.wfile.write(body)
-
-            def log_message(self, *args):
-                pass
-        super().__init__(("127.0.0.1", 0), Handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*certificate(folder, "stubs"))
-        self.socket = context.wrap_socket(self.socket, server_side=True)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def handle_error(self, request, client_address):
-        pass
+def stub(host, path):
+    if host in STUBS:
+        return "text/javascript", STUBS[host].encode()
+    return ("text/html", b"<p>frame</p>") if "embed" in path else ("image/gif", None)
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lab")
-    origin, stubs = Origin(), Stubs(folder)
+def lab(folder):
+    origin = Origin()
     html = [("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-store")]
     for name, (markup, _, _) in PAGES.items():
         policy = [("Content-Security-Policy", "script-src 'nonce-abc123' 'strict-dynamic'")] if name == "strict" else []
@@ -110,13 +79,11 @@ def lab(tmp_path_factory):
     origin.routes["/own.png"] = http_response(200, [("Content-Type", "image/gif")],
         bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"))
     daemon = Proxy(folder, origin, workers=1)
-    browser, _ = start_browser(stubs)
-    browser.daemon, browser.stubs, browser.origin = daemon, stubs, origin
-    yield browser
-    browser.quit()
+    with EveryHost(folder, stub) as stubs, chromium(stubs) as browser:
+        browser.daemon, browser.stubs, browser.origin = daemon, stubs, origin
+        yield browser
     daemon.stop()
     origin.stop()
-    stubs.shutdown()
 
 
 STATE = """return {ran: window.ran, cookies: document.cookie.split('; ').map(function (c) { return c.split('=')[0]; })
@@ -232,9 +199,8 @@ def test_page_with_gpc(lab, gpc, name):
 @pytest.fixture(scope="module")
 def plain(lab):
     """The same laboratory for a browser without script."""
-    browser, _ = start_browser(lab.stubs, script=False)
-    yield browser
-    browser.quit()
+    with chromium(lab.stubs, script=False) as browser:
+        yield browser
 
 
 # what a page shows without script once everything is allowed

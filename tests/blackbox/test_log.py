@@ -16,7 +16,7 @@ import time
 
 import pytest
 
-from harness import Origin, Proxy, wait_for
+from harness import Proxy, wait_for
 
 LOG = "/.well-known/consent-log/"
 
@@ -137,13 +137,6 @@ def signed_size(proxy):
 
 def signed(proxy, size):
     wait_for(lambda: signed_size(proxy) >= size, 10)
-
-
-@pytest.fixture(name="origin", scope="module")
-def origin_fixture():
-    server = Origin()
-    yield server
-    server.stop()
 
 
 @pytest.fixture(name="proxy", scope="module")

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from harness import Cut, LOOPBACK, Origin, Proxy, Reader, certificate, free_port, wait_for
+from harness import Cut, LOOPBACK, Proxy, Reader, certificate, free_port, wait_for
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -18,13 +18,6 @@ def v1(address="192.0.2.7"):
 def v2(address="192.0.2.7", tlv=b""):
     block = socket.inet_aton(address) + b"\xc6\x33\x64\x01\xdc\x04\x01\xbb"
     return SIGNATURE + b"\x21\x11" + (len(block) + len(tlv)).to_bytes(2, "big") + block + tlv
-
-
-@pytest.fixture(scope="module")
-def origin():
-    server = Origin()
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="module")

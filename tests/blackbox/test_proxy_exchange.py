@@ -21,13 +21,6 @@ def statuses(out):
     return [int(code) for code in re.findall(rb"HTTP/1\.1 (\d{3}) ", out)]
 
 
-@pytest.fixture(name="origin", scope="module")
-def origin_fixture():
-    origin = Origin()
-    yield origin
-    origin.stop()
-
-
 @pytest.fixture(name="proxy", scope="module")
 def proxy_fixture(tmp_path_factory, origin):
     proxy = Proxy(tmp_path_factory.mktemp("exchange"), origin, limits={"body_timeout": "2s"},

@@ -13,13 +13,6 @@ TEXT = ("Content-Type", "text/plain")
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-@pytest.fixture(name="origin", scope="module")
-def origin_fixture():
-    origin = Origin()
-    yield origin
-    origin.stop()
-
-
 @pytest.fixture(name="proxy", scope="module")
 def proxy_fixture(tmp_path_factory, origin):
     proxy = Proxy(tmp_path_factory.mktemp("proxy"), origin, tls=True, access_log="access.log", site={

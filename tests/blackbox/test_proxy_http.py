@@ -15,13 +15,6 @@ from harness import Origin, Proxy, Reader, certificate, chunked, free_port, http
 TEXT = ("Content-Type", "text/plain")
 
 
-@pytest.fixture(name="origin", scope="module")
-def origin_fixture():
-    origin = Origin()
-    yield origin
-    origin.stop()
-
-
 @pytest.fixture(name="proxy", scope="module")
 def proxy_fixture(tmp_path_factory, origin):
     folder = tmp_path_factory.mktemp("proxy")

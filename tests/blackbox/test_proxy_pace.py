@@ -7,16 +7,9 @@ import time
 import pytest
 
 import h2
-from harness import LOOPBACK, Cut, Origin, Proxy, Reader, chunked, free_port, http_response, wait_for
+from harness import LOOPBACK, Cut, Proxy, Reader, chunked, free_port, http_response, wait_for
 
 LIMITS = {"body_timeout": "1s", "send_timeout": "1s", "upload_rate": "4KiB", "download_rate": "4KiB"}
-
-
-@pytest.fixture(name="origin", scope="module")
-def origin_fixture():
-    origin = Origin()
-    yield origin
-    origin.stop()
 
 
 @pytest.fixture(name="proxy", scope="module")

@@ -1,14 +1,7 @@
 """One request through every kind of path, with the shared harness itself under test."""
 import pytest
 
-from harness import Origin, Proxy, Reader, http_response
-
-
-@pytest.fixture(name="origin", scope="module")
-def origin_fixture():
-    origin = Origin()
-    yield origin
-    origin.stop()
+from harness import Proxy, Reader, http_response
 
 
 @pytest.fixture(name="proxy", scope="module")

@@ -34,13 +34,6 @@ def cases(prefix_is_response):
                 yield f"{path.stem}:{number}", want, unescape(text)
 
 
-@pytest.fixture(name="origin", scope="module")
-def origin_fixture():
-    origin = Origin()
-    yield origin
-    origin.stop()
-
-
 @pytest.fixture(name="proxy", scope="module")
 def proxy_fixture(tmp_path_factory, origin):
     proxy = Proxy(tmp_path_factory.mktemp("proxy"), origin, site={"hosts": ["a", "localhost"]}, tls=True)

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -410,48 +409,28 @@ def test_an_unsubscription_outlives_a_kill(redis_world):
 # --- Chromium ------------------------------------------------------------------------------------
 
 def test_the_way_without_javascript(tmp_path):
-    pytest.importorskip("selenium")
-    from selenium import webdriver
-    from selenium.common.exceptions import StaleElementReferenceException
-    from selenium.webdriver.chrome.options import Options
-    from selenium.webdriver.chrome.service import Service
-    from selenium.webdriver.common.by import By
-    driver = shutil.which("chromedriver")
-    if driver is None:
-        pytest.skip("chromedriver is not installed")
+    from chromium import By, chromium, until  # skips where there is no selenium
     w = World(tmp_path)
-    options = Options()
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--lang=en"):
-        options.add_argument(flag)
-    options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
-    browser = webdriver.Chrome(options=options, service=Service(driver))
+    with chromium(script=False) as browser:
 
-    def text(selector):
-        """The text of the one element, or "" while one page takes the place of another."""
-        try:
-            found = browser.find_elements(By.CSS_SELECTOR, selector)
-            return found[0].text if found else ""
-        except StaleElementReferenceException:
-            return ""
-    try:
+        def text(selector):
+            return browser.find_element(By.CSS_SELECTOR, selector).text
         site = f"http://localhost:{w.proxy.port}"
         browser.get(site + "/.consent/preferences")
         browser.find_element(By.CSS_SELECTOR, "[value=accept-all]").click()
-        wait_for(browser.get_cookies)
+        until(browser.get_cookies)
         browser.get(site + "/.consent/me")
         assert "Everything allowed" in browser.find_element(By.TAG_NAME, "table").text
         browser.find_element(By.CSS_SELECTOR, "form[action$='me/amend'] button").click()
-        wait_for(lambda: "Objection" in text("table"))
+        until(lambda: "Objection" in text("table"))
         browser.find_element(By.CSS_SELECTOR, "a[href$='me/erase']").click()
         browser.find_element(By.CSS_SELECTOR, "form[action$='me/erase'] button").click()
-        assert "are being erased" in wait_for(lambda: text("[role=status]"))
+        assert "are being erased" in until(lambda: text("[role=status]"))
         assert browser.get_cookies() == []
         browser.get(site + "/.consent/me")
         assert "nothing to show" in browser.find_element(By.TAG_NAME, "main").text
         browser.get(site + "/.consent/" + link(w))
         browser.find_element(By.CSS_SELECTOR, "form button").click()
-        assert "no more mail" in wait_for(lambda: text("[role=status]"))
+        assert "no more mail" in until(lambda: text("[role=status]"))
         wait_for(lambda: w.proxy.ctl("unsubscribe", "check", "someone@example.com", "news").returncode == 1)
-    finally:
-        browser.quit()
-        w.stop()
+    w.stop()

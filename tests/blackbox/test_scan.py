@@ -7,8 +7,9 @@ import subprocess
 
 import pytest
 
+from chromium import EveryHost
 from harness import BUILD, ROOT, Origin, Proxy, http_response
-from test_lab import FB, GA, HOTJAR, META, TAG, Stubs
+from test_lab import FB, GA, HOTJAR, META, TAG, stub
 
 PAGE = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Shop &lt;1&gt;</title><link rel="icon" href="data:,">
 <script>window.ran = []; document.cookie = 'basket=1; path=/'; localStorage.setItem('theme', 'dark');</script>
@@ -17,15 +18,9 @@ PAGE = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Shop
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("scan")
-
-
-@pytest.fixture(scope="module")
 def stubs(folder):
-    server = Stubs(folder)
-    yield server
-    server.shutdown()
+    with EveryHost(folder, stub) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import zlib
 
 import pytest
 
+from chromium import asked, chromium, errors, settled
 from harness import Origin, Proxy, http_response
-from test_browser import Trackers, asked, errors, settled, start_browser
 from test_enforce import decide, with_cookie
 
 CSS = ("Content-Type", "text/css")
@@ -18,11 +18,6 @@ body {{ font-family: x; cursor: url('{TRACKER}7'), auto; --mine: url({TRACKER}8)
 p {{ background: var(--mine), url(/own.png) }} /* {TRACKER}9 */
 """.encode()
 CLEAN = b"@charset \"utf-8\"; body { color: green; background: url(own.png) } /* https://www.facebook.com/tr */\n" * 40
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("sheets")
 
 
 @pytest.fixture(scope="module")
@@ -211,18 +206,9 @@ HINTS = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>t</
 
 
 @pytest.fixture(scope="module")
-def trackers(folder):
-    server = Trackers(folder)
-    yield server
-    server.shutdown()
-
-
-@pytest.fixture(scope="module")
 def browser(trackers):
-    pytest.importorskip("selenium")
-    driver, _ = start_browser(trackers)
-    yield driver
-    driver.quit()
+    with chromium(trackers) as driver:
+        yield driver
 
 
 def test_chromium_asks_no_tracker(browser, proxy, trackers):

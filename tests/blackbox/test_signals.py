@@ -2,17 +2,12 @@
 
 The stub tags do what the real ones do first: they take the queue that is there, in its order.
 """
-import http.server
 import json
-import ssl
-import threading
 
 import pytest
 
-from harness import Origin, Proxy, certificate, http_response
-from test_browser import errors, start_browser, until
-
-pytest.importorskip("selenium")
+from chromium import EveryHost, chromium, errors, until
+from harness import Origin, Proxy, http_response
 
 TAKE = """(window.found = window.found || []).push([%s, JSON.stringify([].concat(window.dataLayer || []).map(function (a) {
     return a.length === undefined ? a : [].slice.call(a); }))]);"""
@@ -48,27 +43,8 @@ def first(analytics, marketing):
             ["consent", "update", google(analytics, marketing)]]
 
 
-class Stubs(http.server.ThreadingHTTPServer):
-    def __init__(self, folder):
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                body = STUBS.get(self.headers["Host"].split(":")[0], "").encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "text/javascript")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *args):
-                pass
-        super().__init__(("127.0.0.1", 0), Handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*certificate(folder, "stubs"))
-        self.socket = context.wrap_socket(self.socket, server_side=True)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def handle_error(self, request, client_address):
-        pass
+def stub(host, _):
+    return "text/javascript", STUBS.get(host, "").encode()
 
 
 def serve(origin):
@@ -79,17 +55,14 @@ def serve(origin):
 
 
 @pytest.fixture(scope="module")
-def setting(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("signals")
-    origin, stubs = Origin(), Stubs(folder)
+def setting(folder):
+    origin = Origin()
     serve(origin)
     daemon = Proxy(folder, origin, workers=1)
-    browser, _ = start_browser(stubs)
-    yield browser, daemon
-    browser.quit()
+    with EveryHost(folder, stub) as stubs, chromium(stubs) as browser:
+        yield browser, daemon
     daemon.stop()
     origin.stop()
-    stubs.shutdown()
 
 
 def visit(setting, name):

@@ -44,13 +44,6 @@ def newest(notes, proxy, folder):
     return max(read_checkpoint(note, vkey_of(proxy), folder)[0] for note in list(notes)) if notes else 0
 
 
-@pytest.fixture(name="origin", scope="module")
-def origin_fixture():
-    made = Origin()
-    yield made
-    made.stop()
-
-
 def test_file(tmp_path, origin):
     outside = tmp_path / "outside"
     outside.mkdir()

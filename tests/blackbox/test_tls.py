@@ -12,16 +12,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509 import ocsp
 
-from harness import LOOPBACK, Origin, Proxy, Reader, certificate, free_port, http_response, wait_for
+from harness import LOOPBACK, Proxy, Reader, certificate, free_port, http_response, wait_for
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
-
-
-@pytest.fixture(name="origin", scope="module")
-def origin_fixture():
-    origin = Origin()
-    yield origin
-    origin.stop()
 
 
 def openssl(*args, **more):
