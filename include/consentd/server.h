@@ -52,6 +52,7 @@ struct site {
     uint32_t notice_since_s;          /* ENFORCE's: the notice's version is in force since then
                                          and took the place of another; 0: not known, or none */
     void *enforce;                    /* ENFORCE's own, from enforce_site_start() */
+    uint8_t revision[16];             /* ENFORCE's: of what answers show of the configuration */
     struct origin_group *origins;     /* owned; the data plane's */
 };
 

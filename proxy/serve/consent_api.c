@@ -200,11 +200,12 @@ static enum enforce_step get_again(struct exchange *x)
 static enum enforce_step get_signals(struct exchange *x)
 {
     enum enforce_step step = ENFORCE_REFUSE;
-    char *key = arena_printf(&x->arena, "%s%x", web_signals_js_hash, x->grants);
+    char key[SIGNALS_KEY_LEN + 1];
     struct buf out;
 
     buf_init(&out, PAGE_MAX);
-    if (key != NULL && signals_render(x, &out))
+    signals_key(x, key);
+    if (signals_render(x, &out))
         step = answer(x, 200, STR("text/javascript; charset=utf-8"),
                       str_ends(x->req.path, str_c(key)) ? STR(FOR_EVER) : STR("no-store"),
                       buf_str(&out));

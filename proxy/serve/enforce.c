@@ -67,6 +67,7 @@ void enforce_worker_stop(struct server *s)
 bool enforce_site_start(struct server *s, struct site *site, struct fault *fault_out)
 {
     UNUSED(s);
+    revision_make(site);
     return languages_start(site, fault_out);
 }
 

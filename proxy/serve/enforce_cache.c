@@ -1,8 +1,8 @@
 /*
  * enforce_cache.c - pages that differ by consent, and caches that must not mix them up.
  *
- * A page is one of several variants: by grants, by rules, by banner and its language. So its
- * ETag is made from the origin's and the variant's name,
+ * A page is one of several variants: by grants, by rules, by configuration, by banner and its
+ * language. So its ETag is made from the origin's and the variant's name,
  *
  *     origin  "abc"           ->  W/"abc~0123456789abcdef"
  *     origin  no ETag, Last-Modified  ->  W/"~lm1795470842~0123456789abcdef"
@@ -22,8 +22,50 @@
 #include "consentd/metrics.h"
 #include "consentd/snapshot.h"
 #include "enforce_priv.h"
+#include "web_assets.h"
 
 #define DATE_TAG "~lm" /* a tag that was made from a date; no origin's tag starts so with our end */
+
+static void hash_text(struct crypto_hash *hash, const char *text)
+{
+    text = text == NULL ? "" : text;
+    crypto_sha256_update(hash, text, strlen(text) + 1);
+}
+
+static void hash_assets(struct crypto_hash *hash)
+{
+    hash_text(hash, CONSENTD_VERSION);
+    hash_text(hash, web_banner_css_hash);
+    hash_text(hash, web_page_css_hash);
+    hash_text(hash, web_frame_css_hash);
+    hash_text(hash, web_banner_js_hash);
+    hash_text(hash, web_guard_js_hash);
+    hash_text(hash, web_signals_js_hash);
+}
+
+void revision_make(struct site *site)
+{
+    const struct config_site *config = site->config;
+    const struct policy *policy = site->policy;
+    const uint64_t fields[] = {config->banner,          config->guard,         config->signals,
+                               config->unknown_cookies, config->html_encoding, config->max_age_ms};
+    uint8_t digest[CRYPTO_SHA256_LEN];
+    struct crypto_hash hash;
+
+    crypto_sha256_init(&hash);
+    hash_assets(&hash);
+    crypto_sha256_update(&hash, fields, sizeof(fields));
+    hash_text(&hash, config->prefix);
+    for (size_t i = 0; i < config->languages.cnt; i++)
+        hash_text(&hash, config->languages.items[i]);
+    hash_text(&hash, NULL);
+    for (size_t i = 0; policy != NULL && i < policy->category_cnt; i++) {
+        hash_text(&hash, policy->category[i].id);
+        crypto_sha256_update(&hash, &policy->category[i].bit, sizeof(policy->category[i].bit));
+    }
+    crypto_sha256_final(&hash, digest);
+    memcpy(site->revision, digest, sizeof(site->revision));
+}
 
 void variant_of(const struct exchange *x, enum variant kind, char out[VARIANT_LEN + 1])
 {
@@ -41,7 +83,7 @@ void variant_of(const struct exchange *x, enum variant kind, char out[VARIANT_LE
         fields[4] = e->language;
     }
     crypto_sha256_init(&hash);
-    crypto_sha256_update(&hash, CONSENTD_VERSION, sizeof(CONSENTD_VERSION));
+    crypto_sha256_update(&hash, x->site->revision, sizeof(x->site->revision));
     crypto_sha256_update(&hash, fields, sizeof(fields));
     if (kind == VARIANT_PAGE && x->site->policy != NULL)
         crypto_sha256_update(&hash, x->site->policy->doc_hash, sizeof(x->site->policy->doc_hash));

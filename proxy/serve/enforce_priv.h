@@ -122,6 +122,7 @@ MUST_USE bool cache_nothing(struct exchange *x);   /* no cache keeps the answer 
 MUST_USE bool headers_differ(struct exchange *x);  /* it is for who has granted the same */
 MUST_USE bool picture_headers(struct exchange *x); /* opened as a document it is another thing */
 bool cache_is_targeted(struct str name);           /* a field for one kind of cache */
+void revision_make(struct site *site);             /* of what answers show of its configuration */
 MUST_USE bool page_headers(struct exchange *x);
 MUST_USE bool sheet_headers(struct exchange *x, bool differs); /* by consent */
 MUST_USE bool not_modified_headers(struct exchange *x);
@@ -207,6 +208,9 @@ MUST_USE bool guard_is_wanted(const struct exchange *x);
 /* The script with the rules that are in force for this exchange; the key of its address. */
 MUST_USE bool guard_render(const struct exchange *x, struct buf *out);
 void guard_key(const struct exchange *x, char out[GUARD_KEY_LEN + 1]);
+
+/* guard_rules.c: what can deny, and what outranks that, as members of its argument. */
+MUST_USE bool guard_rules_render(const struct exchange *x, struct buf *out);
 
 /* The script element. */
 MUST_USE bool guard_element(const struct exchange *x, struct buf *out);

@@ -1,250 +1,33 @@
 /*
- * guard.c - the companion: its place in a page or a worker's script, and the rules it brings.
+ * guard.c - the companion: its place in a page or a worker's script.
  *
  * The element comes first in the head, so that nothing of the page runs before it. Its address
- * names the grants, the rules and the script: what it answers never changes, and is cached for
- * ever. The rules are those of the exchange's own snapshot, shortened to what can deny; rules that
- * let pass go along only where they could outrank a denying one.
+ * names the grants, the rules, the configuration and the script: what it answers never changes,
+ * and is cached for ever.
  */
 #include <string.h>
 
 #include "consentd/b64.h"
 #include "consentd/buf.h"
-#include "consentd/rules.h"
-#include "consentd/ruleset.h"
+#include "consentd/json.h"
 #include "consentd/snapshot.h"
 #include "enforce_priv.h"
 #include "web_assets.h"
 
-#define MASK_ANY 0xffffu /* of rules that are not enforced: any grant, also that of essential */
-
-struct guard {
-    const struct exchange *x;
-    const struct rules *rules;
-    struct buf *out;
-    bool ok;
-};
-
-static void put(struct guard *g, const char *text)
-{
-    g->ok = g->ok && buf_append_c(g->out, text);
-}
-
-/* Inside a JSON string; safe inside a script element too. */
-static void put_bytes(struct guard *g, struct str text)
-{
-    for (size_t i = 0; i < text.len && g->ok; i++) {
-        unsigned char c = (unsigned char)text.ptr[i];
-
-        if (c == '"' || c == '\\' || c == '<' || c < ' ')
-            g->ok = buf_printf(g->out, "\\u%04x", c);
-        else
-            g->ok = buf_append_char(g->out, (char)c);
-    }
-}
-
-static void put_string(struct guard *g, struct str text)
-{
-    put(g, "\"");
-    put_bytes(g, text);
-    put(g, "\"");
-}
-
-/* Set number i counts on this site. */
-static bool set_is_ours(const struct guard *g, size_t i)
-{
-    uint32_t site = rules_set_site(g->rules, i);
-
-    return site == RULES_OWN_SITE_NONE || site == snapshot_site(g->x->snapshot);
-}
-
-static unsigned mask_of(const struct guard *g, size_t set, uint16_t categories)
-{
-    return snapshot_mode(g->x->snapshot, set) == RULE_ENFORCE ? categories : MASK_ANY;
-}
-
-static bool is_denied(const struct guard *g, unsigned mask)
-{
-    return (mask & (g->x->grants | CATEGORY_ESSENTIAL)) == 0;
-}
-
-/* One host is the other's, or below it. */
-static bool hosts_meet(struct str a, struct str b)
-{
-    return str_ends(a, b) || str_ends(b, a);
-}
-
-static bool url_matters(const struct guard *g, size_t set, const struct rule_url *rule)
-{
-    if (is_denied(g, mask_of(g, set, rule->categories)))
-        return true;
-    for (size_t i = 0; i < rules_set_cnt(g->rules); i++) {
-        const struct ruleset *other = rules_set(g->rules, i);
-
-        for (size_t k = 0; set_is_ours(g, i) && k < other->url_cnt; k++) {
-            const struct rule_url *url = &other->urls[k];
-
-            if (!url->at_site && is_denied(g, mask_of(g, i, url->categories)) &&
-                hosts_meet(url->host, rule->host))
-                return true;
-        }
-    }
-    return false;
-}
-
-/* --- as patterns of JavaScript --- */
-
-/* text as it is, or with "*" for any run of `any`; quoted for a pattern. */
-static void put_literal(struct guard *g, struct str text, const char *any)
-{
-    for (size_t i = 0; i < text.len; i++) {
-        struct str c = str_slice(text, i, 1);
-
-        if (any != NULL && c.ptr[0] == '*') {
-            put(g, any);
-            continue;
-        }
-        if (str_find_char(STR(".+*?^${}()|[]\\"), c.ptr[0]) >= 0)
-            put(g, "\\\\");
-        put_bytes(g, c);
-    }
-}
-
-static void put_glob(struct guard *g, struct str text, const char *any, const char *end)
-{
-    put(g, "\"");
-    if (text.len > 0) {
-        put(g, "^");
-        put_literal(g, text, any);
-        put(g, end);
-    }
-    put(g, "\"");
-}
-
-/* The precedence of match.c as one number: own rules, kind, conditions, length, essential. */
-static uint64_t url_rank(const struct guard *g, size_t set, const struct rule_url *rule)
-{
-    uint64_t own = rules_set_site(g->rules, set) != RULES_OWN_SITE_NONE;
-    uint64_t rank = own * 10000000000u + (uint64_t)rule->kind * 2000000000u;
-
-    rank += rule->query_cnt * 100000000u + (rule->host.len + rule->label.len) * 100000u;
-    if (rule->kind == RULE_PATH_PREFIX)
-        rank += rule->path.len * 2;
-    return rank + ((rule->categories & CATEGORY_ESSENTIAL) != 0);
-}
-
-static void put_url(struct guard *g, size_t set, const struct rule_url *rule)
-{
-    put(g, "[");
-    if (rule->kind == RULE_PATH_REGEX)
-        put_string(g, rule->path);
-    else
-        put_glob(g, rule->kind == RULE_PATH_ANY ? STR("") : rule->path, "[^/]+",
-                 rule->kind == RULE_PATH_EXACT ? "$" : "");
-    g->ok = g->ok && buf_printf(g->out, ",%u,%llu,", mask_of(g, set, rule->categories),
-                                (unsigned long long)url_rank(g, set, rule));
-    put_string(g, rule->host);
-    put(g, ",");
-    put_glob(g, rule->label, "[^.]+", "$");
-    g->ok =
-        g->ok && buf_printf(g->out, ",%d,%d,[", rule->exact_host, rule->kind == RULE_PATH_REGEX);
-    for (unsigned i = 0; i < rule->query_cnt; i++) {
-        put(g, i == 0 ? "[" : ",[");
-        put_string(g, rule->query[i].name);
-        put(g, ",");
-        put_glob(g, rule->query[i].glob, ".*", "$");
-        put(g, "]");
-    }
-    put(g, "]],");
-}
-
-static void put_name(struct guard *g, size_t set, const struct rule_cookie *rule)
-{
-    bool essential = (rule->categories & CATEGORY_ESSENTIAL) != 0;
-    size_t rank = (size_t)rule->kind * 1000000u + essential * 100000u;
-
-    put(g, rule->kind == RULE_REGEX ? "[\"^(?:" : "[\"^");
-    if (rule->kind == RULE_REGEX)
-        put_bytes(g, rule->text);
-    else
-        put_literal(g, rule->text, NULL);
-    put(g, rule->kind == RULE_REGEX ? ")$" : rule->kind == RULE_EXACT ? "$" : "");
-    g->ok = g->ok && buf_printf(g->out, "\",%u,%zu],", mask_of(g, set, rule->categories),
-                                rule->kind == RULE_PREFIX ? rank + rule->text.len : rank);
-}
-
-static void put_set_urls(struct guard *g, size_t i, const struct ruleset *set)
-{
-    for (size_t k = 0; k < set->url_cnt; k++) {
-        if (!set->urls[k].at_site && url_matters(g, i, &set->urls[k]))
-            put_url(g, i, &set->urls[k]);
-    }
-}
-
-static void put_set_cookies(struct guard *g, size_t i, const struct ruleset *set)
-{
-    for (size_t k = 0; k < set->cookie_cnt; k++)
-        put_name(g, i, &set->cookies[k]);
-}
-
-static void put_set_storage(struct guard *g, size_t i, const struct ruleset *set)
-{
-    for (size_t k = 0; k < set->storage_cnt; k++)
-        put_name(g, i, &set->storage[k]);
-}
-
-/* "name()" is called, "name[]" is pushed to; other globals need nothing in their place. */
-static void put_set_globals(struct guard *g, size_t i, const struct ruleset *set)
-{
-    unsigned mask = mask_of(g, i, set->categories);
-
-    for (size_t k = 0; is_denied(g, mask) && k < set->global_cnt; k++) {
-        struct str name = str_c(set->globals[k]);
-        bool list = str_ends(name, STR("[]"));
-
-        if (!list && !str_ends(name, STR("()")))
-            continue;
-        put(g, "[");
-        put_string(g, str_slice(name, 0, name.len - 2));
-        g->ok = g->ok && buf_printf(g->out, ",%u,%d],", mask, list);
-    }
-}
-
-/* One member: a list of what every set that counts here adds. */
-static void put_list(struct guard *g, const char *name,
-                     void (*add)(struct guard *g, size_t i, const struct ruleset *set))
-{
-    put(g, name);
-    for (size_t i = 0; i < rules_set_cnt(g->rules); i++) {
-        if (set_is_ours(g, i))
-            add(g, i, rules_set(g->rules, i));
-    }
-    put(g, "],");
-}
-
 bool guard_render(const struct exchange *x, struct buf *out)
 {
     const struct policy *policy = x->site->policy;
-    struct guard g = {.x = x, .out = out, .ok = true};
+    bool ok;
 
     if (x->snapshot == NULL)
         return false;
-    g.rules = snapshot_rules(x->snapshot);
-    g.ok = buf_append_str(out, web_guard_js);
-    put_list(&g, "({u:[", put_set_urls);
-    put_list(&g, "c:[", put_set_cookies);
-    put_list(&g, "s:[", put_set_storage);
-    put_list(&g, "g:[", put_set_globals);
-    put(&g, "k:{");
-    for (size_t i = 0; i < policy->category_cnt; i++) {
-        put_string(&g, str_c(policy->category[i].id));
-        g.ok = g.ok && buf_printf(out, ":%u,", policy->category[i].bit);
-    }
-    put(&g, "},p:");
-    put_string(&g, str_c(x->site->config->prefix));
-    g.ok = g.ok && buf_printf(out, ",m:%u,x:%s});\n", (unsigned)(x->grants | CATEGORY_ESSENTIAL),
-                              enforcement_of(x)->decider.unknown_cookies_deny ? "true" : "false");
-    return g.ok;
+    ok = buf_append_str(out, web_guard_js) && buf_append_c(out, "({") &&
+         guard_rules_render(x, out) && buf_append_c(out, "k:{");
+    for (size_t i = 0; i < policy->category_cnt && ok; i++)
+        ok = buf_printf(out, "\"%s\":%u,", policy->category[i].id, policy->category[i].bit);
+    return ok && buf_append_c(out, "},p:") && json_quote(str_c(x->site->config->prefix), out) &&
+           buf_printf(out, ",m:%u,x:%s});\n", (unsigned)(x->grants | CATEGORY_ESSENTIAL),
+                      enforcement_of(x)->decider.unknown_cookies_deny ? "true" : "false");
 }
 
 void guard_key(const struct exchange *x, char out[GUARD_KEY_LEN + 1])
@@ -254,8 +37,8 @@ void guard_key(const struct exchange *x, char out[GUARD_KEY_LEN + 1])
     fields[0] = x->snapshot == NULL ? 0 : snapshot_fingerprint(x->snapshot);
     fields[1] = x->grants | (uint64_t)enforcement_of(x)->decider.unknown_cookies_deny << 16;
     (void)hex_encode(out, fields, sizeof(fields));
-    memcpy(out + 2 * sizeof(fields), web_guard_js_hash, GUARD_KEY_LEN - 2 * sizeof(fields));
-    out[GUARD_KEY_LEN] = '\0';
+    (void)hex_encode(out + 2 * sizeof(fields), x->site->revision,
+                     (GUARD_KEY_LEN - 2 * sizeof(fields)) / 2);
 }
 
 bool guard_is_wanted(const struct exchange *x)

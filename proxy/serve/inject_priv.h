@@ -29,6 +29,10 @@ MUST_USE bool signals_are_wanted(const struct exchange *x);
 MUST_USE bool signals_element(const struct exchange *x, bool xml, struct buf *out);
 MUST_USE bool signals_render(const struct exchange *x, struct buf *out);
 
+/* What its address names, so that it is cached for ever. */
+#define SIGNALS_KEY_LEN 16
+void signals_key(const struct exchange *x, char out[SIGNALS_KEY_LEN + 1]);
+
 /* --- csp.c --- */
 
 /* Reads the page's own policy for our parts, and adds our folder where it would stop them. */

@@ -2,12 +2,11 @@
  * The companion: the second wall, inside the page. The proxy decides what a page's markup may
  * fetch; this decides what its scripts fetch and store later, by the same rules. It goes first in
  * pages, and in the scripts of the site's workers. The proxy appends the rules as the argument:
- *   u  URLs: [path, mask, rank, host, first label, exact host, path with query, [[name, value]]]
- *   c, s  names of cookies and of storage: [name, mask, rank]
+ *   u  URLs, c, s  names of cookies and of storage: [mask, keys, pattern, pattern]
  *   g  [global, mask, list]: what stands in for a removed tag's global
  *   k  category -> bit, m  what is granted, x  unknown cookies are denied, p  our own paths
- * Texts are patterns. A mask holds the categories of which one must be granted; of several rules
- * that match, the one of the highest rank says, and of equals the one that denies.
+ * A mask holds the categories of which one must be granted. Keys stand between spaces: hosts, names
+ * and starts of names with "*". The first rule that matches says.
  *
  * proxy/web/minify.py shortens it: names of our own must not be those of globals.
  */
@@ -23,26 +22,23 @@
     }
   };
   var needs = mask => !(mask & R.m);
-  var verdict = (rules, bad) => {
-    rules.sort((a, b) => b[2] - a[2] || needs(b[1]) - needs(a[1]));
-    return rules[0] ? needs(rules[0][1]) : bad;
+  var verdict = (rules, keys, text, other, bad) => {
+    var rule = rules.find(r => keys.some(key => r[1].includes(' ' + key + ' ')) && matches(r[2], text) && matches(r[3], other));
+    return rule ? needs(rule[0]) : bad;
   };
   /* The verdict on a URL; the site's own addresses are the proxy's to judge. */
   var denied = value => {
-    var u, host, left;
+    var u, host;
     try {
       u = new URL(value, page ? page.baseURI : location);
     } catch {
       return;
     }
-    host = '.' + u.hostname.replace(/\.$/, '');
-    return u.host !== location.host && verdict(R.u.filter(r => host.endsWith('.' + r[3]) &&
-      (left = host.slice(1, -1 - r[3].length).split('.'),
-      r[4] ? left[0] && !(r[5] && left[1]) && matches(r[4], left.pop()) : !left[0] || !r[5]) &&
-      matches(r[0], u.pathname + (r[6] ? u.search : '')) &&
-      r[7].every(q => u.searchParams.getAll(q[0]).some(value => matches(q[1], value))))) && (me.blocked = true);
+    host = u.hostname.replace(/\.$/, '');
+    return u.host !== location.host && verdict(R.u, host.split('.').map((label, i, all) => all.slice(i).join('.')),
+      u.pathname + u.search, '.' + host + '?' + u.searchParams) && (me.blocked = true);
   };
-  var deniedName = (list, bad) => name => verdict(list.filter(r => matches(r[0], name)), bad);
+  var deniedName = (list, bad) => name => verdict(list, [...name += ''].map((c, i) => name.slice(0, i) + '*').concat(name, name + '*'), name, name, bad);
   var deniedCookie = deniedName(R.c, R.x), deniedKey = deniedName(R.s);
   var instead = value => denied(value?.url || value) ? empty : value;
 
@@ -199,18 +195,26 @@
     on('W .localStorage .sessionStorage', go => wrap(go([]), (value, key) => deniedKey(key) ? R : value));
   };
 
-  /* What a tag wrote when the last page was left, or before the refusal. */
-  var clear = () => {
+  /*
+   * What a tag wrote when the last page was left, or before the refusal. Asking for it stops the
+   * page for a while: at its start each part waits for a moment in which nothing else is to do.
+   */
+  var wipe = store => { for (var key in store) if (deniedKey(key)) delete store[key]; };
+  var clear = when => [
+    () => page.cookie.split('; ').forEach(pair => {
+      var name = pair.split('=')[0], host = '.' + location.hostname, end = name + '=;Max-Age=0;Path=/';
+      if (deniedCookie(name))
+        for (page.cookie = end; host; host = host.replace(/^\.[^.]*/, '')) page.cookie = end + ';Domain=' + host.slice(1);
+    }),
+    () => wipe(localStorage),
+    () => wipe(sessionStorage),
+    () => indexedDB.databases().then(all => all.forEach(db => deniedKey(db.name) && indexedDB.deleteDatabase(db.name)))
+  ].forEach(part => when(() => {
     try {
-      page.cookie.split('; ').forEach(pair => {
-        var name = pair.split('=')[0], host = '.' + location.hostname, end = name + '=;Max-Age=0;Path=/';
-        if (deniedCookie(name))
-          for (page.cookie = end; host; host = host.replace(/^\.[^.]*/, '')) page.cookie = end + ';Domain=' + host.slice(1);
-      });
-      [localStorage, sessionStorage].forEach(store => { for (var key in store) if (deniedKey(key)) delete store[key]; });
-      indexedDB.databases().then(all => all.forEach(db => deniedKey(db.name) && indexedDB.deleteDatabase(db.name)));
+      part();
     } catch {}
-  };
+  }));
+  var clearSoon = () => clear(top.requestIdleCallback || setTimeout);
 
   /* Stand-ins: what the page calls of a removed tag takes the call, and hands it on after consent. */
   R.g.forEach(g => {
@@ -235,13 +239,13 @@
   var handOver = () => stands = stands.filter(stand => stand());
 
   install(top);
-  clear();
   if (page) {
-    top.addEventListener('pageshow', clear);
+    clearSoon();
+    top.addEventListener('pageshow', clearSoon);
     page.addEventListener('consent:change', event => {
       R.m = 1;
       for (var id in R.k) if (event.detail.grants[id]) R.m |= R.k[id];
-      clear();
+      clear(part => part());
       handOver();
       setInterval(handOver, 200);
     });

@@ -654,3 +654,32 @@ def test_what_a_site_may_set(tmp_path, origin, config, cookie, seen):
     proxy = Proxy(tmp_path, origin, site=config)
     assert seen_cookies(proxy, origin, [("Cookie", cookie)]) == seen
     proxy.stop()
+
+
+@pytest.mark.parametrize("setting", [{"guard": False}, {"signals": False}, {"banner": False}, {"max_age": "30d"}, {"prefix": "/.mine/"},
+                                     {"languages": ["de"]}, {"unknown_cookies": "deny"}])
+def test_a_setting_that_pages_show_makes_a_new_page(tmp_path, setting):
+    """What a browser kept from before a reload is not said to be current after it; its files have other addresses."""
+    origin = Origin()
+    page = http_response(200, [("Content-Type", "text/html"), ("ETag", '"1"')], b"<!DOCTYPE html><head></head><body>x")
+    origin.routes["/"] = lambda _, request: http_response(304) if request.header("If-None-Match") else page
+    daemon = Proxy(tmp_path, origin)
+    try:
+        cookie = ("Cookie", decide(daemon, "analytics"))
+        seen = [("Sec-Fetch-Dest", "document"), cookie]
+        before = daemon.get("/", seen)
+        condition = ("If-None-Match", before.header("ETag"))
+        assert daemon.get("/", seen + [condition]).status == 304
+        assert daemon.hup() and daemon.get("/", seen + [condition]).status == 304
+        daemon.config["sites"][0].update(setting)
+        daemon.rewrite(daemon.config)
+        assert daemon.hup()
+        after = daemon.get("/", seen + [condition])
+        assert after.status == 200 and after.header("ETag") != before.header("ETag")
+        address = re.compile(rb'src="([^"]*guard\.js[^"]*)"')
+        old, new = (address.search(page.body) for page in (before, after))
+        assert old and (new is None) == ("guard" in setting)
+        assert new is None or new[1] != old[1]
+    finally:
+        daemon.stop()
+        origin.stop()
