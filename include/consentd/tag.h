@@ -29,6 +29,7 @@ struct tag_attr {
     uint8_t id;         /* private to the engine: which name this is, 0: none it knows */
     char quote;         /* '"', '\'' or 0 */
     bool is_duplicate;  /* an earlier attribute has the same name and wins */
+    bool is_plain;      /* nothing in the value is to be decoded: no reference, CR or NUL */
 };
 
 /* Where a tag ends. */

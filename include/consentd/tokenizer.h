@@ -44,7 +44,7 @@ enum tok_event {
     TOK_EMPTY_END,  /* </>: three bytes that the standard swallows */
     TOK_CDATA_OPEN, /* <![CDATA[ : answer with tokenizer_cdata before going on */
     TOK_CDATA_END,  /* ]]> */
-    TOK_NAME,       /* quiet: the name of a start tag that matters; see tokenizer_take_tag */
+    TOK_NAME,       /* names: the name of a start tag that matters; see tokenizer_take_tag */
     TOK_LONG,       /* tag_max bytes of a tag are there and it goes on; reported once */
 };
 
@@ -59,6 +59,7 @@ struct tokenizer {
     uint64_t limit_from;        /* where tag_max counts from: start, or set by the caller */
     uint64_t tag_max;           /* in: bytes of a tag after which TOK_LONG is reported; 0: never */
     uint32_t hash;              /* tags: element_hash of the name */
+    uint32_t raw_hash;          /* the same of raw */
     uint8_t state;              /* private: enum tok_state */
     uint8_t text;               /* enum tok_text */
     uint8_t event;              /* enum tok_event of the last run */
@@ -73,6 +74,7 @@ struct tokenizer {
     bool was_long;              /* TOK_LONG was reported for this tag */
     bool prefixes;              /* in: XML, a name may have a prefix, which is not looked at */
     bool quiet;                 /* in: report no tag that is of no interest (see tokenizer_run) */
+    bool names;                 /* in: report TOK_NAME */
     char raw[TOK_RAW_NAME_MAX]; /* name whose end tag ends the text, lower case */
 };
 

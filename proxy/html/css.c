@@ -332,7 +332,7 @@ static void on_name(struct css_scan *s)
 /*
  * Outside @import and the functions that take strings only these begin something: the rest,
  * nearly all of a style sheet, is passed over, but for the name in front of a parenthesis
- * or an escape, or at the end of the text.
+ * or an escape, or at the end of the text, with the "#" that makes it a hash.
  */
 static void skip_plain(struct css_scan *s)
 {
@@ -341,9 +341,11 @@ static void skip_plain(struct css_scan *s)
 
     if (s->import || s->open || s->depth > 0 || s->pairs != CSS_PAIRS_NONE)
         return;
-    i = scan_any(p, s->pos, s->text.len, "(\\\"'@/#<", 8);
+    i = scan_any(p, s->pos, s->text.len, "(\\\"'@/<", 7);
     while (i > s->pos && is_name(p[i - 1]) &&
            (i == s->text.len || p[i] == '(' || p[i] == '\\' || is_name(p[i])))
+        i--;
+    if (i > s->pos && p[i - 1] == '#')
         i--;
     s->pos = i;
 }

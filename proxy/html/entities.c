@@ -1,8 +1,7 @@
 /*
  * entities.c - contract in entities_priv.h.
  *
- * The table is compact and constant. An index by a name's first two characters leaves a few
- * dozen bytes of it, one kilobyte at most ("No…"), for a binary search.
+ * The table is compact and constant; a hash of the name finds the entry.
  */
 #include "entities_priv.h"
 
@@ -92,51 +91,28 @@ struct entity {
     struct str value;
 };
 
-/* How an entry at p compares with the name; the table is sorted as if both ended in ";". */
-static int compare_entry(const char *p, struct str name, const char **behind)
+/* The slot where the search for a name begins. */
+static size_t first_slot(struct str name)
 {
-    size_t i = 0;
-    unsigned char theirs, ours;
+    uint32_t hash = 0;
 
-    while (i < name.len && p[i] == name.ptr[i])
-        i++;
-    *behind = p + i;
-    theirs = (unsigned char)p[i] <= 2 ? ';' : (unsigned char)p[i];
-    ours = i < name.len ? (unsigned char)name.ptr[i] : ';';
-    return (theirs > ours) - (theirs < ours);
+    for (size_t i = 0; i < name.len; i++)
+        hash = hash * 31 + (uint8_t)name.ptr[i];
+    return (uint32_t)(hash * 0x9E3779B1u) >> 20;
 }
 
-/* Upper case before lower case, as in ASCII: 0 to 51. */
-static unsigned letter_order(char c)
-{
-    return c >= 'a' ? (unsigned)(c - 'a') + 26 : (unsigned)(c - 'A');
-}
-
-/* The entry of exactly this name: a binary search over the bytes of its pair's entries. */
+/* The entry of exactly this name. */
 static bool find_name(struct str name, bool needs_legacy, struct str *value_out)
 {
-    char second = name.len > 1 ? name.ptr[1] : ';';
-    unsigned slot = letter_order(name.ptr[0]) * ENTITY_SECONDS +
-                    (ascii_is_alpha(second) ? letter_order(second) + 1 : 0);
-    const char *low = entity_table + entity_pairs[slot];
-    const char *high = entity_table + entity_pairs[slot + 1];
+    for (size_t slot = first_slot(name); entity_slots[slot] != 0;
+         slot = (slot + 1) % ENTITY_SLOTS) {
+        const char *p = entity_table + entity_slots[slot] - 1;
 
-    while (low < high) {
-        const char *p = low + (high - low) / 2;
-        const char *behind;
-        int order;
-
-        while (p > low && p[-1] != 3)
-            p--;
-        order = compare_entry(p, name, &behind);
-        if (order == 0) {
-            *value_out = str_make(behind + 1, (size_t)(strchr(behind, 3) - behind - 1));
-            return !needs_legacy || *behind == 1;
+        if (strncmp(p, name.ptr, name.len) == 0 && (uint8_t)p[name.len] <= 2) {
+            p += name.len;
+            *value_out = str_make(p + 1, (size_t)(strchr(p, 3) - p - 1));
+            return !needs_legacy || *p == 1;
         }
-        if (order > 0)
-            high = p;
-        else
-            low = strchr(behind, 3) + 1;
     }
     return false;
 }

@@ -11,12 +11,11 @@
 #include "consentd/buf.h"
 #include "consentd/str.h"
 
-#define ENTITY_SECONDS 53 /* classes of a second character */
-#define ENTITY_PAIRS   (52 * ENTITY_SECONDS)
+#define ENTITY_SLOTS 4096 /* for the 2,125 names */
 
 /* Generated; see entities_table.c and entities_index.c. */
 extern const char entity_table[];
-extern const uint16_t entity_pairs[ENTITY_PAIRS + 1];
+extern const uint16_t entity_slots[ENTITY_SLOTS];
 
 /*
  * Appends raw with its references decoded (HTML 13.2.5.72); in_attribute applies the

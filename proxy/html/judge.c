@@ -9,7 +9,6 @@
 
 #include "consentd/mem.h"
 #include "rewriter_priv.h"
-#include "scan_priv.h"
 #include "tokenizer_priv.h"
 
 #define CUTS_FIRST 4
@@ -143,7 +142,7 @@ static bool decoded(const struct judged *j, const struct tag_attr *a, struct buf
                     struct str *out)
 {
     *out = tag_attr_value(j->tag, a);
-    if (scan_any((const uint8_t *)out->ptr, 0, out->len, "&\r", 3) == out->len) /* and NUL */
+    if (a->is_plain)
         return true;
     buf_clear(scratch);
     if (!tag_attr_decode(j->tag, a, scratch))

@@ -1,13 +1,15 @@
 /*
- * names_priv.h - the element and attribute names that the HTML engine knows.
+ * names_priv.h - the element names that the HTML engine knows; attr_names_priv.h for attributes.
  *
- * Everything else is ELEM_OTHER / ATTR_OTHER and passes untouched. Case does not matter.
+ * Everything else is ELEM_OTHER and passes untouched. Case does not matter.
  */
 #ifndef CONSENTD_HTML_NAMES_PRIV_H
 #define CONSENTD_HTML_NAMES_PRIV_H
 
 #include <stdint.h>
+#include <string.h>
 
+#include "attr_names_priv.h"
 #include "consentd/str.h"
 
 /* What a row of the element table says; the flags of struct html_element_info. */
@@ -154,59 +156,6 @@ enum html_element {
         ELEM_COUNT
 };
 
-/* X(id, "name"): attributes that can fetch, run, or decide how others are read. */
-#define HTML_ATTRS(X)                                                                              \
-    X(ACTION, "action")                                                                            \
-    X(ATTRIBUTENAME, "attributename")                                                              \
-    X(ATTRIBUTIONSRC, "attributionsrc")                                                            \
-    X(BACKGROUND, "background")                                                                    \
-    X(BY, "by")                                                                                    \
-    X(CLIP_PATH, "clip-path")                                                                      \
-    X(COLOR, "color")                                                                              \
-    X(CONFIG, "config")                                                                            \
-    X(CONTENT, "content")                                                                          \
-    X(CURSOR, "cursor")                                                                            \
-    X(DATA, "data")                                                                                \
-    X(ENCODING, "encoding")                                                                        \
-    X(FACE, "face")                                                                                \
-    X(FILL, "fill")                                                                                \
-    X(FILTER, "filter")                                                                            \
-    X(FORMACTION, "formaction")                                                                    \
-    X(FROM, "from")                                                                                \
-    X(HREF, "href")                                                                                \
-    X(HTTP_EQUIV, "http-equiv")                                                                    \
-    X(IMAGESRCSET, "imagesrcset")                                                                  \
-    X(LANGUAGE, "language")                                                                        \
-    X(MARKER_END, "marker-end")                                                                    \
-    X(MARKER_MID, "marker-mid")                                                                    \
-    X(MARKER_START, "marker-start")                                                                \
-    X(MASK, "mask")                                                                                \
-    X(NAME, "name")                                                                                \
-    X(PING, "ping")                                                                                \
-    X(POSTER, "poster")                                                                            \
-    X(REL, "rel")                                                                                  \
-    X(SIZE, "size")                                                                                \
-    X(SRC, "src")                                                                                  \
-    X(SRCDOC, "srcdoc")                                                                            \
-    X(SRCSET, "srcset")                                                                            \
-    X(STROKE, "stroke")                                                                            \
-    X(STYLE, "style")                                                                              \
-    X(TO, "to")                                                                                    \
-    X(TYPE, "type")                                                                                \
-    X(VALUE, "value")                                                                              \
-    X(VALUES, "values")                                                                            \
-    X(XLINK_HREF, "xlink:href")
-
-/* ATTR_HANDLER stands for every name that starts with "on" and goes on. */
-enum html_attr {
-    ATTR_OTHER = 0,
-#define X(id, name) ATTR_##id,
-    HTML_ATTRS(X)
-#undef X
-        ATTR_HANDLER,
-    ATTR_COUNT
-};
-
 /* One row of the element table. */
 struct html_element_info {
     const char *name; /* lower case; "" for ELEM_OTHER */
@@ -214,14 +163,14 @@ struct html_element_info {
     uint8_t len;      /* bytes of name */
 };
 
-/* Generated; see names_table.c. */
+/* The tables of names_table.c and the multiplier they were made with. */
 #define ELEMENT_MULTIPLIER 0xf7af0321u
 #define ELEMENT_SHIFT      23
-#define ATTR_MULTIPLIER    0x222ed171u
-#define ATTR_SHIFT         25
 extern const struct html_element_info element_rows[ELEM_COUNT];
-extern const char *const attr_rows[ATTR_COUNT];
-extern const uint8_t element_slots[], attr_slots[];
+extern const uint8_t element_slots[512];
+
+/* Bit k of [c]: an element of ELEM_F_STARTS, of ELEM_F_ENDS begins with the letters c and k. */
+extern const uint32_t element_starts[32], element_ends[32];
 
 /* The running hash of a name, one byte at a time, case folded: start with 0. */
 static inline uint32_t element_hash(uint32_t hash, uint8_t byte)
@@ -236,15 +185,10 @@ static inline enum html_element element_lookup(struct str name, uint32_t hash)
 
     if (id == ELEM_OTHER || element_rows[id].len != name.len)
         return ELEM_OTHER;
-    for (size_t i = 0; i < name.len; i++) {
-        char c = name.ptr[i];
-
-        if ((c >= 'A' && c <= 'Z' ? c | 0x20 : c) != element_rows[id].name[i])
-            return ELEM_OTHER;
-    }
-    return id;
+    if (memcmp(name.ptr, element_rows[id].name, name.len) == 0 ||
+        str_eq_fold_c(name, element_rows[id].name))
+        return id;
+    return ELEM_OTHER;
 }
-
-enum html_attr attr_lookup(struct str name);
 
 #endif

@@ -1,8 +1,8 @@
 /*
- * names_table.c - perfect hash tables of the names in names_priv.h, generated.
+ * names_table.c - perfect hash tables of the names in names_priv.h and attr_names_priv.h.
+ * Printed by tests/tools/names_hash.py.
  *
- * Slot = (element_hash * multiplier) >> shift; no two known names share a slot, so one
- * comparison with the row found decides.
+ * No two known names share a slot, so one comparison with the row found decides.
  */
 #include "names_priv.h"
 
@@ -138,18 +138,60 @@ const uint8_t element_slots[512] = {
 };
 
 const uint8_t attr_slots[128] = {
-    [0] = ATTR_FACE,         [5] = ATTR_DATA,          [9] = ATTR_TYPE,
-    [12] = ATTR_XLINK_HREF,  [13] = ATTR_CONTENT,      [14] = ATTR_FORMACTION,
-    [17] = ATTR_POSTER,      [18] = ATTR_FILTER,       [21] = ATTR_ATTRIBUTIONSRC,
-    [22] = ATTR_FROM,        [23] = ATTR_ACTION,       [36] = ATTR_ATTRIBUTENAME,
-    [38] = ATTR_MARKER_MID,  [39] = ATTR_STYLE,        [42] = ATTR_MASK,
-    [45] = ATTR_PING,        [46] = ATTR_MARKER_START, [50] = ATTR_HTTP_EQUIV,
-    [53] = ATTR_IMAGESRCSET, [56] = ATTR_MARKER_END,   [58] = ATTR_SIZE,
-    [61] = ATTR_STROKE,      [66] = ATTR_ENCODING,     [68] = ATTR_VALUES,
-    [71] = ATTR_CONFIG,      [76] = ATTR_NAME,         [80] = ATTR_LANGUAGE,
-    [82] = ATTR_HREF,        [83] = ATTR_COLOR,        [85] = ATTR_SRCSET,
-    [87] = ATTR_CLIP_PATH,   [93] = ATTR_BACKGROUND,   [96] = ATTR_FILL,
-    [103] = ATTR_BY,         [105] = ATTR_SRC,         [114] = ATTR_REL,
-    [118] = ATTR_CURSOR,     [124] = ATTR_VALUE,       [125] = ATTR_TO,
-    [127] = ATTR_SRCDOC,
+    [0] = ATTR_TO,
+    [3] = ATTR_MASK,
+    [8] = ATTR_SRCSET,
+    [10] = ATTR_PING,
+    [13] = ATTR_STROKE,
+    [14] = ATTR_CONTENT,
+    [15] = ATTR_BACKGROUND,
+    [16] = ATTR_HREF,
+    [17] = ATTR_COLOR,
+    [19] = ATTR_SRCDOC,
+    [22] = ATTR_MARKER_END,
+    [29] = ATTR_CLIP_PATH,
+    [35] = ATTR_POSTER,
+    [42] = ATTR_ATTRIBUTIONSRC,
+    [50] = ATTR_ACTION,
+    [52] = ATTR_FACE,
+    [53] = ATTR_SIZE,
+    [58] = ATTR_SRC,
+    [60] = ATTR_LANGUAGE,
+    [61] = ATTR_FORMACTION,
+    [62] = ATTR_XLINK_HREF,
+    [68] = ATTR_FROM,
+    [69] = ATTR_CONFIG,
+    [75] = ATTR_VALUE,
+    [76] = ATTR_VALUES,
+    [78] = ATTR_MARKER_MID,
+    [87] = ATTR_REL,
+    [88] = ATTR_MARKER_START,
+    [90] = ATTR_BY,
+    [92] = ATTR_NAME,
+    [96] = ATTR_ENCODING,
+    [98] = ATTR_DATA,
+    [104] = ATTR_CURSOR,
+    [105] = ATTR_ATTRIBUTENAME,
+    [107] = ATTR_IMAGESRCSET,
+    [113] = ATTR_FILTER,
+    [114] = ATTR_FILL,
+    [115] = ATTR_HTTP_EQUIV,
+    [122] = ATTR_TYPE,
+    [125] = ATTR_STYLE,
+};
+
+/* Bit k of [c]: some start tag of interest begins with the letter c and the k-th. */
+const uint32_t element_starts[32] = {
+    ['a' & 31] = 0x206000, ['b' & 31] = 0x8082,   ['c' & 31] = 0x8000,  ['e' & 31] = 0x2000,
+    ['f' & 31] = 0x48020,  ['h' & 31] = 0x100020, ['i' & 31] = 0x6040,  ['k' & 31] = 0x20,
+    ['l' & 31] = 0x200,    ['m' & 31] = 0x2,      ['n' & 31] = 0x8000,  ['o' & 31] = 0x4,
+    ['p' & 31] = 0x9002,   ['s' & 31] = 0x508028, ['t' & 31] = 0x40220, ['u' & 31] = 0x80000,
+    ['v' & 31] = 0x200,    ['x' & 31] = 0x2000,
+};
+
+/* Bit k of [c]: some end tag of interest begins with the letter c and the k-th. */
+const uint32_t element_ends[32] = {
+    ['b' & 31] = 0x8000,   ['c' & 31] = 0x8000,   ['f' & 31] = 0x40000,
+    ['h' & 31] = 0x100020, ['i' & 31] = 0x4000,   ['k' & 31] = 0x20,
+    ['m' & 31] = 0x2,      ['s' & 31] = 0x400020, ['t' & 31] = 0x20,
 };

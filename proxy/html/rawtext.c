@@ -73,8 +73,13 @@ static size_t run_plain(struct tokenizer *tok, const uint8_t *w, size_t i, size_
         return run_cdata(tok, w, i, len);
     if (tok->escape > 0)
         return run_escaped(tok, w, i, len);
-    lt = memchr(w + i, '<', len - i);
-    return lt == NULL ? len : begin_less(tok, (size_t)(lt - w));
+    do { /* a "<" that begins nothing is passed over, if the window shows it */
+        lt = memchr(w + i, '<', len - i);
+        if (lt == NULL)
+            return len;
+        i = (size_t)(lt - w) + 1;
+    } while (i < len && w[i] != '/' && w[i] != '!');
+    return begin_less(tok, i - 1);
 }
 
 static size_t back_to_text(struct tokenizer *tok, size_t i)
@@ -133,15 +138,16 @@ static size_t run_word(struct tokenizer *tok, const uint8_t *w, size_t i)
 }
 
 /* .11 .14 .17: the appropriate end tag's name, then what ends a name. */
-static size_t run_end_name(struct tokenizer *tok, const uint8_t *w, size_t i)
+static size_t run_end_name(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
 {
-    if (tok->match < tok->raw_len) {
-        if (ascii_lower((char)w[i]) != tok->raw[tok->match])
-            return back_to_text(tok, i);
+    while (i < len && tok->match < tok->raw_len &&
+           ascii_lower((char)w[i]) == tok->raw[tok->match]) {
         tok->match++;
-        return i + 1;
+        i++;
     }
-    if (!ends_name(w[i]))
+    if (i == len)
+        return i;
+    if (tok->match < tok->raw_len || !ends_name(w[i]))
         return back_to_text(tok, i);
     tok->is_end = true;
     tok->suspect = false;
@@ -150,9 +156,7 @@ static size_t run_end_name(struct tokenizer *tok, const uint8_t *w, size_t i)
     tok->limit_from = tok->start;
     tok->attr = 0;
     tok->name_end = tok->pos + i;
-    tok->hash = 0;
-    for (size_t k = 0; k < tok->raw_len; k++)
-        tok->hash = element_hash(tok->hash, (uint8_t)tok->raw[k]);
+    tok->hash = tok->raw_hash;
     tok->match = 0;
     tok->state = ST_ATTR_BEFORE;
     return i;
@@ -169,7 +173,7 @@ size_t rawtext_run(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len
         tok->state = ST_RAW_END_NAME;
         return i;
     case ST_RAW_END_NAME:
-        return run_end_name(tok, w, i);
+        return run_end_name(tok, w, i, len);
     case ST_SCRIPT_BANG:
         return run_bang(tok, w, i);
     case ST_SCRIPT_WORD:

@@ -544,9 +544,10 @@ static void advance(struct rewriter *rw, size_t i, size_t len)
             i = oversize_value(rw, i, len);
             continue;
         }
-        rw->tok.quiet = !rw->sim.xml && !rw->waits && !body_is_off(rw) && !rw->amp_gone &&
-                        rw->sim.depth == 0 && rw->hold.kind == HOLD_NONE && !rw->skip &&
-                        !rw->skip_tag && !rw->tail && !hidden_active(rw);
+        rw->tok.names =
+            !rw->sim.xml && rw->hold.kind == HOLD_NONE && !rw->skip && !rw->skip_tag && !rw->tail;
+        rw->tok.quiet = rw->tok.names && !rw->waits && !body_is_off(rw) && !rw->amp_gone &&
+                        rw->sim.depth == 0 && !hidden_active(rw);
         i = tokenizer_run(&rw->tok, rw->win, i, len);
         if (rw->tok.event == TOK_NAME)
             i = take_tag(rw, i, len);

@@ -9,6 +9,7 @@
 #ifndef CONSENTD_HTML_SCAN_PRIV_H
 #define CONSENTD_HTML_SCAN_PRIV_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -67,6 +68,35 @@ static inline size_t scan_any(const uint8_t *w, size_t i, size_t len, const char
                 return i;
         }
     }
+    return i;
+}
+
+/* What a value may have that decoding changes (HTML 13.2.5.36): a reference, CR, NUL. */
+static inline bool scan_is_coded(uint8_t c)
+{
+    return c == '&' || c == '\r' || c == '\0';
+}
+
+/* As scan_to; *plain_out: none of the bytes passed over is_coded. */
+static inline size_t scan_value(const uint8_t *w, size_t i, size_t len, uint8_t c, bool *plain_out)
+{
+    bool plain = true;
+
+#ifdef __SSE2__
+    for (; i + SCAN_STEP <= len; i += SCAN_STEP) {
+        unsigned end = scan_mask(w + i, c);
+        unsigned coded = scan_mask(w + i, '&') | scan_mask(w + i, '\r') | scan_mask(w + i, '\0');
+
+        if (end != 0) {
+            *plain_out = plain && (coded & (end ^ (end - 1))) == 0;
+            return i + (unsigned)__builtin_ctz(end);
+        }
+        plain = plain && coded == 0;
+    }
+#endif
+    for (; i < len && w[i] != c; i++)
+        plain = plain && !scan_is_coded(w[i]);
+    *plain_out = plain;
     return i;
 }
 

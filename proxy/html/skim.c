@@ -20,7 +20,7 @@ static size_t skim_value(const uint8_t *w, size_t i, size_t len, bool is_link)
     uint8_t quote = w[i];
 
     if (quote == '"' || quote == '\'') {
-        if (is_link && i + 1 < len && tok_may_be_code(w[i + 1]))
+        if (i + 1 == len || (is_link & tok_may_be_code(w[i + 1])))
             return 0;
         i = scan_to(w, i + 1, len, quote);
         return i < len ? i + 1 : 0;
@@ -61,25 +61,6 @@ static size_t skim_attrs(const uint8_t *w, size_t i, size_t len, bool is_link)
     return 0;
 }
 
-/* No name of one or two letters is of interest by itself: li, p, h2, td. */
-#define X(id, name, flags)                                                                         \
-    _Static_assert(sizeof(name) > 3 || ((ELEM_F_##flags) & ELEM_F_STARTS) == 0, name);
-HTML_ELEMENTS(X)
-#undef X
-
-/* Bit k: some name that is of interest begins with the k-th letter. */
-static inline uint32_t first_letters(bool is_end)
-{
-#define X(id, name, flags) | (((ELEM_F_##flags) & ELEM_F_STARTS) != 0 ? 1u << (name[0] & 31) : 0)
-    const uint32_t starts = 0 HTML_ELEMENTS(X);
-#undef X
-#define X(id, name, flags) | (((ELEM_F_##flags) & ELEM_F_ENDS) != 0 ? 1u << (name[0] & 31) : 0)
-    const uint32_t ends = 0 HTML_ELEMENTS(X);
-#undef X
-
-    return is_end ? ends : starts;
-}
-
 /* Reads the name w[name, end) into *tok; what the engine knows of it. */
 static unsigned read_name(struct tokenizer *tok, const uint8_t *w, size_t name, size_t end)
 {
@@ -95,8 +76,10 @@ static unsigned read_name(struct tokenizer *tok, const uint8_t *w, size_t name, 
 static bool is_of_interest(struct tokenizer *tok, const uint8_t *w, size_t name, size_t end)
 {
     bool is_end = w[name - 1] == '/';
+    const uint32_t *pairs = is_end ? element_ends : element_starts;
+    uint32_t pair = pairs[w[name] & 31] >> (w[name + 1] & 31) & 1;
 
-    if (end - name < 3 || (first_letters(is_end) >> (w[name] & 31) & 1) == 0)
+    if ((pair & (end - name > 2)) == 0) /* one or two letters are of no interest by themselves */
         return false;
     return (read_name(tok, w, name, end) & (is_end ? ELEM_F_ENDS : ELEM_F_STARTS)) != 0;
 }
@@ -118,12 +101,13 @@ static size_t hand_over(struct tokenizer *tok, const uint8_t *w, size_t i, size_
     return end;
 }
 
-/* a and area: the elements with ELEM_F_LINK. */
+/*
+ * Maybe one of the elements with ELEM_F_LINK, a and area; without a branch, as nobody can tell
+ * which tag comes next. For others of four letters the state machine looks once more.
+ */
 static bool is_link(const uint8_t *w, size_t name, size_t len)
 {
-    return (w[name] | 0x20) == 'a' &&
-           (len == 1 ||
-            (len == 4 && str_eq_fold_c((struct str){(const char *)w + name, 4}, "area")));
+    return ((w[name] | 0x20) == 'a') & ((len == 1) | (len == 4));
 }
 
 /*

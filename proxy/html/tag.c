@@ -15,26 +15,31 @@ static uint32_t skip_space(struct str tag, uint32_t i)
     return i;
 }
 
-/* At the first byte of a value; sets value, value_len, quote and end. */
+/* At the quote of a value. */
+static void read_quoted(struct str tag, uint32_t i, struct tag_attr *out)
+{
+    out->quote = tag.ptr[i];
+    out->value = ++i;
+    i = (uint32_t)scan_value((const uint8_t *)tag.ptr, i, tag.len, (uint8_t)out->quote,
+                             &out->is_plain);
+    out->value_len = i - out->value;
+    out->end = i < tag.len ? i + 1 : i;
+}
+
+/* At the first byte of a value; sets value, value_len, quote, is_plain and end. */
 static void read_value(struct str tag, uint32_t i, struct tag_attr *out)
 {
     char c = i < tag.len ? tag.ptr[i] : '>';
 
-    out->value = i;
-    if (c == '>') {
-        out->end = i; /* 13.2.5.35: missing value, the tag ends */
-        return;
-    }
     if (c == '"' || c == '\'') {
-        out->quote = c;
-        out->value = ++i;
-        i = (uint32_t)scan_to((const uint8_t *)tag.ptr, i, tag.len, (uint8_t)c);
-        out->value_len = i - out->value;
-        out->end = i < tag.len ? i + 1 : i;
+        read_quoted(tag, i, out);
         return;
     }
-    while (i < tag.len && tag.ptr[i] != '>' && !tok_is_space((uint8_t)tag.ptr[i]))
-        i++;
+    out->value = i;
+    out->is_plain = true;
+    /* 13.2.5.35: at ">" the value is missing and the tag ends */
+    for (; i < tag.len && tag.ptr[i] != '>' && !tok_is_space((uint8_t)tag.ptr[i]); i++)
+        out->is_plain = out->is_plain && tag.ptr[i] != '&' && tag.ptr[i] != '\0';
     out->value_len = i - out->value;
     out->end = i;
 }
@@ -58,9 +63,13 @@ bool tag_next(struct str tag, uint32_t *pos, struct tag_attr *out)
     i = (uint32_t)scan_name((const uint8_t *)tag.ptr, i + 1, tag.len, SCAN_ATTR_NAME);
     out->name_len = i - out->start;
     out->end = out->value = i;
-    after = skip_space(tag, i);
-    if (after < tag.len && tag.ptr[after] == '=')
-        read_value(tag, skip_space(tag, after + 1), out);
+    if (i + 1 < tag.len && tag.ptr[i] == '=' && tag.ptr[i + 1] == '"') { /* nearly always */
+        read_quoted(tag, i + 1, out);
+    } else {
+        after = skip_space(tag, i);
+        if (after < tag.len && tag.ptr[after] == '=')
+            read_value(tag, skip_space(tag, after + 1), out);
+    }
     *pos = out->end;
     return true;
 }

@@ -237,7 +237,7 @@ static size_t st_tag_name(struct tokenizer *tok, const uint8_t *w, size_t i, siz
     tok->name_end = position(tok, i);
     tok->state = ST_ATTR_BEFORE;
     resolve_name(tok, w);
-    if (tok->quiet && !tok->is_end && (element_rows[tok->elem].flags & ELEM_F_STARTS) != 0) {
+    if (tok->names && !tok->is_end && (element_rows[tok->elem].flags & ELEM_F_STARTS) != 0) {
         tok->event = TOK_NAME;
         return i;
     }
@@ -386,6 +386,17 @@ static size_t st_cdata_wait(struct tokenizer *tok, const uint8_t *w, size_t i, s
     return i;
 }
 
+/* Where the state function must stop so that a long tag is noticed at the same byte always. */
+static size_t tag_stop(const struct tokenizer *tok, size_t len)
+{
+    uint64_t stop = tok->limit_from + tok->tag_max - tok->pos;
+
+    if (tok->tag_max == 0 || tok->was_long || tok->state < ST_TAG_NAME ||
+        tok->state > ST_SELF_CLOSING)
+        return len;
+    return stop < len ? (size_t)stop : len;
+}
+
 static size_t st_text(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
 {
     if (tok->text != TOK_DATA)
@@ -399,13 +410,13 @@ static size_t st_text(struct tokenizer *tok, const uint8_t *w, size_t i, size_t 
     }
     tok->start = position(tok, i - 1);
     tok->state = ST_TAG_OPEN;
-    if (i + 1 < len) { /* the states .6 and .7 for what is nearly always there */
-        if (tok_is_alpha(w[i])) {
-            tok_begin_tag(tok, false);
-        } else if (w[i] == '/' && tok_is_alpha(w[i + 1])) {
-            tok_begin_tag(tok, true);
-            return i + 1;
-        }
+    if (i + 1 < len && (tok_is_alpha(w[i]) || (w[i] == '/' && tok_is_alpha(w[i + 1])))) {
+        size_t stop; /* the states .6 and .7 for what is nearly always there */
+
+        tok_begin_tag(tok, w[i] == '/');
+        i += tok->is_end;
+        stop = tag_stop(tok, len);
+        return i < stop ? st_tag_name(tok, w, i, stop) : i;
     }
     return i;
 }
@@ -444,17 +455,6 @@ static const state_fn states[ST_COUNT] = {
 void tokenizer_init(struct tokenizer *tok)
 {
     *tok = (struct tokenizer){0};
-}
-
-/* Where the state function must stop so that a long tag is noticed at the same byte always. */
-static size_t tag_stop(const struct tokenizer *tok, size_t len)
-{
-    uint64_t stop = tok->limit_from + tok->tag_max - tok->pos;
-
-    if (tok->tag_max == 0 || tok->was_long || tok->state < ST_TAG_NAME ||
-        tok->state > ST_SELF_CLOSING)
-        return len;
-    return stop < len ? (size_t)stop : len;
 }
 
 size_t tokenizer_run(struct tokenizer *tok, const uint8_t *window, size_t from, size_t len)
@@ -517,6 +517,7 @@ void tokenizer_set_text(struct tokenizer *tok, enum tok_text text, struct str na
         tok->raw[i] = ascii_lower(name.ptr[i]);
         hash = element_hash(hash, (uint8_t)tok->raw[i]);
     }
+    tok->raw_hash = hash;
     tok->raw_elem = (uint8_t)element_lookup(str_make(tok->raw, tok->raw_len), hash);
     tok->match = 0;
     tok->escape = 0;
