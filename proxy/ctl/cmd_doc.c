@@ -40,9 +40,8 @@ static int fetch(const struct ctl_args *args, const char *target, const char *fi
     int status = CTL_OK;
 
     buf_init(&body, CTL_ANSWER_MAX);
-    if (!ctl_ask(args, "GET", target, str_c(""), &body, &f))
-        status = ctl_fail("%s", f.text);
-    else if (file != NULL && !file_write_atomic(file, body.data, body.len, 0600, &f))
+    if (!ctl_ask(args, "GET", target, str_c(""), &body, &f) ||
+        (file != NULL && !file_write_atomic(file, body.data, body.len, 0600, &f)))
         status = ctl_fail("%s", f.text);
     else if (file == NULL && fwrite(body.data, 1, body.len, stdout) != body.len)
         status = ctl_fail("standard output: %s", strerror(errno));

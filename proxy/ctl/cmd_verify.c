@@ -166,9 +166,10 @@ static bool idx_key(const struct config *config, uint8_t out[32], struct fault *
 }
 
 /* Level 3: what Redis has. */
-static int verify_deep(const struct verify *v, struct verify_config *cfg,
+static int verify_deep(const struct verify *v, const struct verify_config *cfg,
                        struct verify_report *report)
 {
+    struct verify_config whole = *cfg;
     struct ctl_redis redis;
     uint8_t key[32] = {0};
     struct fault f = {{0}};
@@ -177,10 +178,10 @@ static int verify_deep(const struct verify *v, struct verify_config *cfg,
     if (!ctl_redis_config(v->config, &redis, &f) || !idx_key(v->config, key, &f)) {
         status = say(VERIFY_USAGE, "--deep", f.text);
     } else {
-        cfg->redis = &redis.config;
-        cfg->site = v->config->ledger.name;
-        cfg->idx_key = key;
-        status = print_report(cfg, report, (int)verify_run(cfg, report));
+        whole.redis = &redis.config;
+        whole.site = v->config->ledger.name;
+        whole.idx_key = key;
+        status = print_report(&whole, report, (int)verify_run(&whole, report));
     }
     crypto_wipe(key, sizeof(key));
     ctl_redis_free(&redis);
@@ -190,7 +191,7 @@ static int verify_deep(const struct verify *v, struct verify_config *cfg,
 static int verify_here(struct verify *v, struct verify_config *cfg, bool deep)
 {
     char *path = file_resolve(v->config->state_dir, "keks.json");
-    struct verify_report report;
+    struct verify_report report = {0};
     struct fault f = {{0}};
     struct keks *keks = keks_open(path, false, &f);
     int status;

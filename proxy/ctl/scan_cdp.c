@@ -55,8 +55,7 @@ void cdp_listen(struct cdp *cdp, cdp_event_fn fn, void *owner)
 static int64_t send_command(struct cdp *cdp, const char *session, const char *method,
                             json_t *params)
 {
-    json_t *message =
-        json_pack("{s:I,s:s}", "id", (json_int_t)(cdp->last_id + 1), "method", method);
+    json_t *message = json_pack("{s:I,s:s}", "id", (json_int_t)cdp->last_id + 1, "method", method);
     char *text;
 
     if (params != NULL)

@@ -61,7 +61,7 @@ static bool read_line(struct notices *n, const struct json_at *at, struct fault 
     struct notice_use use = {.leaf = 0};
     struct str hash = {0}, site = {0}, version = {0};
     char texts[2][TEXT_MAX + 1];
-    int64_t ts, leaf, epoch;
+    int64_t ts = 0, leaf = 0, epoch = 0;
 
     if (!json_at_object(at, f) || !json_at_key_str(at, "sha256", JSON_NEED, &hash, f) ||
         !json_at_key_str(at, "site", JSON_NEED, &site, f) ||

@@ -158,6 +158,7 @@ static void on_day(void *arg, const struct resp *reply)
 {
     struct verify_redis *r = arg;
 
+    ASSERT(r->counters != NULL);
     for (size_t i = 0; i + 1 < resp_cnt(reply) && r->status == VERIFY_OK; i += 2) {
         struct str name = resp_str(resp_at(reply, i));
         struct verify_counter *c = counter(r, name);
@@ -170,7 +171,7 @@ static void on_day(void *arg, const struct resp *reply)
         (void)snprintf(text, sizeof(text), "%.*s", STR_ARGS(name));
         if (!str_to_u64(resp_str(resp_at(reply, i + 1)), UINT64_MAX, &stored) || stored < counted)
             r->status = bad_counter(r, text, stored, counted);
-        if (stored - counted > r->excess) {
+        else if (stored - counted > r->excess) {
             r->excess = stored - counted;
             memcpy(r->excess_name, text, sizeof(text));
         }

@@ -194,7 +194,7 @@ bool name_has(const struct name *name, const struct sockaddr *address)
     return family_has(&name->v4, address) || family_has(&name->v6, address);
 }
 
-/* Takes over a list; answers may come in any order, which is no change. */
+/* Takes over a list (NULL: an empty one); answers may come in any order, which is no change. */
 static void family_set(struct name *name, struct family *family, const union name_address *list,
                        unsigned cnt)
 {
@@ -204,7 +204,8 @@ static void family_set(struct name *name, struct family *family, const union nam
         same = family_has(family, &list[i].sa);
     if (same)
         return;
-    memcpy(family->addresses, list, cnt * sizeof(*list));
+    if (cnt > 0)
+        memcpy(family->addresses, list, cnt * sizeof(*list));
     family->cnt = cnt;
     name->version++;
     if (name->known)

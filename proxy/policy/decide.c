@@ -535,7 +535,9 @@ static struct str prepare_loads(struct buf *room, struct str text)
     if (!jsload_next(plain, &pos, &address))
         return (struct str){0};
     out = buf_reserve(room, text.len);
-    return out == NULL ? (struct str){0} : str_make(out, jstext_strip(text, (char *)out));
+    if (out == NULL)
+        return (struct str){0};
+    return str_make(out, jstext_strip(text, (char *)out));
 }
 
 /* A script that no signature knows, but which plainly loads from an address that is denied. */

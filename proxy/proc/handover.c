@@ -251,7 +251,8 @@ static bool adopt_listens(struct master *m, const struct json_at *root, struct f
 
 static bool adopt_child(struct master *m, const struct json_at *at, struct fault *f)
 {
-    int64_t slot, pid, role, state, generation, started, drain, before, seat;
+    int64_t slot = 0, pid = 0, role = 0, state = 0, generation = 0, started = 0;
+    int64_t drain = 0, before = 0, seat = 0;
     struct child as;
     int fd;
 
@@ -281,7 +282,7 @@ static bool adopt_metrics(struct master *m, const struct json_at *root, struct f
     struct json_at at;
     struct str layout;
     char own[24];
-    int64_t slots;
+    int64_t slots = 0;
     const char *name;
     json_t *value;
 
@@ -325,7 +326,7 @@ static bool adopt_material(const struct json_at *root, struct material *out, str
 static bool adopt_upgrade(struct master *m, const struct json_at *root, struct fault *f)
 {
     struct upgrade *u = m->upgrade;
-    int64_t generation, changes;
+    int64_t generation = 0, changes = 0;
     struct str version, binary;
 
     if (!json_at_key_str(root, "version", JSON_NEED, &version, f) ||

@@ -52,7 +52,7 @@ MUST_USE json_t *handover_read(int fd, struct fault *f);
 MUST_USE bool handover_adopt(struct master *m, const json_t *state, struct fault *f);
 
 /* Whether what is handed over stays open when another program is executed. */
-void handover_keep(const struct master *m, bool keep);
+void handover_keep(const struct master *m, bool on);
 
 /* --- upgrade.c -------------------------------------------------------------------- */
 
