@@ -44,12 +44,18 @@ static bool put_text(const struct reading *r, const struct json_at *at, struct s
 static bool read_number(const struct reading *r, const struct json_at *at, unsigned *field)
 {
     const struct config_key *key = r->key;
+    char range[CONFIG_RANGE_MAX];
     int64_t value;
 
     if (key->kind == KEY_AUTO && json_is_string(at->value) &&
         strcmp(json_string_value(at->value), "auto") == 0) {
         *field = 0;
         return true;
+    }
+    if (!json_is_integer(at->value)) {
+        config_print_range(key, range);
+        return json_at_fault(at, r->fault, "expected a whole number from %s%s", range,
+                             key->kind == KEY_AUTO ? ", or \"auto\"" : "");
     }
     if (!json_at_int(at, (int64_t)key->min, (int64_t)key->max, &value, r->fault))
         return false;
@@ -60,18 +66,16 @@ static bool read_number(const struct reading *r, const struct json_at *at, unsig
 static bool read_measure(const struct reading *r, const struct json_at *at, uint64_t *field)
 {
     bool time = r->key->kind == KEY_DURATION;
-    struct str text;
+    struct str text = str_c(json_string_value(at->value)); /* empty for what is no string */
+    char range[CONFIG_RANGE_MAX];
 
-    if (!json_at_str(at, &text, r->fault))
-        return false;
     if (!(time ? config_duration(text, field) : config_size(text, field)))
         return json_at_fault(at, r->fault, "expected a %s",
                              time ? "duration such as \"15s\"" : "size such as \"64KiB\"");
-    if (*field < r->key->min || *field > r->key->max)
-        return json_at_fault(at, r->fault, "out of range: %llu to %llu %s",
-                             (unsigned long long)r->key->min, (unsigned long long)r->key->max,
-                             time ? "ms" : "bytes");
-    return true;
+    if (*field >= r->key->min && *field <= r->key->max)
+        return true;
+    config_print_range(r->key, range);
+    return json_at_fault(at, r->fault, "out of range: %s", range);
 }
 
 static bool read_text(const struct reading *r, const struct json_at *at, const char **field)

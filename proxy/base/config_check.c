@@ -62,14 +62,37 @@ static void find_site(const struct json_at *root, size_t i, struct site_at *out)
         out->site = json_at_index(&out->list, i);
 }
 
+/* Where a key of a site is, or the site where it has its default. */
+static struct json_at at_key(const struct json_at *site, const char *key)
+{
+    struct json_at child;
+
+    return json_at_get(site, key, &child) ? child : *site;
+}
+
 static bool is_host_char(char c)
 {
-    return ascii_is_digit(c) || (c >= 'a' && c <= 'z') || c == '-' || c == '.' || c == '_' ||
-           c == ':' || c == '[' || c == ']';
+    return ascii_is_digit(c) || (c >= 'a' && c <= 'z') || c == '-' || c == '.' || c == '_';
+}
+
+/* "[2001:db8::1]": the brackets, and what may be between them. */
+static bool is_ipv6(struct str s)
+{
+    if (s.len < 4 || s.ptr[0] != '[' || s.ptr[s.len - 1] != ']')
+        return false;
+    for (size_t i = 1; i + 1 < s.len; i++) {
+        char c = s.ptr[i];
+
+        if (!ascii_is_digit(c) && !(c >= 'a' && c <= 'f') && c != ':' && c != '.')
+            return false;
+    }
+    return true;
 }
 
 static bool is_host(struct str s)
 {
+    if (is_ipv6(s))
+        return true;
     for (size_t i = 0; i < s.len; i++) {
         if (!is_host_char(s.ptr[i]))
             return false;
@@ -80,17 +103,64 @@ static bool is_host(struct str s)
 static bool check_hosts(const struct config_site *site, const struct json_at *at, struct map *seen,
                         struct fault *f)
 {
+    struct json_at list = at_key(at, "hosts");
+
     for (size_t i = 0; i < site->hosts.cnt; i++) {
         struct str host = str_c(site->hosts.items[i]);
+        struct json_at item = json_at_index(&list, i);
+
         if (!is_host(host))
-            return json_at_fault(at, f,
-                                 "\"%s\" is no host name: lower case, no port, no dot at "
-                                 "the end",
+            return json_at_fault(&item, f,
+                                 "\"%s\" is no host name: expected it in lower case, without "
+                                 "scheme, port or dot at the end",
                                  host.ptr);
         if (!map_put(seen, host, seen))
-            return json_at_fault(at, f, "host \"%s\" is listed twice", host.ptr);
+            return json_at_fault(&item, f, "\"%s\" is listed twice", host.ptr);
     }
     return true;
+}
+
+/* A cookie for a domain that is not above the host is refused by browsers (RFC 6265 5.3). */
+static bool is_above(struct str domain, struct str host)
+{
+    return str_eq(domain, host) ||
+           (str_ends(host, domain) && host.ptr[host.len - domain.len - 1] == '.');
+}
+
+static bool check_cookie_domain(const struct config_site *site, const struct json_at *at,
+                                struct fault *f)
+{
+    struct str domain = str_c(site->cookie_domain);
+    struct json_at key = at_key(at, "cookie_domain");
+    struct str last = str_slice(domain, (size_t)(str_find_last_char(domain, '.') + 1), domain.len);
+
+    if (domain.ptr == NULL)
+        return true;
+    if (!is_host(domain) || domain.ptr[0] == '.' || domain.ptr[0] == '[' ||
+        (last.len > 0 && ascii_is_digit(last.ptr[0])))
+        return json_at_fault(&key, f,
+                             "\"%s\" is no domain: expected one such as \"example.com\", "
+                             "without a dot in front",
+                             domain.ptr);
+    for (size_t i = 0; i < site->hosts.cnt; i++) {
+        if (!is_above(domain, str_c(site->hosts.items[i])))
+            return json_at_fault(&key, f,
+                                 "browsers refuse a cookie of \"%s\" from \"%s\", which is not "
+                                 "below it: it needs a site of its own",
+                                 domain.ptr, site->hosts.items[i]);
+    }
+    return true;
+}
+
+/* It is a part of addresses, cookies and markup: nothing that means something in these. */
+static bool is_prefix(struct str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        if (!ascii_is_alnum(s.ptr[i]) && strchr("/._-~", s.ptr[i]) == NULL)
+            return false;
+    }
+    return s.len >= 3 && s.len <= 64 && s.ptr[0] == '/' && s.ptr[1] != '/' &&
+           s.ptr[s.len - 1] == '/';
 }
 
 /* "204" or "200-399" */
@@ -168,22 +238,24 @@ static bool finish_origins(struct config_site *site, const struct json_at *at, s
     if (site->sticky_cookie != NULL && !is_cookie_name(str_c(site->sticky_cookie)))
         return json_at_fault(
             at, f,
-            "sticky_cookie: begins with a letter or digit, has only these, _ and -, "
-            "at most 64, and is not \"consent\"");
+            "sticky_cookie: expected a letter or digit, then only these, _ and -, at most 64 "
+            "in all, and not \"consent\"");
     return true;
 }
 
 static bool check_site(struct config_site *site, const struct json_at *at, struct map *hosts,
                        struct map *names, struct fault *f)
 {
-    struct str prefix = str_c(site->prefix);
+    struct json_at name = at_key(at, "name"), prefix = at_key(at, "prefix");
 
     if (!map_put(names, str_c(site->name), names))
-        return json_at_fault(at, f, "a second site named \"%s\"", site->name);
-    if (prefix.len < 3 || !str_starts(prefix, STR("/")) || !str_ends(prefix, STR("/")))
-        return json_at_fault(at, f, "prefix: must begin and end with \"/\", as \"/.consent/\"");
-    return check_hosts(site, at, hosts, f) && finish_origins(site, at, f) &&
-           finish_health(site, at, f);
+        return json_at_fault(&name, f, "a second site named \"%s\"", site->name);
+    if (!is_prefix(str_c(site->prefix)))
+        return json_at_fault(&prefix, f,
+                             "expected letters, digits and . _ - ~ between \"/\" and \"/\", "
+                             "as \"/.consent/\"");
+    return check_hosts(site, at, hosts, f) && check_cookie_domain(site, at, f) &&
+           finish_origins(site, at, f) && finish_health(site, at, f);
 }
 
 static bool check_sites(const struct config *c, const struct json_at *root, struct fault *f)

@@ -49,8 +49,9 @@ static void print_measure(uint64_t v, enum config_kind kind, char *out, size_t l
     }
 }
 
-static void print_range(const struct config_key *key, char *out, size_t len)
+void config_print_range(const struct config_key *key, char out[CONFIG_RANGE_MAX])
 {
+    const size_t len = CONFIG_RANGE_MAX;
     char low[32] = "", high[32] = "";
 
     out[0] = '\0';
@@ -77,12 +78,12 @@ static bool is_list(const struct config_key *key)
 
 static void walk(const struct config_table *table, const char *prefix, doc_fn fn, void *arg)
 {
-    char path[128], range[128];
+    char path[128], range[CONFIG_RANGE_MAX];
 
     for (size_t i = 0; i < table->cnt; i++) {
         const struct config_key *key = &table->keys[i];
         snprintf(path, sizeof(path), "%s%s%s", prefix, key->name, is_list(key) ? "[]" : "");
-        print_range(key, range, sizeof(range));
+        config_print_range(key, range);
         struct config_doc doc = {path, type_of(key->kind), range, key->def, key->doc};
         fn(arg, &doc);
         if (key->table == NULL)

@@ -57,6 +57,10 @@ static inline json_t *json_unconst(const json_t *value)
 /* Checks what no single key can: hosts, names, prefixes; fills defaults made of others. */
 MUST_USE bool config_finish(struct config *c, const struct json_at *root, struct fault *f);
 
+/* "1 to 128", "1m to 400d", or the words that are possible; "" where a key has no range. */
+#define CONFIG_RANGE_MAX 128
+void config_print_range(const struct config_key *key, char out[CONFIG_RANGE_MAX]);
+
 /* Marks an object whose presence nobody asks for. */
 #define NO_EXTRA ((size_t)-1)
 

@@ -64,8 +64,9 @@ static int check(const char *path)
         fprintf(stderr, "consentd: %s\n", why.text);
         return 1;
     }
-    printf("%s: good (%zu sites, %zu listeners)\n", path, m->config->site_cnt,
-           m->config->listen_cnt);
+    printf("%s: good (%zu %s, %zu %s)\n", path, m->config->site_cnt,
+           m->config->site_cnt == 1 ? "site" : "sites", m->config->listen_cnt,
+           m->config->listen_cnt == 1 ? "listener" : "listeners");
     ceiling_of(m->config, seats_workers(m->config), &ceiling);
     printf("memory: %s\n", ceiling_text(&ceiling, text));
     material_free(m);

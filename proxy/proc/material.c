@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "consentd/b64.h"
@@ -16,6 +17,7 @@
 #include "consentd/crypto.h"
 #include "consentd/file.h"
 #include "consentd/keyring.h"
+#include "consentd/log.h"
 #include "consentd/loop.h"
 #include "consentd/mem.h"
 #include "consentd/note.h"
@@ -26,6 +28,7 @@
 #include "proc_priv.h"
 
 #define FILE_MAX (8u << 20) /* bytes of one file that a configuration names */
+#define KEY_MAX  96         /* bytes of a key's place, as "sites[3].policy" */
 
 #define FOR(role) (1u << IPC_ROLE_##role)
 #define FOR_ALL   (FOR(WORKER) | FOR(LEDGER) | FOR(ADMIN))
@@ -33,7 +36,8 @@
 struct loading {
     struct material *material;
     struct bundle *bundles[PROC_ROLES];
-    const char *dir; /* of the rule sets, while they are read */
+    const char *path; /* of the configuration */
+    const char *dir;  /* of the rule sets, while they are read */
     struct fault *fault;
 };
 
@@ -48,31 +52,58 @@ static bool put(struct loading *l, const char *name, struct str data, unsigned r
     return true;
 }
 
-static bool put_file(struct loading *l, const char *path, unsigned roles)
+/* What is wrong with a file is told with the key that names it (NULL: the caller does). */
+static bool of_key(struct loading *l, const char *key, bool ok)
+{
+    if (!ok && key != NULL)
+        fault_prefix(l->fault, "%s: %s", l->path, key);
+    return ok;
+}
+
+static void warn_of_readers(const char *path)
+{
+    struct stat st;
+
+    if (path != NULL && stat(path, &st) == 0 && (st.st_mode & S_IROTH) != 0)
+        log_warn("secret.readable",
+                 "file=\"%s\" mode=%04o reason=\"all users may read it; expected "
+                 "0640 or 0600\"",
+                 path, (unsigned)(st.st_mode & 07777));
+}
+
+static bool put_file(struct loading *l, const char *key, const char *path, unsigned roles)
 {
     struct buf text;
 
     if (path == NULL)
         return true;
     buf_init(&text, FILE_MAX);
-    bool ok = file_read(path, FILE_MAX, &text, l->fault) && put(l, path, buf_str(&text), roles);
+    bool ok = of_key(l, key, file_read(path, FILE_MAX, &text, l->fault)) &&
+              put(l, path, buf_str(&text), roles);
     if (text.data != NULL)
         crypto_wipe(text.data, text.len);
     buf_free(&text);
     return ok;
 }
 
-/* A file that comes and goes: its absence is no fault. */
-static bool put_if_there(struct loading *l, const char *path, unsigned roles)
+/* One that has a secret is the users' own affair, but whoever lets all read it is told. */
+static bool put_secret(struct loading *l, const char *key, const char *path, unsigned roles)
 {
-    return path == NULL || access(path, F_OK) != 0 || put_file(l, path, roles);
+    warn_of_readers(path);
+    return put_file(l, key, path, roles);
+}
+
+/* A file that comes and goes: its absence is no fault. */
+static bool put_if_there(struct loading *l, const char *key, const char *path, unsigned roles)
+{
+    return path == NULL || access(path, F_OK) != 0 || put_file(l, key, path, roles);
 }
 
 static bool put_rule_file(void *arg, const char *name)
 {
     struct loading *l = arg;
     char *path = file_resolve(l->dir, name);
-    bool ok = put_file(l, path, FOR(WORKER) | FOR(ADMIN));
+    bool ok = put_file(l, NULL, path, FOR(WORKER) | FOR(ADMIN));
 
     free(path);
     return ok;
@@ -83,7 +114,7 @@ static bool put_rules(struct loading *l, const struct config *c)
     char *dir = file_resolve(c->rules, "sets");
 
     l->dir = dir;
-    bool ok = file_each(dir, ".json", put_rule_file, l, l->fault);
+    bool ok = of_key(l, "rules", file_each(dir, ".json", put_rule_file, l, l->fault));
     free(dir);
     return ok;
 }
@@ -150,8 +181,9 @@ static bool put_keys(struct loading *l, const struct config *c)
     struct buf text;
     bool ok = false;
 
+    warn_of_readers(c->keys);
     buf_init(&text, KEYRING_TEXT_MAX);
-    if (file_read(c->keys, KEYRING_TEXT_MAX, &text, l->fault))
+    if (of_key(l, "keys", file_read(c->keys, KEYRING_TEXT_MAX, &text, l->fault)))
         ring = keyring_parse(c->keys, buf_str(&text), l->fault);
     if (ring != NULL &&
         (keyring_active(ring, KEY_TOK) == NULL || keyring_active(ring, KEY_IDX) == NULL))
@@ -167,21 +199,39 @@ static bool put_keys(struct loading *l, const struct config *c)
     return ok;
 }
 
+static bool put_site(struct loading *l, const struct config_site *site, size_t i)
+{
+    char policy[KEY_MAX], ca[KEY_MAX];
+
+    (void)snprintf(policy, sizeof(policy), "sites[%zu].policy", i);
+    (void)snprintf(ca, sizeof(ca), "sites[%zu].origin_ca", i);
+    return put_file(l, policy, site->policy, FOR_ALL) &&
+           put_file(l, ca, site->origin_ca, FOR(WORKER));
+}
+
+static bool put_certs(struct loading *l, const struct config_tls *tls, size_t i)
+{
+    char key[KEY_MAX];
+
+    for (size_t j = 0; j < tls->cert_cnt; j++) {
+        (void)snprintf(key, sizeof(key), "listen[%zu].tls.certificates[%zu]", i, j);
+        if (!put_file(l, key, tls->certs[j].cert, FOR(WORKER)) ||
+            !put_secret(l, key, tls->certs[j].key, FOR(WORKER)) ||
+            !put_if_there(l, key, tls->certs[j].ocsp, FOR(WORKER)))
+            return false;
+    }
+    return true;
+}
+
 static bool put_sites(struct loading *l, const struct config *c)
 {
     for (size_t i = 0; i < c->site_cnt; i++) {
-        if (!put_file(l, c->sites[i].policy, FOR_ALL) ||
-            !put_file(l, c->sites[i].origin_ca, FOR(WORKER)))
+        if (!put_site(l, &c->sites[i], i))
             return false;
     }
     for (size_t i = 0; i < c->listen_cnt; i++) {
-        const struct config_tls *tls = &c->listens[i].tls;
-        for (size_t j = 0; j < tls->cert_cnt; j++) {
-            if (!put_file(l, tls->certs[j].cert, FOR(WORKER)) ||
-                !put_file(l, tls->certs[j].key, FOR(WORKER)) ||
-                !put_if_there(l, tls->certs[j].ocsp, FOR(WORKER)))
-                return false;
-        }
+        if (!put_certs(l, &c->listens[i].tls, i))
+            return false;
     }
     return true;
 }
@@ -275,7 +325,7 @@ static bool make_origins(struct material *m, struct fault *f)
 
 struct material *material_load(const char *path, struct fault *f)
 {
-    struct loading l = {.material = mem_new(struct material), .fault = f};
+    struct loading l = {.material = mem_new(struct material), .path = path, .fault = f};
     const struct config *c;
 
     l.material->origins = -1;
@@ -287,9 +337,10 @@ struct material *material_load(const char *path, struct fault *f)
     c = l.material->config;
     l.material->certs = ok ? certs_look(c) : 0;
     ok = ok && put_keys(&l, c) && put_ticket_secret(&l) && put_sites(&l, c) && put_rules(&l, c) &&
-         put_file(&l, c->ledger.redis_ca, FOR(LEDGER) | FOR(ADMIN)) &&
-         put_file(&l, c->ledger.checkpoint_ca, FOR(LEDGER)) &&
-         put_file(&l, c->ledger.redis_password_file, FOR(LEDGER) | FOR(ADMIN)) &&
+         put_file(&l, "ledger.redis_ca", c->ledger.redis_ca, FOR(LEDGER) | FOR(ADMIN)) &&
+         put_file(&l, "ledger.checkpoint_ca", c->ledger.checkpoint_ca, FOR(LEDGER)) &&
+         put_secret(&l, "ledger.redis_password_file", c->ledger.redis_password_file,
+                    FOR(LEDGER) | FOR(ADMIN)) &&
          rehearse(&l, path, c, l.bundles[IPC_ROLE_WORKER], f) && make_origins(l.material, f) &&
          seal_all(&l);
     for (unsigned role = 0; role < PROC_ROLES; role++)

@@ -99,8 +99,8 @@ const char *ceiling_text(const struct ceiling *c, char out[CEILING_TEXT_MAX])
     char all[24], worker[24];
 
     snprintf(out, CEILING_TEXT_MAX,
-             "at most %s: %llu of %s for each worker (%llu connections of %llu KiB, %llu requests "
-             "of %llu KiB, %llu filtered answers of %llu KiB)",
+             "at most %s: %llu x %s, a worker's %llu connections of %llu KiB, %llu requests of "
+             "%llu KiB and %llu filtered answers of %llu KiB",
              human(c->all, all), (unsigned long long)(c->worker > 0 ? c->all / c->worker : 0),
              human(c->worker, worker), (unsigned long long)c->connections,
              (unsigned long long)(c->connection / KIB), (unsigned long long)c->requests,

@@ -152,7 +152,7 @@ static bool start(struct server *s, const struct server_opts *opts, struct fault
 
     s->data->trusted = networks_new(trusted->items, trusted->cnt, f);
     if (s->data->trusted == NULL) {
-        fault_prefix(f, "trusted_proxies");
+        fault_prefix(f, "%s: trusted_proxies", s->config->path);
         return false;
     }
     s->data->worker_started = true;

@@ -267,6 +267,18 @@ def test_check_says_what_is_wrong(tmp_path):
     assert 'c.json:2: wrokers: unknown key; did you mean "workers"?' in out.stderr
 
 
+def test_check_warns_of_keys_that_all_may_read(daemon):
+    keys = daemon.folder / "keys.json"
+
+    def check():
+        return subprocess.run([BINARY, "-t", "-c", str(daemon.folder / "consentd.json")], capture_output=True,
+                              text=True, check=True).stderr
+    keys.chmod(0o644)
+    assert f'event=secret.readable file="{keys}" mode=0644' in check()
+    keys.chmod(0o640)
+    assert "secret.readable" not in check()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has something to drop")
 def test_started_as_root_nobody_else_is(tmp_path):
     """Workers, ledger and admin: another user, no groups, no capability, and no way back."""
@@ -320,7 +332,12 @@ def acme_listeners(cnt):
     (lambda c: c["ledger"].update(redis="localhost:6379"), "ledger.redis: expected redis://HOST"),
     (lambda c: c["admin"].update(group="no-such-group"), 'admin.group: there is no group "no-such-group"'),
     (lambda c: c.update(user="no-such-user"), 'user: there is no user "no-such-user"'),
-    (lambda c: c.update(keys="none.json"), "none.json: cannot open: No such file"),
+    (lambda c: c.update(keys="none.json"), "consentd.json: keys: {folder}/none.json: cannot open: No such file"),
+    (lambda c: c.update(rules="/none"), "consentd.json: rules: /none/sets: cannot read the folder: No such file"),
+    (lambda c: c["sites"][0].update(policy="none.json"), "consentd.json: sites[0].policy: {folder}/none.json: cannot open"),
+    (lambda c: c["listen"][0].update(tls={"certificates": [{"cert": "none.pem", "key": "none.key"}]}),
+     "consentd.json: listen[0].tls.certificates[0]: {folder}/none.pem: cannot open"),
+    (lambda c: c.update(trusted_proxies=["10.0.0.1/8"]), 'consentd.json: trusted_proxies: [0]: "10.0.0.1/8" is no network'),
     (lambda c: c.update(state_dirr="x"), 'state_dirr: unknown key; did you mean "state_dir"?'),
 ])
 def test_check_names_file_key_and_cure(daemon, change, says):
@@ -331,5 +348,5 @@ def test_check_names_file_key_and_cure(daemon, change, says):
     path = str(daemon.folder / "consentd.json")
     done = subprocess.run([BINARY, "-t", "-c", path], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert says in done.stderr
+    assert says.replace("{folder}", str(daemon.folder)) in done.stderr
     assert "consentd.json" in done.stderr or "none.json" in done.stderr

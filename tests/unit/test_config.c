@@ -74,16 +74,66 @@ static void test_errors_say_where_and_what(void **state)
     assert_refused("{" BODY ",\n\"workers\": 1000,\"sites\":[" SITE "]}",
                    "c.json:4: workers: 1000");
     assert_refused("{" BODY ",\n\"workers\": \"2\",\"sites\":[" SITE "]}",
-                   "expected an integer, found a string");
+                   "workers: expected a whole number from 1 to 128, or \"auto\"");
+    assert_refused("{" BODY ",\"drain_timeout\":30,\"sites\":[" SITE "]}", "duration such as");
     assert_refused("{" BODY ",\"drain_timeout\":\"5 s\",\"sites\":[" SITE "]}", "duration such as");
-    assert_refused("{" BODY ",\"drain_timeout\":\"2h\",\"sites\":[" SITE "]}", "out of range");
+    assert_refused("{" BODY ",\"drain_timeout\":\"2h\",\"sites\":[" SITE "]}",
+                   "out of range: 0ms to 1h");
     assert_refused("{" BODY ",\"log\":{\"level\":\"loud\"},\"sites\":[" SITE "]}",
                    "log.level: expected one of \"error\", \"warn\"");
-    assert_refused("{" BODY ",\"sites\":[" SITE "," SITE "]}", "sites[1]: a second site named");
+    assert_refused("{" BODY ",\"sites\":[" SITE "," SITE "]}",
+                   "sites[1].name: a second site named");
     assert_refused("{" BODY ",\"sites\":[]}", "sites: 0 entries");
     assert_refused("{" BODY ",\"sites\":[{}]}", "sites[0]: \"name\" is missing");
     assert_refused("{\n,", "c.json:2:");
     assert_refused("{" BODY ",\"keys\":\"x\"}", "duplicate");
+}
+
+static void test_names_of_a_site(void **state)
+{
+    static const struct {
+        const char *keys, *why;
+    } rows[] = {
+        {"\"hosts\":[\"a.example\",\"b.example:80\"]", "sites[0].hosts[1]: \"b.example:80\" is no"},
+        {"\"hosts\":[\"http://a.example\"]", "sites[0].hosts[0]: \"http:"},
+        {"\"hosts\":[\"A.example\"]", "lower case"},
+        {"\"hosts\":[\"::1\"]", "is no host name"},
+        {"\"hosts\":[\"[::1]:80\"]", "is no host name"},
+        {"\"hosts\":[\"a.example\",\"a.example\"]",
+         "sites[0].hosts[1]: \"a.example\" is listed twice"},
+        {"\"hosts\":[\"a.example\"],\"cookie_domain\":\".a.example\"", "without a dot in front"},
+        {"\"hosts\":[\"127.0.0.1\"],\"cookie_domain\":\"127.0.0.1\"", "is no domain"},
+        {"\"hosts\":[\"a.example\"],\"cookie_domain\":\"a.example; Path=/x\"", "is no domain"},
+        {"\"hosts\":[\"a.example\",\"ab.example\"],\"cookie_domain\":\"b.example\"",
+         "from \"a.example\""},
+        {"\"hosts\":[\"b.example\",\"ab.example\"],\"cookie_domain\":\"b.example\"",
+         "from \"ab.example\""},
+        {"\"hosts\":[\"a.example\"],\"prefix\":\"/a b/\"", "sites[0].prefix: expected letters"},
+        {"\"hosts\":[\"a.example\"],\"prefix\":\"//x/\"", "sites[0].prefix"},
+        {"\"hosts\":[\"a.example\"],\"prefix\":\"consent\"", "sites[0].prefix"},
+        {"\"hosts\":[\"a.b.example\",\"b.example\",\"[2001:db8::1]\"]", NULL},
+        {"\"hosts\":[\"a.b.example\",\"b.example\"],\"cookie_domain\":\"b.example\"", NULL},
+    };
+    char text[1024];
+
+    UNUSED(state);
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct fault f = {0};
+        struct config *c;
+
+        snprintf(text, sizeof(text),
+                 "{" BODY
+                 ",\"sites\":[{\"name\":\"s\",%s,\"policy\":\"p\",\"origins\":[\"http://h:1\"]}]}",
+                 rows[i].keys);
+        if (rows[i].why != NULL) {
+            assert_refused(text, rows[i].why);
+            continue;
+        }
+        c = parse(text, &f);
+        if (c == NULL)
+            fail_msg("%s", f.text);
+        config_free(c);
+    }
 }
 
 #define ORIGINS(list)                                                                              \
@@ -238,6 +288,7 @@ int main(void)
         cmocka_unit_test(test_measures),
         cmocka_unit_test(test_example_names_every_key),
         cmocka_unit_test(test_canonical_json),
+        cmocka_unit_test(test_names_of_a_site),
         cmocka_unit_test(test_an_origin_is_a_text_or_an_object),
         cmocka_unit_test(test_health_is_checked),
     };
