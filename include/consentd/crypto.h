@@ -58,6 +58,9 @@ void crypto_hmac_free(struct crypto_hmac *h); /* clears the key; NULL is fine */
 /* The MAC over the parts one after the other, as if they were one text. */
 void crypto_hmac(struct crypto_hmac *h, const struct str *parts, size_t cnt, uint8_t out[32]);
 
+/* One MAC with a key that is not used again soon. */
+void crypto_hmac_once(const uint8_t key[32], const struct str *parts, size_t cnt, uint8_t out[32]);
+
 /* AES-256-GCM: out gets plain.len bytes and the tag (16) behind them. No overlap. */
 MUST_USE bool crypto_gcm_seal(const uint8_t key[32], const uint8_t nonce[12], struct str aad,
                               struct str plain, uint8_t *out);

@@ -3,6 +3,7 @@
  *
  *   DIR/checkpoint                   the newest signed tree
  *   DIR/checkpoints[.old]            every one that was signed, oldest first (not served)
+ *   DIR/rebuilding                   tiles that the checkpoint covers are being written again
  *   DIR/tile/<L>/<N>[.p/<W>]         256 (or W) hashes of level 8 * L
  *   DIR/tile/entries/<N>[.p/<W>]     the entries of tile 0/N: u16 length (32), commitment
  *
@@ -11,8 +12,8 @@
  * belong to the checkpoint that they were written for and go when the full one is there.
  *
  * The writer is the ledger's: it never signs a tree that does not continue the last signed one.
- * Each file is synced before it has its name, the checkpoint last, so that what a checkpoint says
- * is always there.
+ * All tiles are synced before the checkpoint is written that covers them, so that what a checkpoint
+ * says is always there; what lies behind the checkpoint is written again after a crash.
  */
 #ifndef CONSENTD_TLOG_H
 #define CONSENTD_TLOG_H

@@ -117,6 +117,18 @@ struct crypto_hmac *crypto_hmac_new(const uint8_t *key, size_t key_len)
     return h;
 }
 
+void crypto_hmac_once(const uint8_t key[32], const struct str *parts, size_t cnt, uint8_t out[32])
+{
+    static const uint8_t none[32];
+    static struct crypto_hmac *h;
+
+    if (h == NULL)
+        h = crypto_hmac_new(none, sizeof(none));
+    ASSERT(EVP_MAC_init(h->ctx, key, 32, NULL) == 1);
+    crypto_hmac(h, parts, cnt, out);
+    ASSERT(EVP_MAC_init(h->ctx, none, sizeof(none), NULL) == 1); /* the key does not stay */
+}
+
 void crypto_hmac_free(struct crypto_hmac *h)
 {
     if (h == NULL)

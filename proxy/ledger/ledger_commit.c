@@ -439,6 +439,7 @@ void ledger_remember(struct ledger *l, const char *dir, uint64_t wall_ms)
     struct journal_reader *rd = journal_reader_open(dir, l->node, &f);
     struct journal_record rec;
     uint64_t from = wall_ms > LEDGER_EIDS_MS ? wall_ms - LEDGER_EIDS_MS : 0;
+    uint64_t next = journal_next_leaf(l->journal); /* more than the newest aren't kept anyway */
     enum journal_step step;
 
     if (rd == NULL || !journal_reader_seek_time(rd, from, &f)) {
@@ -448,7 +449,7 @@ void ledger_remember(struct ledger *l, const char *dir, uint64_t wall_ms)
     }
     while ((step = journal_reader_next(rd, UINT64_MAX, &rec)) != JOURNAL_STEP_END &&
            step != JOURNAL_STEP_ERROR)
-        if (step == JOURNAL_STEP_RECORD)
+        if (step == JOURNAL_STEP_RECORD && rec.leaf + LEDGER_EIDS_MAX >= next)
             remember_one(l, &rec);
     journal_reader_close(rd);
 }

@@ -281,14 +281,11 @@ void record_leaf_hash(const uint8_t cmt[32], uint8_t leaf_out[32])
     crypto_sha256(text, sizeof(text), leaf_out);
 }
 
-/* One MAC with a key that is not used again soon. */
 static void mac_once(const uint8_t key[32], struct str label, struct str text, uint8_t out[32])
 {
-    struct crypto_hmac *h = crypto_hmac_new(key, 32);
     const struct str parts[] = {label, text};
 
-    crypto_hmac(h, parts, COUNT_OF(parts), out);
-    crypto_hmac_free(h);
+    crypto_hmac_once(key, parts, COUNT_OF(parts), out);
 }
 
 void record_dek(const uint8_t kek[32], const uint8_t r[32], uint8_t dek_out[32])

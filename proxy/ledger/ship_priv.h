@@ -10,6 +10,7 @@
 #include "consentd/record.h"
 #include "consentd/redis.h"
 #include "consentd/ship.h"
+#include "consentd/timer.h"
 
 /* The Lua text; its contract is its head comment. */
 extern const char ship_script[];
@@ -111,6 +112,89 @@ void keeper_free(struct keeper *k); /* NULL is fine */
 void keeper_up(struct keeper *k);   /* Redis can be written: everything again */
 void keeper_down(struct keeper *k); /* the link is gone */
 void keeper_run(struct keeper *k);  /* goes on where it stopped */
+
+/* --- the shipper ------------------------------------------------------------------- */
+
+#define SHIP_WINDOW    2 /* calls in flight: Redis works on one while the next is on its way */
+#define SHIP_ERROR_MAX 200
+
+enum ship_step {
+    STEP_DOWN = 0, /* the link is down */
+    STEP_INFO,     /* asked who it is */
+    STEP_MARKS,    /* asked for the high-water marks */
+    STEP_OWN,      /* took, or is taking, the log */
+    STEP_LOAD,     /* loads the script */
+    STEP_RUN,      /* applies, or waits for records */
+};
+
+/* A month of the journal and what Redis has of it. */
+struct mark {
+    struct ship *ship;
+    uint32_t month;
+    bool there;
+    uint64_t hw;
+};
+
+/* A call that waits for its answer. */
+struct ship_call {
+    uint64_t last, gap; /* its last leaf; batch_gap before it */
+    uint64_t first_ts;  /* of its first record */
+    uint32_t month;
+    unsigned round;
+};
+
+struct ship {
+    struct apply_log log; /* its texts are owned here */
+    char *site, *dir;
+    char own[SHIP_WRITER_LEN + 1 + 16 + 1]; /* machine ":" random: this process as the writer */
+    struct journal *journal;
+    struct ship_ops ops;
+    void *owner;
+    struct rlink *link;        /* owned */
+    struct eraser *eraser;     /* owned; NULL: nothing is ever erased */
+    struct keeper *keeper;     /* owned; NULL: no notice documents */
+    struct journal_reader *rd; /* owned; NULL until the first read */
+    struct timer beat;
+    enum ship_step step;
+    bool claimed; /* this process took the log before */
+    bool ours;    /* the owner that Redis names is this machine */
+    bool blocked; /* since the last success something stood in the way */
+    bool caught_up, persistent, aof, clock_off;
+    bool seek;            /* the reader is not at `next` */
+    bool rewrite;         /* Redis was restarted: rewrite its AOF once caught up */
+    unsigned beats, gaps; /* gaps: GAP answers in a row */
+    uint64_t leaf;        /* the next one to apply */
+    uint64_t next;        /* the next one to send */
+    uint64_t oldest_ts;   /* of the record at `leaf`, when it was read; else 0 */
+    uint64_t first_ts;    /* of the call being put together */
+    uint32_t month;       /* of the last record applied; 0: see the marks */
+    uint32_t next_month;  /* of the last record sent */
+    uint64_t gap_from, gap_to, batch_gap;
+    struct mark marks[SHIP_MONTHS_MAX];
+    unsigned mark_cnt, mark_answers;
+    struct buf note;    /* the newest checkpoint */
+    uint64_t note_size; /* its leaves */
+    bool note_due;      /* goes to Redis once that has them */
+    char run_id[48], sha[48];
+    char error[SHIP_ERROR_MAX];
+    struct ship_call calls[SHIP_WINDOW]; /* oldest first */
+    unsigned call_cnt, round;            /* answers to calls of an earlier round count no more */
+    struct apply apply;
+    struct str argv[SHIP_ARGC_MAX];
+};
+
+/* --- ship.c, for ship_run.c --- */
+void ship_ask_info(struct ship *s); /* begins anew: compares, claims, goes on */
+void ship_load_script(struct ship *s);
+bool ship_send(struct ship *s, const struct str *argv, size_t argc, rlink_fn fn);
+/* Something Redis says stands in the way: noted, and tried again over a new connection. */
+void ship_stand_back(struct ship *s, const char *what, struct str text);
+void ship_run_id_path(const struct ship *s, char *out, size_t room);
+
+/* --- ship_run.c --- */
+void ship_pump(struct ship *s);       /* sends what there is, as far as the window allows */
+void ship_from(struct ship *s);       /* the next call begins at s->leaf */
+void ship_calls_lost(struct ship *s); /* the link is gone, and the answers with it */
 
 /* Starts over. */
 void apply_begin(struct apply *a);

@@ -5,9 +5,6 @@
  */
 #include "consentd/tlog.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,6 +15,7 @@
 #include "tlog_priv.h"
 
 #define TILE_LEVELS 8
+#define REBUILDING  "rebuilding" /* in DIR: not all tiles of the checkpoint are there again */
 
 struct tlog {
     char *path; /* owned */
@@ -27,6 +25,8 @@ struct tlog {
     struct merkle_tree last; /* signed */
     struct buf note;         /* its checkpoint */
     bool broken;
+    bool rebuilding;         /* from leaf 0; tiles that a checkpoint covers may be missing */
+    struct tlog_files files; /* since the last sync */
     uint8_t tiles[TILE_LEVELS][TLOG_TILE_WIDTH][MERKLE_HASH_LEN]; /* not full yet */
     uint8_t bundle[TLOG_BUNDLE_LEN];
 };
@@ -39,46 +39,15 @@ static char *file_path(const struct tlog *t, unsigned level, uint64_t index, uns
     return file_resolve(t->path, name);
 }
 
-/*
- * Old or new content at every moment. The name is durable with the next checkpoint, whose own
- * sync commits the renames before it.
- */
-static bool write_file(const char *path, const uint8_t *p, size_t len, struct fault *f)
-{
-    size_t len_max = strlen(path) + sizeof(".tmp");
-    char *temporary = mem_alloc(len_max);
-    int fd;
-    bool ok;
-
-    (void)snprintf(temporary, len_max, "%s.tmp", path);
-    fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (fd < 0 && errno == ENOENT) {
-        char *folder = file_dir_of(path);
-
-        if (file_make_dirs(folder, 0755, f))
-            fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-        free(folder);
-    }
-    ok = fd >= 0 && file_write_all(fd, p, len) && fdatasync(fd) == 0;
-    if (fd >= 0)
-        ok = close(fd) == 0 && ok;
-    ok = ok && rename(temporary, path) == 0;
-    if (!ok)
-        fault_set_errno(f, "%s: cannot write", path);
-    free(temporary);
-    return ok;
-}
-
-static bool write_tile(const struct tlog *t, unsigned level, uint64_t index, unsigned width,
+static bool write_tile(struct tlog *t, unsigned level, uint64_t index, unsigned width,
                        struct fault *f)
 {
     char *path = file_path(t, level, index, width);
-    bool ok = level == TLOG_ENTRIES
-                  ? write_file(path, t->bundle, (size_t)width * TLOG_ENTRY_LEN, f)
-                  : write_file(path, t->tiles[level][0], (size_t)width * MERKLE_HASH_LEN, f);
+    struct str bytes = level == TLOG_ENTRIES
+                           ? str_make(t->bundle, (size_t)width * TLOG_ENTRY_LEN)
+                           : str_make(t->tiles[level][0], (size_t)width * MERKLE_HASH_LEN);
+    bool ok = tlog_files_write(&t->files, path, bytes, f);
 
-    if (ok && width == TLOG_TILE_WIDTH)
-        tlog_drop_partial(path);
     free(path);
     return ok;
 }
@@ -139,7 +108,7 @@ bool tlog_add(struct tlog *t, uint64_t leaf, const uint8_t cmt[32], struct fault
     return true;
 }
 
-static bool write_partial(const struct tlog *t, struct fault *f)
+static bool write_partial(struct tlog *t, struct fault *f)
 {
     uint64_t cnt = t->frontier.size;
     unsigned width = (unsigned)(cnt % TLOG_TILE_WIDTH);
@@ -153,22 +122,64 @@ static bool write_partial(const struct tlog *t, struct fault *f)
     return ok;
 }
 
+/* The partial tiles of the last checkpoint, where the full one is there. */
+static void drop_partials(const struct tlog *t, uint64_t before)
+{
+    uint64_t cnt = before, full = t->frontier.size / TLOG_TILE_WIDTH;
+
+    for (unsigned level = 0; level < TILE_LEVELS && cnt > 0; level++) {
+        uint64_t index = cnt / TLOG_TILE_WIDTH;
+        char *path = file_path(t, level, index, TLOG_TILE_WIDTH);
+
+        if (cnt % TLOG_TILE_WIDTH != 0 && index < full)
+            tlog_drop_partial(path);
+        free(path);
+        path = file_path(t, TLOG_ENTRIES, index, TLOG_TILE_WIDTH);
+        if (level == 0 && index < full)
+            tlog_drop_partial(path);
+        free(path);
+        cnt /= TLOG_TILE_WIDTH;
+        full /= TLOG_TILE_WIDTH;
+    }
+}
+
+/* Everything up to here is durable: a rebuild that got so far is over. */
+static bool settle(struct tlog *t, struct fault *f)
+{
+    if (!tlog_files_settle(&t->files, t->path, f))
+        return false;
+    if (t->rebuilding && t->frontier.size >= t->last.size) {
+        char *mark = file_resolve(t->path, REBUILDING);
+
+        t->rebuilding = unlink(mark) != 0;
+        free(mark);
+    }
+    return true;
+}
+
 bool tlog_publish(struct tlog *t, struct fault *f)
 {
     struct merkle_tree tree = {.size = t->frontier.size};
+    uint64_t before = t->last.size;
     char *path;
     bool ok;
 
-    if (t->broken || tree.size <= t->last.size)
+    if (t->broken || tree.size < t->last.size || (tree.size == t->last.size && !t->rebuilding))
+        return true;
+    if (!write_partial(t, f) || !settle(t, f))
+        return false;
+    if (tree.size == t->last.size)
         return true;
     merkle_root(&t->frontier, tree.root);
     path = file_resolve(t->path, "checkpoint");
     buf_clear(&t->note);
-    ok = write_partial(t, f) && checkpoint_sign(&t->key, t->seed, &tree, &t->note) &&
+    ok = checkpoint_sign(&t->key, t->seed, &tree, &t->note) &&
          tlog_keep(t->path, buf_str(&t->note), f) &&
          file_write_atomic(path, t->note.data, t->note.len, 0644, f);
-    if (ok)
+    if (ok) {
         t->last = tree;
+        drop_partials(t, before);
+    }
     free(path);
     return ok;
 }
@@ -250,6 +261,28 @@ static bool keep_first(const struct tlog *t, struct fault *f)
     return ok;
 }
 
+/* A rebuild is noted before it begins: one that was cut short is begun again. */
+static bool begin_rebuild(struct tlog *t, struct fault *f)
+{
+    char *mark = file_resolve(t->path, REBUILDING);
+    bool ok = file_write_atomic(mark, "", 0, 0644, f);
+
+    free(mark);
+    t->rebuilding = ok;
+    return ok;
+}
+
+static bool take_up(struct tlog *t, struct fault *f)
+{
+    char *mark = file_resolve(t->path, REBUILDING);
+    bool whole = access(mark, F_OK) != 0;
+
+    if (!whole)
+        fault_set(f, "%s: writing its tiles again was cut short", t->path);
+    free(mark);
+    return whole && load(t, f) && agrees(t, f);
+}
+
 struct tlog *tlog_open(const struct tlog_config *cfg, struct fault *f)
 {
     struct tlog *t = mem_new(struct tlog);
@@ -264,7 +297,7 @@ struct tlog *tlog_open(const struct tlog_config *cfg, struct fault *f)
     ok = file_make_dirs(t->path, 0755, f) &&
          (access(path, F_OK) != 0 ||
           tlog_checkpoint(t->path, cfg->keys, cfg->key_cnt, &t->note, &t->last, f)) &&
-         keep_first(t, f) && (cfg->rebuild || (load(t, f) && agrees(t, f)));
+         keep_first(t, f) && (cfg->rebuild ? begin_rebuild(t, f) : take_up(t, f));
     free(path);
     if (ok)
         return t;
@@ -276,6 +309,7 @@ void tlog_free(struct tlog *t)
 {
     if (t == NULL)
         return;
+    tlog_files_close(&t->files);
     crypto_wipe(t->seed, sizeof(t->seed));
     buf_free(&t->note);
     free(t->path);

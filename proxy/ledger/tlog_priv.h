@@ -4,8 +4,10 @@
 #ifndef CONSENTD_TLOG_PRIV_H
 #define CONSENTD_TLOG_PRIV_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
+#include "consentd/attr.h"
 #include "consentd/fault.h"
 #include "consentd/str.h"
 
@@ -14,6 +16,25 @@ void tlog_fold(const uint8_t *hashes, unsigned cnt, uint8_t out[32]);
 
 /* Adds a signed checkpoint to those that are kept, durably. What a crash left unfinished goes. */
 MUST_USE bool tlog_keep(const char *dir, struct str note, struct fault *f);
+
+/* --- tlog_files.c --- */
+#define TLOG_FILES_MAX 128 /* files that wait for a sync of their own */
+
+/* Files that have their names and are not durable yet. */
+struct tlog_files {
+    int fds[TLOG_FILES_MAX];
+    unsigned cnt;
+    bool many; /* there were more: the file system is synced as a whole */
+};
+
+/* Old or new content at every moment of a running system; durable after tlog_files_settle. */
+MUST_USE bool tlog_files_write(struct tlog_files *files, const char *path, struct str bytes,
+                               struct fault *f);
+
+/* Makes all of them durable; blocks. False: some may be lost with the next power failure. */
+MUST_USE bool tlog_files_settle(struct tlog_files *files, const char *dir, struct fault *f);
+
+void tlog_files_close(struct tlog_files *files); /* without a sync */
 
 /* Removes the partial tiles of a tile that is full. */
 void tlog_drop_partial(const char *path);

@@ -12,7 +12,10 @@
 #include "consentd/clock.h"
 #include "consentd/journal.h"
 #include "consentd/keks.h"
+#include "consentd/ledger.h"
+#include "consentd/loop.h"
 #include "consentd/mem.h"
+#include "consentd/note.h"
 #include "consentd/query.h"
 
 static const uint8_t idx_key[32] = {0x33};
@@ -138,6 +141,48 @@ static void bench_subject(const char *dir, const struct query_log *log, uint64_t
            end.scanned, (clock_mono_ns() - start) / 1000000, rows, rss_kib());
 }
 
+static void on_ready(void *owner)
+{
+    loop_stop(owner);
+}
+
+/* The whole engine, from nothing in memory to the first commit it would make. */
+static void bench_start(const char *dir, const char *keks, const char *what)
+{
+    static const uint8_t seed[32] = {0x44};
+    static const struct ledger_ops ops = {.on_ready = on_ready};
+    struct loop *loop = loop_new();
+    struct note_key key;
+    struct ledger_config cfg = {.journal_dir = dir,
+                                .keks_path = keks,
+                                .site = "www.example.org",
+                                .node = 1,
+                                .segment_size = 64u << 20,
+                                .idx_key = idx_key,
+                                .log_seed = seed,
+                                .log_keys = &key,
+                                .log_key_cnt = 1};
+    uint64_t start = clock_mono_ns();
+    struct ledger_status status;
+    struct fault f = {{0}};
+    struct ledger *l;
+
+    if (!note_key_of(STR("www.example.org/consent/1"), seed, &key) ||
+        (l = ledger_new(loop, &cfg, &ops, loop, &f)) == NULL)
+        abort();
+    (void)loop_run(loop);
+    start = clock_mono_ns() - start;
+    ledger_status_get(l, &status);
+    printf("start, %s: %" PRIu64 " records, journal of %" PRIu64 " MiB: ready in %" PRIu64
+           " ms; max rss %ld KiB\n",
+           what, status.next_leaf, status.bytes >> 20, start / 1000000, rss_kib());
+    start = clock_mono_ns();
+    ledger_free(l); /* signs what the log took up */
+    printf("stop: %" PRIu64 " ms\n", (clock_mono_ns() - start) / 1000000);
+    loop_poll(loop);
+    loop_free(loop);
+}
+
 int main(int argc, char **argv)
 {
     uint64_t total = 1000000;
@@ -177,6 +222,8 @@ int main(int argc, char **argv)
     bench_query(dir, &log, false);
     bench_query(dir, &log, true);
     bench_subject(dir, &log, total / 2);
+    bench_start(dir, path, "the log has none of it");
+    bench_start(dir, path, "the log has it all");
     keks_free(keks);
     fixture_remove(dir);
     return 0;

@@ -5,9 +5,11 @@ a private redis-server on a unix socket.
 """
 import base64
 import collections
+import hashlib
 import os
 import pathlib
 import random
+import re
 import signal
 import socket
 import struct
@@ -15,6 +17,7 @@ import subprocess
 import time
 
 import pytest
+import test_log
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("CONSENTD_BUILD", "build"))
@@ -106,14 +109,14 @@ class Load:
 
 def dump(mode, *args):
     out = subprocess.run([str(LOAD), mode, *map(str, args)], capture_output=True, text=True,
-                         check=False, timeout=60)
+                         check=False, timeout=240)
     assert out.returncode == 0, out.stderr
     rows = [line.split() for line in out.stdout.splitlines()]
     assert all(status == "1" for _, _, status in rows), "a record can't be opened"
     return [(eid, int(leaf)) for eid, leaf, _ in rows]
 
 
-def wait_shipped(folder, redis, leaves, seconds=30):
+def wait_shipped(folder, redis, leaves, seconds=60):
     until = time.time() + seconds
     mark = None
     while time.time() < until:
@@ -203,6 +206,71 @@ def test_redis_killed_under_load(tmp_path, redis):
         time.sleep(0.2)
         redis.start()
     settle(load, redis)
+
+
+def frontier_roots(entries, sizes):
+    """Roots of the trees of these sizes over the entries (RFC 9162 2.1), in one pass."""
+    stack, roots, at = [], {}, 0
+    for entry in entries:
+        node, at = hashlib.sha256(b"\0" + entry).digest(), at + 1
+        number = at
+        while number % 2 == 0: # a full pair: one node of the level above
+            node, number = hashlib.sha256(b"\1" + stack.pop() + node).digest(), number // 2
+        stack.append(node)
+        if at in sizes:
+            root = stack[-1]
+            for left in reversed(stack[:-1]):
+                root = hashlib.sha256(b"\1" + left + root).digest()
+            roots[at] = root
+    return roots
+
+
+def check_checkpoints(folder, vkey, leaves):
+    """Each checkpoint that was ever signed is one of the log that there is now."""
+    log = folder / "journal" / "tlog"
+    notes = [n + "\n" for n in re.split(r"\n\n(?!— )", (log / "checkpoints").read_text()) if n.strip()]
+    sizes = {}
+    for note in notes:
+        size, root = test_log.read_checkpoint(note, vkey, folder)
+        assert sizes.setdefault(size, root) == root, "two trees of one size were signed"
+    ordered = sorted(sizes)
+    assert ordered and ordered[-1] == leaves, "the newest checkpoint is not of everything"
+    entries = []
+    for number in range((leaves + 255) // 256):
+        width = min(256, leaves - 256 * number)
+        bundle = (log / test_log.tile_path("entries", number, width)).read_bytes()
+        assert len(bundle) == 34 * width
+        entries += [bundle[i + 2:i + 34] for i in range(0, len(bundle), 34)]
+    assert frontier_roots(entries, sizes) == sizes
+    return len(notes)
+
+
+def test_both_killed_at_a_given_rate(tmp_path, redis, monkeypatch, record_property):
+    """5,000 choices a second while ledger and Redis are killed in turn. LEDGER_STORM: seconds."""
+    rate, seconds = int(os.environ.get("LEDGER_STORM_RATE", 5000)), int(os.environ.get("LEDGER_STORM", 8))
+    monkeypatch.setenv("LEDGER_RATE", str(rate))
+    monkeypatch.setenv("LEDGER_LOG", "1")
+    load = Load(tmp_path, redis.url, rate * seconds, window=8192, segment=64 << 20)
+    chance, until, kills = random.Random(5), time.time() + seconds, [0, 0]
+    while time.time() < until:
+        time.sleep(0.5 + chance.random())
+        load.kill_ledger()
+        kills[0] += 1
+        time.sleep(0.5 + chance.random())
+        redis.kill()
+        time.sleep(0.2 * chance.random())
+        redis.start()
+        kills[1] += 1
+    load.wait_done(seconds + 120)
+    settle(load, redis)
+    leaves = len(dump("dump", tmp_path))
+    took = int(load.lines("done")[0][3])
+    signed = check_checkpoints(tmp_path, load.lines("vkey")[0][0], leaves)
+    for name, value in (("acknowledged", load.count), ("leaves", leaves), ("ms", took),
+                        ("kills_ledger", kills[0]), ("kills_redis", kills[1]), ("checkpoints", signed)):
+        record_property(name, value)
+    print(f"{load.count} choices acknowledged in {took / 1000:.1f} s, {leaves} leaves, ledger killed "
+          f"{kills[0]} times, Redis {kills[1]} times, {signed} checkpoints of one history")
 
 
 def test_redis_stalled_under_load(tmp_path, redis):

@@ -8,7 +8,9 @@
  *   ledger_load get   DIR URL LEAF               one event from Redis by its leaf
  *   ledger_load status DIR URL SECONDS           the status after so many seconds
  *
- * LEDGER_CA (a PEM file), LEDGER_USER and LEDGER_PASSWORD in the environment go to Redis.
+ * LEDGER_CA (a PEM file), LEDGER_USER and LEDGER_PASSWORD in the environment go to Redis;
+ * LEDGER_RATE: events a second, else as fast as they are acknowledged; LEDGER_LOG, when set: the
+ * Merkle log is signed, with the key that "run" prints as "vkey".
  * run keeps WINDOW events unacknowledged, starts the ledger again when it dies, and sends
  * again what was not acknowledged, as a worker does.
  */
@@ -31,14 +33,18 @@
 #include "consentd/ledger.h"
 #include "consentd/loop.h"
 #include "consentd/mem.h"
+#include "consentd/note.h"
 #include "consentd/query.h"
 #include "consentd/redis.h"
 #include "consentd/timer.h"
 
-#define NODE 1
-#define SITE "www.example.org"
+#define NODE    1
+#define SITE    "www.example.org"
+#define ORIGIN  SITE "/consent/1"
+#define PACE_MS 5 /* how often what is due is sent */
 
 static const uint8_t idx_key[32] = {0x33};
+static const uint8_t log_seed[32] = {0x44};
 static const char *const names[RECORD_PURPOSES] = {"essential", "analytics", "marketing"};
 
 static void die(const char *what, const char *why)
@@ -122,8 +128,14 @@ static struct ledger *open_ledger(struct host *h, const char *dir, const char *u
                                 .lock_wait_ms = 5000,
                                 .idx_key = idx_key};
     struct fault f = {{0}};
+    struct note_key key;
     struct ledger *l;
 
+    if (getenv("LEDGER_LOG") != NULL && note_key_of(STR(ORIGIN), log_seed, &key)) {
+        cfg.log_seed = log_seed;
+        cfg.log_keys = &key;
+        cfg.log_key_cnt = 1;
+    }
     (void)snprintf(journal, sizeof(journal), "%s/journal", dir);
     (void)snprintf(keks, sizeof(keks), "%s/keks.json", dir);
     cfg.segment_size = segment != NULL ? number(segment) : 4u << 20;
@@ -200,8 +212,9 @@ struct load {
     uint8_t (*eids)[16]; /* of every event */
     bool *done;
     uint64_t low; /* everything below is acknowledged */
-    struct timer again;
+    struct timer again, pace;
     uint64_t started_ms;
+    uint64_t rate; /* events a second; 0: no limit but the window */
 };
 
 static void send_event(struct load *l, uint64_t i)
@@ -234,8 +247,21 @@ static void send_event(struct load *l, uint64_t i)
 
 static void fill_window(struct load *l)
 {
-    while (l->sent < l->count && l->sent - l->acked < l->window)
+    uint64_t due = l->count;
+
+    if (l->rate > 0)
+        due = (clock_mono_ms() - l->started_ms) * l->rate / 1000 + 1;
+    while (l->sent < l->count && l->sent < due && l->sent - l->acked < l->window)
         send_event(l, l->sent++);
+}
+
+static void on_pace(void *arg)
+{
+    struct load *l = arg;
+
+    if (l->ipc != NULL) /* between two ledgers visitors wait; they all come then */
+        fill_window(l);
+    timer_set(&l->pace, PACE_MS);
 }
 
 static void start_ledger(struct load *l);
@@ -314,6 +340,17 @@ static void start_ledger(struct load *l)
     (void)fflush(stdout);
 }
 
+static void print_vkey(void)
+{
+    struct note_key key;
+    struct buf text;
+
+    buf_init(&text, 1024);
+    if (note_key_of(STR(ORIGIN), log_seed, &key) && note_vkey_print(&key, &text))
+        (void)printf("vkey %.*s\n", STR_ARGS(buf_str(&text)));
+    buf_free(&text);
+}
+
 static int run(struct load *l)
 {
     uint64_t ms;
@@ -325,10 +362,15 @@ static int run(struct load *l)
     for (uint64_t i = 0; i < l->count; i++)
         crypto_random(l->eids[i], 16);
     timer_init(&l->again, l->loop, on_again, l);
+    timer_init(&l->pace, l->loop, on_pace, l);
+    print_vkey();
     start_ledger(l);
     l->started_ms = clock_mono_ms();
     fill_window(l);
+    if (l->rate > 0)
+        timer_set(&l->pace, PACE_MS);
     (void)loop_run(l->loop);
+    timer_clear(&l->pace);
     ms = clock_mono_ms() - l->started_ms;
     (void)printf("done %" PRIu64 " events in %" PRIu64 " ms\n", l->acked, ms);
     (void)fflush(stdout);
@@ -496,6 +538,9 @@ int main(int argc, char **argv)
                          .count = number(argv[4]),
                          .window = number(argv[5]),
                          .segment = argc > 6 ? argv[6] : NULL};
+
+        if (getenv("LEDGER_RATE") != NULL)
+            l.rate = number(getenv("LEDGER_RATE"));
 
         return run(&l);
     }

@@ -229,11 +229,42 @@ static void test_missing_tiles_are_written_again(void **state)
     cfg.rebuild = true;
     t = tlog_open(&cfg, &f);
     assert_non_null(t);
+    add_until(t, 600);
+    tlog_free(t); /* a crash: tiles may have names and no bytes, though all that are read fit */
+    assert_null(start(&f));
+    assert_non_null(strstr(f.text, "cut short"));
+    t = tlog_open(&cfg, &f);
+    assert_non_null(t);
     assert_int_equal(tlog_size(t), 0);
     add_until(t, 701);
     assert_true(tlog_publish(t, &f));
     tlog_free(t);
     check_published(701);
+    t = start(&f); /* it is over */
+    assert_non_null(t);
+    tlog_free(t);
+}
+
+/* Many tiles at once are synced as one; partial ones go with the checkpoint that is newer. */
+static void test_many_tiles_between_two_checkpoints(void **state)
+{
+    struct fault f = {{0}};
+    struct tlog *t = start(&f);
+    char path[128];
+
+    (void)state;
+    add_until(t, 300);
+    assert_true(tlog_publish(t, &f));
+    snprintf(path, sizeof(path), "%s/tile/0/001.p/44", folder);
+    assert_int_equal(access(path, F_OK), 0);
+    add_until(t, 70000);
+    assert_int_equal(access(path, F_OK), 0); /* the checkpoint still needs it */
+    assert_true(tlog_publish(t, &f));
+    assert_int_not_equal(access(path, F_OK), 0);
+    snprintf(path, sizeof(path), "%s/tile/entries/001.p", folder);
+    assert_int_not_equal(access(path, F_OK), 0);
+    tlog_free(t);
+    check_published(70000);
 }
 
 static void test_paths(void **state)
@@ -283,6 +314,7 @@ int main(void)
         CASE(test_another_past_is_never_signed),
         CASE(test_changed_files_are_not_taken_up),
         CASE(test_missing_tiles_are_written_again),
+        CASE(test_many_tiles_between_two_checkpoints),
         CASE(test_paths),
     };
 
