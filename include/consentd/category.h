@@ -3,7 +3,7 @@
  *
  *   bit 0 essential   1 analytics   2 marketing   3 preferences   4-15 the policy's own
  *
- * A grant is a mask of these bits, as it stands in the token (LEDGER 1.1). The first four
+ * A grant is a mask of these bits, as it stands in the token (token.h). The first four
  * names have their bits in every installation, so that a token, a rule set and a record mean
  * the same everywhere; a policy gives the others their bits explicitly and must never reuse
  * one. A category that the policy does not define can be named by rules, but nobody can

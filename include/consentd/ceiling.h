@@ -28,7 +28,7 @@ struct ceiling {
 
 void ceiling_of(const struct config *c, unsigned workers, struct ceiling *out);
 
-/* "at most 3.2 GiB: 2 workers of 1.6 GiB (…)"; returns out. */
+/* "at most 3.2 GiB: 2 x 1.6 GiB, a worker's 20000 connections of …"; returns out. */
 #define CEILING_TEXT_MAX 256
 const char *ceiling_text(const struct ceiling *c, char out[CEILING_TEXT_MAX]);
 

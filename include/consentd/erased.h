@@ -10,8 +10,8 @@
  *   hold TAG TS / release TAG TS       legal hold: what is erased meanwhile stays readable
  *
  * Lines are only added, each synced before it counts; a torn last line is none. The list names
- * nobody: TAG is the keyed tag of LEDGER 1.3, GONE a hash of the random subject id that lets a
- * worker refuse the cookie without any key. It is applied to Redis again on every connect, so
+ * nobody: TAG is the subject's keyed tag (record.h), GONE a hash of the random subject id that lets
+ * a worker refuse the cookie without any key. It is applied to Redis again on every connect, so
  * that a backup that is restored is erased again: keep it with the month keys, apart from the
  * backups of Redis.
  */

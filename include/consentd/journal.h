@@ -1,7 +1,7 @@
 /*
  * journal.h - the append-only files that make a consent event durable.
  *
- *   DIR/wal-<node>-<16 hex>.log   segments, 64 MiB each, pre-allocated
+ *   DIR/wal-<node>-<16 hex>.log   segments, pre-allocated (64 MiB each, or as configured)
  *   DIR/lock                      flock: one writer per directory
  *
  *   segment  header (64 bytes), batches, zeros up to the end

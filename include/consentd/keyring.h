@@ -29,9 +29,9 @@
 
 enum key_use {
     KEY_NONE = 0,
-    KEY_TOK,   /* tokens (LEDGER 1.1) */
-    KEY_IDX,   /* subject tags in Redis (LEDGER 1.3) */
-    KEY_LOG,   /* seed of the Ed25519 key of the log (LEDGER 1.4) */
+    KEY_TOK,   /* tokens (token.h) */
+    KEY_IDX,   /* subject tags in Redis (record.h) */
+    KEY_LOG,   /* seed of the Ed25519 key of the log (note.h) */
     KEY_UNSUB, /* unsubscribe links */
     KEY_USES,
 };

@@ -28,7 +28,7 @@ struct pattern;
 #define RULESET_CONTAINS_MAX 8 /* texts of one inline rule */
 #define RULESET_QUERY_MAX    8 /* parameters of one url rule */
 
-/* How a name is given; the order is the precedence (DESIGN 8). */
+/* How a name is given; the order is the precedence (decide.h). */
 enum rule_kind {
     RULE_PREFIX = 0, /* starts with text */
     RULE_REGEX,      /* text is a pattern for the whole name */

@@ -1,5 +1,5 @@
 /*
- * token.h - the signed value of the consent cookie (LEDGER 1.1). layer: policy
+ * token.h - the signed value of the consent cookie. layer: policy
  *
  *   off 0     1    2      3       5      9       13       17       33    34     41        43
  *       ver=1 kid  flags  grants  epoch  issued  expires  subject  node  leaf   reserved  mac

@@ -25,7 +25,7 @@ struct erased;
 struct keks;
 struct rlink_config;
 
-/* As consentctl's exit status (LEDGER 2.2). */
+/* As consentctl's exit status. */
 enum verify_status {
     VERIFY_OK = 0,
     VERIFY_TAMPERED = 1,   /* something was changed, or signed and removed */

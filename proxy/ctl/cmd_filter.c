@@ -1,5 +1,5 @@
 /*
- * cmd_filter.c - consentctl filter: the proxy's HTML engine on stdin and stdout (DESIGN 9).
+ * cmd_filter.c - consentctl filter: the proxy's HTML engine on stdin and stdout.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -50,7 +50,7 @@ static const struct ctl_command commands[] = {
      "      [--order newest|oldest] [--limit N] [--cursor C] [-o table|jsonl|csv]\n"
      "      [--direct | --journal]",
      "who consented to what, when, to which text; by way of the running consentd, or else from\n"
-     "      Redis (--direct) or the journal (--journal)",
+     "      Redis (--direct) or the journal (--journal). T: 2026-11-01 or 2026-11-01T00:00:00Z",
      cmd_audit_query},
     {"audit oplog", "[the filters of audit query] [-o table|jsonl|csv] [--direct | --journal]",
      "what operators changed and read, and what was denied", cmd_audit_oplog},
@@ -110,12 +110,35 @@ static const struct ctl_command commands[] = {
      "HTML on stdin, rewritten on stdout, by the proxy's own engine", cmd_filter},
 };
 
+static bool is_of_group(const struct ctl_command *c, const char *group)
+{
+    struct str rest = str_c(c->words), word;
+
+    return str_cut(&rest, ' ', &word) && rest.ptr != NULL && str_eq_c(word, group);
+}
+
+/* All commands, or those of a group such as "rules"; how many there are. */
+static size_t print_commands(FILE *to, const char *group)
+{
+    size_t cnt = 0;
+
+    for (size_t i = 0; i < COUNT_OF(commands); i++) {
+        const struct ctl_command *c = &commands[i];
+
+        if (group != NULL && !is_of_group(c, group))
+            continue;
+        fprintf(to, "  %s%s%s\n      %s\n", c->words, c->options[0] != '\0' ? " " : "", c->options,
+                c->doc);
+        cnt++;
+    }
+    return cnt;
+}
+
 static void print_usage(FILE *to)
 {
     fprintf(to, "consentctl " CONSENTD_VERSION ": operates consentd and reads its ledger.\n\n"
                 "usage: consentctl [-c FILE] COMMAND [OPTIONS]\n\n");
-    for (size_t i = 0; i < COUNT_OF(commands); i++)
-        fprintf(to, "  %s %s\n      %s\n", commands[i].words, commands[i].options, commands[i].doc);
+    print_commands(to, NULL);
     fprintf(to,
             "\n-c FILE: the configuration, " CTL_CONFIG_DEFAULT " by default.\n"
             "COMMAND --help: its options. Exit status: 0 done, 1 refused or failed, 2 usage.\n");
@@ -123,7 +146,8 @@ static void print_usage(FILE *to)
 
 static void print_command(const struct ctl_command *c)
 {
-    printf("usage: consentctl %s %s\n%s.\n", c->words, c->options, c->doc);
+    printf("usage: consentctl %s%s%s\n%s.\n", c->words, c->options[0] != '\0' ? " " : "",
+           c->options, c->doc);
 }
 
 /* How many of argv the command's words take; 0 when they are others. */
@@ -140,15 +164,24 @@ static int words_match(const char *words, int argc, char **argv)
     return cnt;
 }
 
-static int fail_unknown(const char *word)
+/* "rules" or "rules --help": what there is of it; anything else: what was probably meant. */
+static int without_command(const struct ctl_args *args)
 {
     const char *names[COUNT_OF(commands)];
+    const char *second = args->argc > 1 ? args->argv[1] : "";
     const char *near;
+    char words[64];
+    bool help = strcmp(second, "--help") == 0;
 
+    if ((second[0] == '\0' || help) && print_commands(help ? stdout : stderr, args->argv[0]) > 0)
+        return help ? CTL_OK : CTL_USAGE;
     for (size_t i = 0; i < COUNT_OF(commands); i++)
         names[i] = commands[i].words;
-    near = str_nearest(str_c(word), names, COUNT_OF(commands));
-    fprintf(stderr, "consentctl: no command \"%s\"%s%s%s; see consentctl --help\n", word,
+    (void)snprintf(words, sizeof(words), "%s%s%s", args->argv[0],
+                   second[0] != '\0' && second[0] != '-' ? " " : "",
+                   second[0] != '-' ? second : "");
+    near = str_nearest(str_c(words), names, COUNT_OF(commands));
+    fprintf(stderr, "consentctl: no command \"%s\"%s%s%s; see consentctl --help\n", words,
             near != NULL ? ", did you mean \"" : "", near != NULL ? near : "",
             near != NULL ? "\"" : "");
     return CTL_USAGE;
@@ -169,7 +202,7 @@ static int run(struct ctl_args *args)
         }
         return commands[i].run(args);
     }
-    return fail_unknown(args->argv[0]);
+    return without_command(args);
 }
 
 bool ctl_options(const struct ctl_args *args, const struct ctl_option *options, size_t cnt)

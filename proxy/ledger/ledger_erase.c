@@ -1,5 +1,5 @@
 /*
- * ledger_erase.c - erasures and legal holds (LEDGER 1.7), one request after the other.
+ * ledger_erase.c - erasures and legal holds, one request after the other.
  *
  *   asked ─▶ journal searched ─▶ list synced ─▶ cookie refused, receipt ─▶ Redis, journal
  *                                                        └─▶ erase record in the log

@@ -1,6 +1,6 @@
 /*
  * ledger_log.c - the Merkle log behind the journal: each synced leaf becomes an entry, once a
- * second the tree is signed (LEDGER 1.4).
+ * second the tree is signed (note.h).
  *
  * The journal is what counts. What was signed was durable: when the journal ends before it, those
  * records rotted or were taken away; the log goes on behind them from its own entries, their

@@ -1,7 +1,7 @@
 /*
  * token.c - contract in consentd/token.h.
  *
- * The checks run in the order of LEDGER 1.1. Everything after the MAC looks at bytes that we wrote
+ * The checks run in the order of token.h. Everything after the MAC looks at bytes that we wrote
  * ourselves; the checks are there because keys can be shared and clocks can jump.
  */
 #include "consentd/token.h"

@@ -1,5 +1,5 @@
 /*
- * consent_choice.c - a decision: read it, have it recorded, answer it (LEDGER 0.1 and 3).
+ * consent_choice.c - a decision: read it, have it recorded, answer it.
  *
  *   POST -> same origin? -> body (JSON, or a form without script) -> grants
  *        -> the ledger -> ack: cookie and receipt

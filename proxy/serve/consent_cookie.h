@@ -1,5 +1,5 @@
 /*
- * consent_cookie.h - the three names of the consent cookie (LEDGER 1.1).
+ * consent_cookie.h - the three names of the consent cookie.
  */
 #ifndef CONSENTD_CONSENT_COOKIE_H
 #define CONSENTD_CONSENT_COOKIE_H

@@ -154,7 +154,7 @@ bool origin_is_own(const struct exchange *x, struct str origin)
 
 /* --- the request --- */
 
-/* Several consent cookies must be the same byte for byte, else none counts (LEDGER 1.1). */
+/* Several consent cookies must be the same byte for byte, else none counts. */
 static struct str token_find(const struct exchange *x)
 {
     struct str name = consent_cookie_name(x);
@@ -543,7 +543,7 @@ static bool type_is_sniffed(const struct exchange *x)
            str_eq_fold_c(type, "application/unknown");
 }
 
-/* What a browser would render as HTML (HTTP.md 5), as far as the head tells. */
+/* What a browser would render as HTML, as far as the head tells. */
 static bool is_page(const struct exchange *x)
 {
     struct str disposition = headers_value(&x->resp.headers, HDR_CONTENT_DISPOSITION);

@@ -97,7 +97,7 @@ static inline struct enforcement *enforcement_of(const struct exchange *x)
 
 /* --- enforce.c --- */
 
-/* The name of the consent cookie on this site and listener (LEDGER 1.1). */
+/* The name of the consent cookie on this site and listener. */
 struct str consent_cookie_name(const struct exchange *x);
 
 /* The optional categories of the policy: what a visitor can grant or deny. */

@@ -1,5 +1,5 @@
 /*
- * rights.c - a visitor's rights, for who holds the token (LEDGER 3):
+ * rights.c - a visitor's rights, for who holds the token:
  *
  *   GET  me                     what is recorded; a page, or JSON
  *   GET  me/record?format=json|dpv|kantara    the same as a download

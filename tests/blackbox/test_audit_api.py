@@ -1,7 +1,7 @@
 """The audit API on the admin socket: who may ask what, that asking is on record, and what is answered.
 
 Everything that is answered is judged by what this test knows itself: the choices it made, and the
-formats as LEDGER.md and RFC 6962 have them.
+formats as record.h, C2SP and RFC 6962 have them.
 """
 import base64
 import csv
@@ -432,7 +432,7 @@ def test_export_of_operator_records_as_csv_holds_no_formula(world):
     assert not [cell for row in rows for cell in row if cell[:1] in tuple("=+-@\t\r") and cell]
 
 
-# LEDGER 1.2: the field of J, and where it stands in a record of ISO/IEC TS 27560.
+# record.h: the field of J, and where it stands in a record of ISO/IEC TS 27560.
 TERMS = {
     "sub": ("dpv:hasDataSubject", "dct:identifier"), "ts": ("dpv:isIndicatedAtTime",),
     "exp": ("dpv:hasDuration", "rdf:value", "@value"), "by": ("dpv:isIndicatedBy",), "mth": ("dpv:hasIndicationMethod",),

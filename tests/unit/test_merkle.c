@@ -167,7 +167,7 @@ static void test_consistency(void **state)
     }
 }
 
-/* --- notes: LEDGER 6 ------------------------------------------------------------------- */
+/* --- notes: C2SP ----------------------------------------------------------------------- */
 
 #define LOG_NAME "www.netstreem.com/consent/1"
 static const char vkey[] =
