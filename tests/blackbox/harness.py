@@ -293,6 +293,36 @@ def origin_urls(origin):
     return [f"http://{LOOPBACK}:{origin}" if isinstance(origin, int) else str(origin)]
 
 
+class Redis:
+    """A private redis-server on a unix socket, with an append-only file. options: its own."""
+
+    def __init__(self, folder, *options):
+        self.folder, self.options, self.process = pathlib.Path(folder), options, None
+        self.socket = self.folder / "redis.sock"
+        self.url = f"unix:{self.socket}"
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(
+            ["redis-server", "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder),
+             "--appendonly", "yes", "--appendfsync", "everysec", "--save", "", *self.options],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: self.call("ping") == "PONG")
+
+    def call(self, *words):
+        return subprocess.run(["redis-cli", "-s", str(self.socket), *words], capture_output=True,
+                              text=True, check=False, timeout=10).stdout.strip()
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.socket.unlink(missing_ok=True)
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
 RUNNING = set()
 
 
@@ -341,7 +371,7 @@ class Proxy:
             "listen": listen, "ledger": {"segment_size": "1MiB"},
             "admin": {"socket": str(self.folder / "admin.sock")}, "sites": sites}, config)
         self.rewrite(self.config)
-        self.log_path, self.process = self.folder / "consentd.log", None
+        self.log_path, self.process, self.context = self.folder / "consentd.log", None, None
         self.start()
 
     def _keys(self):
@@ -418,6 +448,16 @@ class Proxy:
             return sock
         context = ssl.create_default_context(cafile=str(self.ca))
         return context.wrap_socket(sock, server_hostname=host)
+
+    def tls_session(self, session=None):
+        """One request over TLS in a session or a new one: (whether it was resumed, the session)."""
+        if self.context is None:
+            self.context = ssl.create_default_context(cafile=str(self.ca))
+        with socket.create_connection((LOOPBACK, self.tls_port), 10) as raw:
+            with self.context.wrap_socket(raw, server_hostname="localhost", session=session) as sock:
+                sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert Reader(sock).response().status == 200
+                return sock.session_reused, sock.session
 
     def raw(self, data, timeout=5, shut=False, tls=False):
         """Sends data; all bytes until the proxy closes, resets or says nothing for timeout."""

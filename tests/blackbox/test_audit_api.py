@@ -24,8 +24,7 @@ import uuid
 import pytest
 
 from admin import ask, ask_as, get, refused
-from harness import ROOT, Origin, Proxy, http_response, wait_for
-from test_ledger import Redis
+from harness import ROOT, Origin, Proxy, Redis, http_response, wait_for
 from test_log import entries_of, leaf_hash, read_checkpoint, root_by_proof
 
 CHOICES = [["analytics", "marketing"], ["analytics"], [], [], ["analytics", "marketing"], ["marketing"]]

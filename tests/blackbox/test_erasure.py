@@ -13,8 +13,7 @@ import time
 
 import pytest
 
-from harness import Origin, Proxy, http_response, wait_for
-from test_ledger import Redis
+from harness import Origin, Proxy, Redis, http_response, wait_for
 
 
 def resp(path, *words):

@@ -20,8 +20,8 @@ import time
 import pytest
 
 import test_ledger
-from harness import Origin, Proxy, free_port, preload, wait_for
-from test_kill import Redis, records
+from harness import Origin, Proxy, Redis, free_port, preload, wait_for
+from test_kill import records
 from test_log import choose, journal_of, signed
 
 HERE = pathlib.Path(__file__).parent
@@ -122,7 +122,7 @@ def test_redis_refuses(tmp_path, fault, why):
 def test_aof_cut_at_a_random_byte(tmp_path, seed):
     """Power loss cuts the append-only file, in the middle of a transaction too; then two restarts."""
     rnd = random.Random(seed)
-    redis = test_ledger.Redis(tmp_path)
+    redis = Redis(tmp_path)
     load = test_ledger.Load(tmp_path, redis.url, 30000)
     def newest_aof():
         return sorted((tmp_path / "appendonlydir").glob("*.incr.aof"), key=lambda p: int(p.name.split(".")[2]))[-1]
@@ -415,13 +415,6 @@ def test_two_machines_with_one_node_number(tmp_path):
 
 # --- rot ---------------------------------------------------------------------------------------
 
-def flip_last_batch(folder):
-    path = sorted(folder.glob("wal-1-*.log"))[-1]
-    data = bytearray(path.read_bytes())
-    data[data.rindex(b"CBT1") + 200] ^= 4
-    path.write_bytes(data)
-
-
 def test_last_batch_rots_and_redis_has_it(tmp_path):
     """It looks torn, and is not: it comes back from Redis, and everything verifies."""
     redis = Redis(tmp_path)
@@ -431,7 +424,7 @@ def test_last_batch_rots_and_redis_has_it(tmp_path):
     wait_for(lambda: settled(proxy))
     rows = records(proxy, "--journal")
     proxy.stop()
-    flip_last_batch(journal_of(proxy))
+    test_ledger.flip_last_batch(journal_of(proxy))
     again(proxy)
     wait_for(lambda: "journal.rebuilt" in proxy.log())
     assert records(proxy, "--journal") == rows
@@ -450,7 +443,7 @@ def test_last_batch_rots_and_only_the_checkpoint_knows(tmp_path):
     size = max(choose(proxy, 100)) + 1
     signed(proxy, size)
     proxy.stop()
-    flip_last_batch(journal_of(proxy))
+    test_ledger.flip_last_batch(journal_of(proxy))
     again(proxy)
     wait_for(lambda: "they were signed" in proxy.log())
     more = choose(proxy, 10)

@@ -11,44 +11,15 @@ import http.client
 import json
 import os
 import signal
-import subprocess
 import threading
 import time
 
 import pytest
 
-from harness import Proxy, wait_for
+from harness import Proxy, Redis, wait_for
 
 KILLS = int(os.environ.get("CONSENTD_KILLS", "4"))
 VISITORS = 6
-
-
-class Redis:
-    """A private redis-server on a unix socket, with an append-only file."""
-
-    def __init__(self, folder):
-        self.folder, self.socket = folder, folder / "redis.sock"
-        self.url, self.process = f"unix:{self.socket}", None
-        self.start()
-
-    def start(self):
-        self.process = subprocess.Popen(
-            ["redis-server", "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder),
-             "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""],
-            stdout=subprocess.DEVNULL)
-        wait_for(lambda: self.call("ping").strip() == "PONG")
-
-    def call(self, *args):
-        return subprocess.run(["redis-cli", "-s", str(self.socket), *args], capture_output=True,
-                              text=True, check=False).stdout
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait()
 
 
 class Visitor(threading.Thread):

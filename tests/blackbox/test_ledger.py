@@ -7,61 +7,18 @@ import base64
 import collections
 import hashlib
 import os
-import pathlib
 import random
 import re
 import signal
-import socket
 import struct
 import subprocess
 import time
 
 import pytest
 import test_log
+from harness import BUILD, LOOPBACK, Redis, certificate, free_port
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("CONSENTD_BUILD", "build"))
-LOAD = (BUILD if BUILD.is_absolute() else ROOT / BUILD) / "ledger_load"
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-class Redis:
-    def __init__(self, folder, *options):
-        self.folder = folder
-        self.options = options
-        self.socket = folder / "redis.sock"
-        self.process = None
-        self.start()
-
-    def start(self):
-        self.process = subprocess.Popen(
-            ["redis-server", "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder),
-             "--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--daemonize", "no", *self.options],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for _ in range(100):
-            if self.socket.exists() and self.call("ping") == "PONG":
-                return
-            time.sleep(0.05)
-        raise RuntimeError("redis-server does not start")
-
-    def call(self, *words):
-        out = subprocess.run(["redis-cli", "-s", str(self.socket), *words], capture_output=True,
-                             text=True, check=False, timeout=10)
-        return out.stdout.strip()
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-        self.socket.unlink(missing_ok=True)
-
-    @property
-    def url(self):
-        return f"unix:{self.socket}"
+LOAD = BUILD / "ledger_load"
 
 
 @pytest.fixture(name="redis")
@@ -314,13 +271,9 @@ def test_redis_away_from_the_start(tmp_path, redis):
     settle(load, redis)
 
 
-def newest_segment(folder):
-    return sorted((folder / "journal").glob("wal-1-*.log"))[-1]
-
-
 def flip_last_batch(folder):
     """One bit of the last synced batch: to the journal alone it looks like a torn write."""
-    path = newest_segment(folder)
+    path = sorted(folder.glob("wal-1-*.log"))[-1]
     data = bytearray(path.read_bytes())
     data[data.rindex(b"CBT1") + 200] ^= 4
     path.write_bytes(data)
@@ -331,7 +284,7 @@ def test_rotten_last_batch_is_not_taken_for_torn(tmp_path, redis):
     load.wait_done()
     wait_shipped(tmp_path, redis, 500)
     acked = load.finish()
-    flip_last_batch(tmp_path)
+    flip_last_batch(tmp_path / "journal")
     out = subprocess.run([str(LOAD), "status", str(tmp_path), redis.url, "2"], capture_output=True,
                          text=True, check=True, timeout=20)
     assert '"records":500' in out.stdout and '"state":"live"' in out.stdout
@@ -382,31 +335,10 @@ def test_one_event_by_leaf_and_by_subject(tmp_path, redis):
     assert len(dump("dump-redis", tmp_path, redis.url, 1234)) == 1
 
 
-def certificate(folder, name, issuer=None):
-    """An authority (no issuer) or a certificate for localhost; returns the paths of both files."""
-    cert, key = folder / f"{name}.pem", folder / f"{name}.key"
-    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-             "-nodes", "-days", "2", "-subj", f"/CN={name}", "-keyout", key, "-out", cert]
-    if issuer:
-        words += ["-CA", issuer[0], "-CAkey", issuer[1], "-addext", "basicConstraints=CA:FALSE",
-                  "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    done = subprocess.run([str(w) for w in words], capture_output=True, text=True, check=False)
-    if done.returncode and issuer:  # OpenSSL 3.0 has no -CA for req
-        request, extra = folder / f"{name}.csr", folder / f"{name}.ext"
-        extra.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
-        subprocess.run(["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-                        "-nodes", "-subj", f"/CN={name}", "-keyout", str(key), "-out", str(request)],
-                       check=True, capture_output=True)
-        subprocess.run(["openssl", "x509", "-req", "-in", str(request), "-CA", str(issuer[0]),
-                        "-CAkey", str(issuer[1]), "-CAcreateserial", "-days", "2",
-                        "-extfile", str(extra), "-out", str(cert)], check=True, capture_output=True)
-    return cert, key
-
-
 @pytest.fixture(name="tls_redis")
 def tls_redis_fixture(tmp_path):
     authority = certificate(tmp_path, "authority")
-    cert, key = certificate(tmp_path, "localhost", authority)
+    cert, key = certificate(tmp_path, "localhost", ("localhost", LOOPBACK), authority)
     port = free_port()
     server = Redis(tmp_path, "--tls-port", str(port), "--tls-cert-file", str(cert), "--tls-key-file",
                    str(key), "--tls-ca-cert-file", str(authority[0]), "--tls-auth-clients", "no")

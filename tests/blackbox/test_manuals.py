@@ -50,6 +50,15 @@ def test_every_command_is_in_the_page_and_no_other():
     assert set(commands()) == items(CTL)
 
 
+def test_a_group_shows_its_commands_and_a_slip_what_was_meant():
+    help_of_rules = output(BUILD / "consentctl", "rules", "--help")
+    assert [line.split()[:2] for line in help_of_rules.splitlines() if line[2] != " "] == \
+        [words.split() for words in commands() if words.startswith("rules ")]
+    for typed, meant in (("rules lst", "rules list"), ("ruls list", "rules list"), ("stauts", "status")):
+        done = subprocess.run([BUILD / "consentctl", *typed.split()], capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and f'did you mean "{meant}"' in done.stderr
+
+
 @pytest.mark.parametrize("words", sorted(commands()) if (BUILD / "consentctl").exists() else [])
 def test_every_option_is_in_the_page(words):
     text = plain(CTL.read_text())

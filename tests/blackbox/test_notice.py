@@ -12,9 +12,8 @@ import subprocess
 
 import pytest
 
-from harness import BUILD, ROOT, Origin, Proxy, http_response, wait_for
+from harness import BUILD, ROOT, Origin, Proxy, Redis, http_response, wait_for
 from test_erasure import resp
-from test_ledger import Redis
 
 PAGE = b"<!doctype html><html><head><title>t</title></head><body><p>text</p></body></html>"
 

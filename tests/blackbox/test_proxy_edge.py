@@ -141,15 +141,7 @@ def test_requests_of_one_address(tmp_path, origin):
 def test_sessions_resume_in_any_worker(tmp_path, origin):
     """One ticket key for all workers; a reload makes a new one, and nobody is refused for it."""
     proxy = Proxy(tmp_path, origin, tls=True, workers=2)
-    context = ssl.create_default_context(cafile=str(proxy.ca))
-
-    def visit(session=None):
-        with socket.create_connection((LOOPBACK, proxy.tls_port), 10) as raw:
-            with context.wrap_socket(raw, server_hostname="localhost", session=session) as sock:
-                sock.sendall(REQUEST)
-                assert Reader(sock).response().status == 200
-                return sock.session_reused, sock.session
-
+    visit = proxy.tls_session
     ticket = visit()[1]
     assert all(visit(ticket)[0] for _ in range(24))
     proxy.hup()

@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from harness import Origin, Proxy, http_response, wait_for
-from test_ledger import Redis
+from harness import Origin, Proxy, Redis, http_response, wait_for
 
 DECISIONS = {"accept_all", "reject_all", "custom", "renew", "gpc"}
 CHOICES = [["analytics", "marketing"], ["analytics"], [], [], ["analytics", "marketing"], ["marketing"]]

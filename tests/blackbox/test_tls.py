@@ -2,8 +2,6 @@
 import datetime
 import os
 import pathlib
-import socket
-import ssl
 import subprocess
 import time
 
@@ -12,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509 import ocsp
 
-from harness import LOOPBACK, Proxy, Reader, certificate, free_port, http_response, wait_for
+from harness import LOOPBACK, Proxy, certificate, free_port, http_response, wait_for
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -168,15 +166,7 @@ def test_tickets_get_new_keys_in_all_workers(tmp_path, origin):
     proxy.config["listen"][1]["tls"]["ticket_rotation"] = "3s"
     proxy.rewrite(proxy.config)
     assert proxy.hup()
-    context = ssl.create_default_context(cafile=str(proxy.ca))
-
-    def visit(session=None):
-        with socket.create_connection((LOOPBACK, proxy.tls_port), 10) as raw:
-            with context.wrap_socket(raw, server_hostname="localhost", session=session) as sock:
-                sock.sendall(REQUEST)
-                assert Reader(sock).response().status == 200
-                return sock.session_reused, sock.session
-
+    visit = proxy.tls_session
     wait_for(lambda: visit(visit()[1])[0])
     ticket = visit()[1]
     names = {ticket.id}

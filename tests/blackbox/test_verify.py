@@ -10,8 +10,7 @@ import time
 
 import pytest
 
-from harness import Origin, Proxy, wait_for
-from test_kill import Redis
+from harness import Origin, Proxy, Redis, wait_for
 from test_log import choose, journal_of, signed, vkey_of
 
 COUNT = 300
