@@ -57,6 +57,17 @@ def chunked(*pieces):
     return b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in pieces if p) + b"0\r\n\r\n"
 
 
+def holding(body, path=None):
+    """(gate, handler): the handler answers body; for path, or for all, once gate is set."""
+    gate = threading.Event()
+
+    def handler(conn, request):
+        if path in (None, request.path):
+            gate.wait(30)
+        return http_response(200, [("Content-Type", "text/plain")], body)
+    return gate, handler
+
+
 def merge(base, extra):
     """A new dict: extra over base, dicts within merged likewise, everything else replaced."""
     out = dict(base)

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from harness import BUILD, LOOPBACK, Origin, Proxy, Reader, certificate, free_port, http_response, wait_for
+from harness import BUILD, LOOPBACK, Origin, Proxy, Reader, certificate, free_port, holding, http_response, wait_for
 
 TEXT = ("Content-Type", "text/plain")
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -157,12 +157,7 @@ def test_weights(tmp_path):
 
 def test_least_connections(tmp_path):
     """The slow one gets no more while it has more to do than the other."""
-    gate = threading.Event()
-
-    def slow(conn, request):
-        if request.path == "/slow":
-            gate.wait(20)
-        return http_response(200, [TEXT], b"slow")
+    gate, slow = holding(b"slow", "/slow")
     a, b = Origin(slow), named("quick")
     proxy = Proxy(tmp_path, a, site=site(a, b, balance="least_connections"))
     held = []
@@ -342,11 +337,7 @@ def test_silent_origin(tmp_path):
 
 
 def test_queue_has_a_limit(tmp_path):
-    gate = threading.Event()
-
-    def hold(conn, request):
-        gate.wait(20)
-        return http_response(200, [TEXT], b"held")
+    gate, hold = holding(b"held")
     origin = Origin(hold)
     proxy = Proxy(tmp_path, origin, site={"origin_connections": 2, "origin_queue": 3, "queue_timeout": "30s"})
     socks = [proxy.connect(timeout=30) for _ in range(5)]
@@ -798,12 +789,7 @@ def test_sticky_origin_leaves(tmp_path):
 
 def test_sticky_origin_is_full_or_emptied(tmp_path):
     """Full: its visitors wait for it. Weight 0: they still come, others do not."""
-    gate = threading.Event()
-
-    def hold(conn, request):
-        if request.path == "/hold":
-            gate.wait(20)
-        return http_response(200, [TEXT], b"a")
+    gate, hold = holding(b"a", "/hold")
     a, b = Origin(hold), named("b")
     proxy = Proxy(tmp_path, site=site((a, {"max_connections": 1}), b, sticky_cookie="lb"))
     answers = {answer.body: answer.header("set-cookie").split(";")[0] for answer in (proxy.get("/") for _ in range(4))}

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from harness import Cut, Origin, Proxy, Reader, free_port, http_response, wait_for
+from harness import Cut, Origin, Proxy, Reader, free_port, holding, http_response, wait_for
 
 TEXT = ("Content-Type", "text/plain")
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -251,11 +251,7 @@ def test_full_pool_waits(tmp_path):
 
 
 def test_full_pool_for_too_long(tmp_path):
-    gate = threading.Event()
-
-    def hold(conn, request):
-        gate.wait(10)
-        return http_response(200, [TEXT], b"held")
+    gate, hold = holding(b"held")
     origin = Origin(hold)
     proxy = Proxy(tmp_path, origin, site={"origin_connections": 1, "queue_timeout": "300ms"})
     with proxy.connect() as first, proxy.connect(timeout=30) as leaver:
@@ -275,12 +271,7 @@ def test_full_pool_for_too_long(tmp_path):
 @pytest.mark.parametrize("how", ["reset", "close"])
 def test_client_that_leaves_while_waiting(tmp_path, how, behind):
     """Its slot and its place in the queue are free again."""
-    gate = threading.Event()
-
-    def hold(conn, request):
-        if request.path == "/hold":
-            gate.wait(20)
-        return http_response(200, [TEXT], b"x")
+    gate, hold = holding(b"x", "/hold")
     origin = Origin(hold)
     proxy = Proxy(tmp_path, origin, site={"origin_connections": 1, "queue_timeout": "20s"})
     leavers = [proxy.connect() for _ in range(3)]

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from harness import BUILD, Origin, Proxy, Reader, http_response, wait_for
+from harness import BUILD, Origin, Proxy, Reader, holding, http_response, wait_for
 
 TEXT = ("Content-Type", "text/plain")
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -206,12 +206,7 @@ def test_silent_and_slow_connections_do_not_stop_others(tmp_path, origin):
 
 def test_stuck_requests_do_not_stop_others(tmp_path):
     """Three hundred requests wait at the origin, and a thousand uploads have begun; others go on."""
-    gate = threading.Event()
-
-    def hold(conn, request):
-        if request.path == "/stuck":
-            gate.wait(30)
-        return http_response(200, [TEXT], b"ok\n")
+    gate, hold = holding(b"ok\n", "/stuck")
     origin = Origin(hold)
     proxy = Proxy(tmp_path, origin)
     socks = [proxy.connect(timeout=60) for _ in range(1300)]
