@@ -6,7 +6,7 @@ that holds NAME.c (or whose name a "layer:" line in the header gives, for header
 a source). layers.txt says which layers each layer may include, libraries.txt which files
 may include which library. There is no exception list.
 
-usage: check.py [SOURCE_DIR] [--no-tools]     (--no-tools: skip clang-format and pmccabe)
+usage: check.py [SOURCE_DIR] [--no-tools]     (default: this tree; --no-tools: skip clang-format and pmccabe)
 """
 import fnmatch
 import pathlib
@@ -143,7 +143,10 @@ def check_format(root, sources):
 
 def main():
     args = [a for a in sys.argv[1:] if not a.startswith("--")]
-    root = pathlib.Path(args[0] if args else ".").resolve()
+    if "--help" in sys.argv:
+        print(__doc__.strip())
+        return False
+    root = pathlib.Path(args[0]).resolve() if args else pathlib.Path(__file__).resolve().parents[2]
     lint = root / "tests/lint"
     allowed = layer_table(lint / "layers.txt")
     libraries = library_table(lint / "libraries.txt")
