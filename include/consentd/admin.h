@@ -97,7 +97,7 @@ struct admin_setup {
     struct admin_groups groups;
     struct policy *const *policies; /* by site */
     const struct admin_store_setup *store;
-    const struct note_key *log_keys; /* the public keys of the log, the active one first */
+    const struct note_key *log_keys; /* the public keys of the first log, the active one first */
     unsigned log_key_cnt;
     void *owner;
 };

@@ -175,11 +175,12 @@ struct ledger_status {
     uint64_t recorded, duplicates, refused, unavailable; /* since the start */
     uint64_t gap_from, gap_to;                           /* leaves that no store has; equal: none */
     uint32_t segments;
-    uint32_t held;   /* narrowings in memory, not yet in the journal */
-    uint32_t ship;   /* enum ledger_ship_state */
-    uint32_t failed; /* 1: the journal can't be written; 2: too little space for grants */
-    uint8_t node;
-    uint8_t pad[7];
+    uint32_t held;        /* narrowings in memory, not yet in the journal */
+    uint32_t ship;        /* enum ledger_ship_state */
+    uint32_t failed;      /* 1: the journal can't be written; 2: too little space for grants */
+    uint8_t node;         /* of the log of today */
+    uint8_t log_restarts; /* logs before it: restarts.h */
+    uint8_t pad[6];
     char site[256];  /* the log's name, NUL-terminated */
     char error[256]; /* the last trouble with Redis or the disk, "" if none */
 };

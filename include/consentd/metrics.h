@@ -97,6 +97,7 @@
     /* ledger */ X(LEDGER_CLOCK, "clock_steps_total",                                              \
                    "The clock went back by 5 s or forward by an hour, or differs so from Redis")   \
     /* ledger */ X(LOG_SIGNED, "log_signed_leaves", "Leaves of the newest signed checkpoint")      \
+    /* ledger */ X(LOG_RESTARTS, "log_restarts", "Logs that ended before the one that is signed")  \
     /* ledger */ X(LOG_REFUSED, "log_refused",                                                     \
                    "1: the Merkle log is not signed any more; see the log for why")                \
     /* ledger */ X(SINK_SENT, "checkpoints_sent_total", "Checkpoints that a sink has taken")       \

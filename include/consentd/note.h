@@ -34,6 +34,9 @@ struct note_key {
 /* The public half of a signing key. False: a name that is empty, too long, or has "+" or space. */
 MUST_USE bool note_key_of(struct str name, const uint8_t seed[32], struct note_key *out);
 
+/* The same key under another name. */
+MUST_USE bool note_key_named(struct str name, const uint8_t public_key[32], struct note_key *out);
+
 /* "<log name>/consent/<node>": what a node's log is called. */
 MUST_USE bool note_origin(const char *log, unsigned node, struct buf *out);
 

@@ -26,6 +26,7 @@
 
 struct erased;
 struct keks;
+struct log_restarts;
 struct loop;
 struct query;
 struct rlink;
@@ -83,13 +84,14 @@ struct query_end {
     struct fault fault;
 };
 
-/* Who asks: which log, which keys. Borrowed. */
+/* Who asks: which log, which keys. Borrowed. node is the configuration's. */
 struct query_log {
     const char *site;
     uint8_t node;
     const struct keks *keks;
-    const uint8_t *idx_key;      /* 32 bytes; NULL: filters by subject read everything */
-    const struct erased *erased; /* NULL: what is erased shows by its lack of r alone */
+    const uint8_t *idx_key;              /* 32 bytes; NULL: filters by subject read everything */
+    const struct erased *erased;         /* NULL: what is erased shows by its lack of r alone */
+    const struct log_restarts *restarts; /* whose numbers rows have; NULL: node's */
 };
 
 typedef bool (*query_row_fn)(void *arg, const struct query_row *row); /* false: stop here */

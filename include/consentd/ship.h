@@ -81,8 +81,8 @@ struct rlink *ship_link(const struct ship *s);
 /* The journal grew. Cheap; to be called after every commit. */
 void ship_kick(struct ship *s);
 
-/* The newest signed checkpoint, of `size` leaves; goes to Redis when Redis has those leaves. */
-void ship_checkpoint(struct ship *s, uint64_t size, struct str note);
+/* The newest signed checkpoint of node's log, of `size` leaves; goes to Redis when it has those. */
+void ship_checkpoint(struct ship *s, uint8_t node, uint64_t size, struct str note);
 
 /* The key of the counters of the day that has this moment (Unix ms). Returns its length. */
 size_t ship_stats_key(const char *site, uint8_t node, uint64_t ms, char out[SHIP_STATS_KEY_MAX]);

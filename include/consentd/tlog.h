@@ -93,8 +93,9 @@ struct tlog_config {
     const char *path;            /* DIR; made if missing */
     const struct note_key *keys; /* the first signs; the others' checkpoints are believed */
     unsigned key_cnt;
-    const uint8_t *seed; /* 32 bytes, of the first; copied */
-    bool rebuild;        /* tiles are missing: begin at leaf 0 and write all of them again */
+    const uint8_t *seed;     /* 32 bytes, of the first; copied */
+    bool rebuild;            /* tiles are missing: begin at leaf 0 and write all of them again */
+    struct merkle_tree kept; /* signed too, and known from elsewhere; size 0: none */
 };
 
 /*
@@ -105,8 +106,9 @@ struct tlog_config {
 MUST_USE struct tlog *tlog_open(const struct tlog_config *cfg, struct fault *f);
 void tlog_free(struct tlog *t); /* NULL is fine */
 
-/* Adds the entries that are known here up to the checkpoint, if the journal begins later. */
-MUST_USE bool tlog_add_known(struct tlog *t, struct fault *f);
+/* Adds the entries that are known here, below `until` and up to the checkpoint: the journal has not
+ * got them. */
+MUST_USE bool tlog_add_known(struct tlog *t, uint64_t until, struct fault *f);
 
 /*
  * Leaf number `leaf`, which must be the next one. False with the reason: it is not, a file can't

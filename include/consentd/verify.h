@@ -38,7 +38,10 @@ struct verify_config {
     const struct note_key *keys; /* whose checkpoints are believed */
     unsigned key_cnt;
     const char *journal_dir; /* NULL: the log alone (a copy, elsewhere) */
+    const char *later_dir;   /* the log that took over from this one; NULL: none. Entries of it that
+                                are others than in this log count as lost */
     uint8_t node;
+    uint8_t log_node; /* with redis: whose checkpoints are kept there (restarts.h) */
     const struct keks *keks;
     const struct erased *erased;
     uint64_t from_ms, to_ms;          /* records of [from, to) are opened; to_ms 0: no end */
@@ -54,6 +57,7 @@ struct verify_report {
     char origin[NOTE_NAME_MAX + 1];
     uint64_t leaves;          /* of the newest checkpoint */
     uint64_t checkpoints;     /* verified, the newest included */
+    uint64_t carried;         /* leaves that are the same in later_dir's log */
     uint64_t records;         /* of the journal */
     uint64_t opened;          /* of these */
     uint64_t keyless, erased; /* the month was dropped; erased on request */

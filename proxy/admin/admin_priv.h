@@ -12,6 +12,7 @@
 #include "consentd/buf.h"
 #include "consentd/conn.h"
 #include "consentd/dpv.h"
+#include "consentd/note.h"
 #include "consentd/rules_state.h"
 #include "consentd/timer.h"
 #include "params.h"
@@ -106,6 +107,13 @@ struct admin {
     unsigned next_doc;
     struct admin_client clients[ADMIN_CLIENTS_MAX];
 };
+
+/* --- proofs_api.c --- */
+
+#define ADMIN_LOG_KEYS 16 /* as many as are looked at */
+
+/* The public keys of the log of today: their name changes when a log ends. Returns how many. */
+unsigned admin_log_keys(const struct admin *a, struct note_key out[ADMIN_LOG_KEYS]);
 
 /* --- admin.c: answers --- */
 

@@ -17,6 +17,7 @@
 #include "consentd/json.h"
 #include "consentd/mem.h"
 #include "consentd/query_text.h"
+#include "consentd/restarts.h"
 
 #define EVENTS_MS  2000        /* a page is answered after so long, full or not */
 #define EVENTS_MAX (12u << 20) /* bytes of its text */
@@ -27,6 +28,7 @@ struct events {
     struct params params; /* what the spec's texts point into */
     struct buf out;
     unsigned limit, rows;
+    uint8_t node; /* its records alone; 0: of all logs of this machine */
     uint64_t begun_ms, scanned;
     bool full; /* out has no room for another row */
     bool partial, has_hw;
@@ -50,6 +52,8 @@ static bool on_row(void *arg, const struct query_row *row)
     struct events *e = arg;
     size_t before = e->out.len;
 
+    if (e->node != 0 && row->node != e->node)
+        return true;
     if ((e->rows > 0 && !buf_append_char(&e->out, ',')) || !query_row_json(row, false, &e->out)) {
         e->out.len = before;
         e->full = true;
@@ -114,19 +118,34 @@ static struct events *begin(struct admin_client *c)
     return e;
 }
 
+/* A number of this machine: that of the log of today, or of one before. */
+static bool take_node(const struct log_restarts *restarts, struct str text, uint8_t *out)
+{
+    uint64_t number;
+
+    if (!str_to_u64(text, UINT8_MAX, &number))
+        return false;
+    for (unsigned i = 0; i <= restarts->cnt; i++)
+        if (restarts_node_at(restarts, i) == number) {
+            *out = (uint8_t)number;
+            return true;
+        }
+    return false;
+}
+
 /* The parameters into the spec; false after the client was answered. */
 static bool take_filters(struct events *e)
 {
     struct query_spec *spec = &e->feed.spec;
     const struct query_log *log = store_log(e->c->admin->store);
+    const struct log_restarts *restarts = store_restarts(e->c->admin->store);
     struct str node = params_take(&e->params, "node");
     struct fault f = {{0}};
-    uint64_t number = 0;
     bool ok = true;
 
-    if (node.ptr != NULL && (!str_to_u64(node, UINT8_MAX, &number) || number != log->node)) {
+    if (node.ptr != NULL && !take_node(restarts, node, &e->node)) {
         admin_answer_error(e->c, 400, "this is node %u: each node answers for its own log",
-                           log->node);
+                           restarts_node(restarts));
         return false;
     }
     for (size_t i = 0; ok && i < e->params.cnt; i++)
@@ -189,7 +208,7 @@ static void on_one(void *arg, const struct feed_end *end)
 
 void events_api_one(struct admin_client *c)
 {
-    const struct query_log *log = store_log(c->admin->store);
+    const struct log_restarts *restarts = store_restarts(c->admin->store);
     uint64_t node, leaf;
     struct events *e;
 
@@ -197,8 +216,9 @@ void events_api_one(struct admin_client *c)
         admin_answer_error(c, 400, "a record is NODE:LEAF, for example 1:42");
         return;
     }
-    if (node != log->node) {
-        admin_answer_error(c, 404, "this is node %u: each node answers for its own log", log->node);
+    if (node != restarts_node_of(restarts, leaf)) {
+        admin_answer_error(c, 404, "this is node %u: each node answers for its own log",
+                           restarts_node(restarts));
         return;
     }
     e = begin(c);

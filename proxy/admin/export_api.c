@@ -35,6 +35,7 @@
 #include "consentd/mem.h"
 #include "consentd/note.h"
 #include "consentd/query_text.h"
+#include "consentd/restarts.h"
 #include "consentd/tlog.h"
 
 #define PAGE_ROWS     1000        /* of a turn */
@@ -169,7 +170,9 @@ static bool put_manifest(struct export *x)
 {
     const struct admin *a = x->c->admin;
     struct buf *out = &x->manifest;
-    unsigned node = store_log(a->store)->node;
+    const struct log_restarts *restarts = store_restarts(a->store);
+    struct note_key keys[ADMIN_LOG_KEYS];
+    unsigned key_cnt = admin_log_keys(a, keys);
     struct merkle_tree tree;
     struct buf checkpoint;
     uint8_t hash[32];
@@ -179,18 +182,18 @@ static bool put_manifest(struct export *x)
     crypto_sha256_part_final(&x->at.sum, hash);
     hex_encode(sum, hash, sizeof(hash));
     buf_init(&checkpoint, NOTE_CHECKPOINT_MAX);
-    if (!tlog_checkpoint(a->log_path, a->setup.log_keys, a->setup.log_key_cnt, &checkpoint, &tree,
-                         NULL))
+    if (!tlog_checkpoint(a->log_path, keys, key_cnt, &checkpoint, &tree, NULL))
         buf_clear(&checkpoint); /* nothing was signed yet */
-    ok =
-        buf_append_c(out, "{\"checkpoint\":") && json_quote(buf_str(&checkpoint), out) &&
-        buf_printf(out, ",\"count\":%" PRIu64, x->at.count) &&
-        (x->at.count == 0 || buf_printf(out, ",\"first\":\"%u:%" PRIu64 "\"", node, x->at.first)) &&
-        buf_printf(out, ",\"format\":\"%s\"", format_names[x->at.format]) &&
-        (!x->has_hw || buf_printf(out, ",\"hw\":%" PRIu64, x->hw)) &&
-        (x->at.count == 0 || buf_printf(out, ",\"last\":\"%u:%" PRIu64 "\"", node, x->at.last)) &&
-        buf_printf(out, ",\"sha256\":\"%s\",\"to\":%" PRIu64 ",\"ts\":%" PRIu64 ",\"v\":1}", sum,
-                   x->at.to_ms, clock_wall_ms());
+    ok = buf_append_c(out, "{\"checkpoint\":") && json_quote(buf_str(&checkpoint), out) &&
+         buf_printf(out, ",\"count\":%" PRIu64, x->at.count) &&
+         (x->at.count == 0 || buf_printf(out, ",\"first\":\"%u:%" PRIu64 "\"",
+                                         restarts_node_of(restarts, x->at.first), x->at.first)) &&
+         buf_printf(out, ",\"format\":\"%s\"", format_names[x->at.format]) &&
+         (!x->has_hw || buf_printf(out, ",\"hw\":%" PRIu64, x->hw)) &&
+         (x->at.count == 0 || buf_printf(out, ",\"last\":\"%u:%" PRIu64 "\"",
+                                         restarts_node_of(restarts, x->at.last), x->at.last)) &&
+         buf_printf(out, ",\"sha256\":\"%s\",\"to\":%" PRIu64 ",\"ts\":%" PRIu64 ",\"v\":1}", sum,
+                    x->at.to_ms, clock_wall_ms());
     buf_free(&checkpoint);
     return ok;
 }
@@ -419,7 +422,8 @@ void export_api(struct admin_client *c)
     x->feed.on_end = on_turn;
     buf_init(&x->page, PAGE_MAX);
     buf_init(&x->manifest, 32u * 1024);
-    (void)snprintf(x->origin, sizeof(x->origin), "%.240s/consent/%u", log->site, log->node);
+    (void)snprintf(x->origin, sizeof(x->origin), "%.240s/consent/%u", log->site,
+                   restarts_node(store_restarts(c->admin->store)));
     admin_job_begin(c, &job, x);
     if (!take_question(x))
         return;

@@ -13,6 +13,7 @@
 #include "consentd/note.h"
 #include "consentd/query_text.h"
 #include "consentd/record.h"
+#include "consentd/restarts.h"
 #include "consentd/tlog.h"
 
 struct proof {
@@ -34,11 +35,27 @@ static void drop(struct admin_client *c)
 
 static const struct admin_job job = {.drop = drop};
 
+unsigned admin_log_keys(const struct admin *a, struct note_key out[ADMIN_LOG_KEYS])
+{
+    const struct log_restarts *restarts = store_restarts(a->store);
+    struct buf origin;
+    unsigned cnt = 0;
+
+    buf_init(&origin, NOTE_NAME_MAX);
+    if (note_origin(store_log(a->store)->site, restarts_node(restarts), &origin))
+        for (; cnt < a->setup.log_key_cnt && cnt < ADMIN_LOG_KEYS; cnt++)
+            if (!note_key_named(buf_str(&origin), a->setup.log_keys[cnt].public_key, &out[cnt]))
+                break;
+    buf_free(&origin);
+    return cnt;
+}
+
 bool admin_prove(const struct admin *a, uint64_t leaf, struct str extra, struct buf *out,
                  struct fault *f)
 {
+    struct note_key keys[ADMIN_LOG_KEYS];
     const struct tlog_public log = {
-        .path = a->log_path, .keys = a->setup.log_keys, .key_cnt = a->setup.log_key_cnt};
+        .path = a->log_path, .keys = keys, .key_cnt = admin_log_keys(a, keys)};
 
     return tlog_prove(&log, leaf, extra, out, f);
 }
@@ -86,15 +103,15 @@ static void on_turn(void *arg, const struct feed_end *end)
 
 void proofs_api_one(struct admin_client *c)
 {
-    const struct query_log *log = store_log(c->admin->store);
+    const struct log_restarts *restarts = store_restarts(c->admin->store);
     struct params params;
     struct proof *p;
     uint64_t node, leaf;
     bool disclose;
 
-    if (!query_place_parse(c->rq.param, &node, &leaf) || node != log->node) {
+    if (!query_place_parse(c->rq.param, &node, &leaf) || node != restarts_node_of(restarts, leaf)) {
         admin_answer_error(c, 404, "a record is NODE:LEAF, for example %u:42; this is node %u",
-                           log->node, log->node);
+                           restarts->first, restarts_node(restarts));
         return;
     }
     if (!admin_params(c, &params))
@@ -117,12 +134,14 @@ void proofs_api_one(struct admin_client *c)
 void proofs_api_checkpoint(struct admin_client *c)
 {
     const struct admin *a = c->admin;
+    struct note_key keys[ADMIN_LOG_KEYS];
+    unsigned key_cnt = admin_log_keys(a, keys);
     struct merkle_tree tree;
     struct fault f = {{0}};
     struct buf text;
 
     buf_init(&text, NOTE_CHECKPOINT_MAX);
-    if (tlog_checkpoint(a->log_path, a->setup.log_keys, a->setup.log_key_cnt, &text, &tree, &f))
+    if (tlog_checkpoint(a->log_path, keys, key_cnt, &text, &tree, &f))
         admin_answer(c, 200, "text/plain; charset=utf-8", buf_str(&text));
     else
         admin_answer_error(c, 404, "%s", f.text);

@@ -12,11 +12,13 @@
 
 #include "consentd/admin.h"
 #include "consentd/erased.h"
+#include "consentd/file.h"
 #include "consentd/keks.h"
 #include "consentd/log.h"
 #include "consentd/loop.h"
 #include "consentd/mem.h"
 #include "consentd/redis.h"
+#include "consentd/restarts.h"
 
 /* What a file looked like when it was read. */
 struct seen {
@@ -30,8 +32,9 @@ struct store {
     struct rlink *link; /* NULL: no Redis configured */
     struct keks *keks;
     struct erased *erased;
-    struct seen keks_seen, erased_seen;
-    char *keks_path, *erased_path, *journal, *site; /* owned */
+    struct log_restarts restarts;
+    struct seen keks_seen, erased_seen, restarts_seen;
+    char *keks_path, *erased_path, *restarts_path, *journal, *site; /* owned */
     uint8_t idx_key[32];
     struct query_log log;
     struct feed *first, **tail; /* waiting */
@@ -57,6 +60,20 @@ static bool has_changed(const char *path, struct seen *seen)
     return true;
 }
 
+/* What logs there have been: the last that could be read counts. */
+static void refresh_restarts(struct store *s)
+{
+    struct log_restarts now;
+    struct fault f = {{0}};
+
+    if (!has_changed(s->restarts_path, &s->restarts_seen))
+        return;
+    if (restarts_read(s->journal, s->log.node, &now, &f))
+        s->restarts = now;
+    else
+        log_error("audit.restarts", "reason=\"%s\"", f.text);
+}
+
 /*
  * Keys and erasures as they are on disk now. The ledger writes both; a list that can't be read is
  * tried again, and nothing is shown meanwhile that it might forbid.
@@ -65,6 +82,7 @@ static bool refresh(struct store *s, struct fault *f)
 {
     struct erased *list;
 
+    refresh_restarts(s);
     if (has_changed(s->keks_path, &s->keks_seen) && !keks_reload(s->keks, f)) {
         s->keks_seen = (struct seen){.size = -2};
         return false;
@@ -313,9 +331,14 @@ struct store *store_new(struct loop *loop, const struct admin_store_setup *setup
     s->site = mem_strdup(setup->site);
     memcpy(s->idx_key, setup->idx_key, sizeof(s->idx_key));
     s->keks = keks_open(s->keks_path, true, f);
-    s->keks_seen.size = s->erased_seen.size = -2; /* read at the first turn */
-    s->log = (struct query_log){
-        .site = s->site, .node = setup->node, .keks = s->keks, .idx_key = s->idx_key};
+    s->keks_seen.size = s->erased_seen.size = s->restarts_seen.size = -2; /* read when asked */
+    s->log = (struct query_log){.site = s->site,
+                                .node = setup->node,
+                                .keks = s->keks,
+                                .idx_key = s->idx_key,
+                                .restarts = &s->restarts};
+    s->restarts.first = setup->node;
+    s->restarts_path = file_resolve(s->journal, "restarts");
     if (s->keks != NULL && redis.url.len > 0)
         s->link = rlink_new(loop, &redis, &ops, s, f);
     if (s->keks != NULL && (redis.url.len == 0 || s->link != NULL))
@@ -336,6 +359,7 @@ void store_free(struct store *s)
     erased_free(s->erased);
     free(s->keks_path);
     free(s->erased_path);
+    free(s->restarts_path);
     free(s->journal);
     free(s->site);
     free(s);
@@ -349,6 +373,12 @@ struct rlink *store_link(const struct store *s)
 const struct query_log *store_log(const struct store *s)
 {
     return &s->log;
+}
+
+const struct log_restarts *store_restarts(struct store *s)
+{
+    refresh_restarts(s);
+    return &s->restarts;
 }
 
 const char *store_journal(const struct store *s)

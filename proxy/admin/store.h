@@ -70,4 +70,7 @@ struct rlink *store_link(const struct store *s);
 const struct query_log *store_log(const struct store *s);
 const char *store_journal(const struct store *s); /* folder */
 
+/* The logs that this node has had, as they are known now. */
+const struct log_restarts *store_restarts(struct store *s);
+
 #endif

@@ -18,6 +18,7 @@
 #include "consentd/mem.h"
 #include "consentd/note.h"
 #include "consentd/query_text.h"
+#include "consentd/restarts.h"
 
 #define ANSWER_MAX (12u << 20) /* bytes of it */
 
@@ -133,7 +134,8 @@ static bool put_begin(struct subject *s)
 
 static bool put_end(struct subject *s)
 {
-    const struct admin_setup *setup = &s->c->admin->setup;
+    struct note_key keys[ADMIN_LOG_KEYS];
+    unsigned key_cnt = admin_log_keys(s->c->admin, keys);
     bool ok = true;
     struct buf key;
 
@@ -141,10 +143,10 @@ static bool put_end(struct subject *s)
         return s->form == FORM_CSV || dpv_receipt_end(&s->out);
     buf_init(&key, 1024);
     ok = buf_append_c(&s->out, "],\"vkeys\":[");
-    for (unsigned i = 0; ok && i < setup->log_key_cnt; i++) {
+    for (unsigned i = 0; ok && i < key_cnt; i++) {
         buf_clear(&key);
-        ok = (i == 0 || buf_append_char(&s->out, ',')) &&
-             note_vkey_print(&setup->log_keys[i], &key) && json_quote(buf_str(&key), &s->out);
+        ok = (i == 0 || buf_append_char(&s->out, ',')) && note_vkey_print(&keys[i], &key) &&
+             json_quote(buf_str(&key), &s->out);
     }
     buf_free(&key);
     return ok && buf_append_c(&s->out, "]}\n");
@@ -200,7 +202,8 @@ void subject_export(struct admin_client *c)
         .has_subject = true, .oldest_first = true, .limit = 100, .kind = RECORD_EVENT};
     buf_init(&s->out, ANSWER_MAX);
     buf_init(&s->before, RECORD_JSON_MAX);
-    (void)snprintf(s->origin, sizeof(s->origin), "%.240s/consent/%u", log->site, log->node);
+    (void)snprintf(s->origin, sizeof(s->origin), "%.240s/consent/%u", log->site,
+                   restarts_node(store_restarts(c->admin->store)));
     admin_job_begin(c, &job, s);
     if (!take_form(s))
         return;

@@ -263,6 +263,8 @@ void verify_api_begin(struct admin_client *c)
 {
     struct admin *a = c->admin;
     struct verify_job *v;
+    struct note_key keys[ADMIN_LOG_KEYS];
+    unsigned key_cnt = admin_log_keys(a, keys);
     struct fault f = {{0}};
     struct buf note;
 
@@ -284,8 +286,7 @@ void verify_api_begin(struct admin_client *c)
     a->verify = v;
     buf_init(&v->entries, TLOG_BUNDLE_LEN);
     buf_init(&note, NOTE_CHECKPOINT_MAX);
-    if (tlog_checkpoint(a->log_path, a->setup.log_keys, a->setup.log_key_cnt, &note, &v->tree,
-                        &f)) {
+    if (tlog_checkpoint(a->log_path, keys, key_cnt, &note, &v->tree, &f)) {
         v->dir.size = v->tree.size;
         loop_defer(a->loop, &v->go);
     } else {

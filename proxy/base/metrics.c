@@ -68,8 +68,8 @@ static bool is_time(unsigned id)
 static bool is_level(enum metric id)
 {
     return id == METRIC_RULES_REVISION || id == METRIC_LEDGER_SIZE || id == METRIC_LOG_SIGNED ||
-           id == METRIC_LOG_REFUSED || id == METRIC_REDIS_UP || id == METRIC_REDIS_LAG ||
-           id == METRIC_GENERATION;
+           id == METRIC_LOG_REFUSED || id == METRIC_LOG_RESTARTS || id == METRIC_REDIS_UP ||
+           id == METRIC_REDIS_LAG || id == METRIC_GENERATION;
 }
 
 void metrics_restore(const char *name, double value)

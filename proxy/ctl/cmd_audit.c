@@ -27,6 +27,7 @@
 #include "consentd/loop.h"
 #include "consentd/query_text.h"
 #include "consentd/redis.h"
+#include "consentd/restarts.h"
 #include "consentd/timer.h"
 #include "ctl_priv.h"
 
@@ -39,6 +40,7 @@ struct audit {
     struct keks *keks;
     struct keyring *keys;
     struct query_log log;
+    struct log_restarts restarts;
     struct erased *erased; /* owned */
     struct query_spec spec;
     enum audit_format format;
@@ -144,14 +146,16 @@ static int audit_open(struct audit *a, const struct ctl_args *args)
     free(path);
     if (a->keks != NULL)
         a->erased = ctl_erased(a->config, &f);
-    if (a->keks == NULL || a->erased == NULL || !read_keyring(a, &f))
+    if (a->keks == NULL || a->erased == NULL || !read_keyring(a, &f) ||
+        !restarts_read(a->config->ledger.journal, a->config->ledger.node, &a->restarts, &f))
         return ctl_fail("%s", f.text);
     idx = keyring_active(a->keys, KEY_IDX);
     a->log = (struct query_log){.site = a->config->ledger.name,
                                 .node = (uint8_t)a->config->ledger.node,
                                 .keks = a->keks,
                                 .idx_key = idx != NULL ? idx->bytes : NULL,
-                                .erased = a->erased};
+                                .erased = a->erased,
+                                .restarts = &a->restarts};
     if (a->config->ledger.redis == NULL)
         a->journal = true;
     return CTL_OK;
@@ -503,12 +507,25 @@ static bool edge_record(struct journal_reader *rd, bool newest, struct journal_r
     return step == JOURNAL_STEP_RECORD;
 }
 
-static void print_edge(const char *what, const struct journal_record *rec)
+static void print_edge(const struct audit *a, const char *what, const struct journal_record *rec)
 {
     char when[CLOCK_TEXT_MAX];
 
-    (void)printf("%s  %u:%" PRIu64 "  %s\n", what, rec->node, rec->leaf,
-                 clock_format(rec->ts_ms, when));
+    (void)printf("%s  %u:%" PRIu64 "  %s\n", what, restarts_node_of(&a->restarts, rec->leaf),
+                 rec->leaf, clock_format(rec->ts_ms, when));
+}
+
+/* The log of today, and those that ended. */
+static void print_logs(const struct audit *a)
+{
+    char when[CLOCK_TEXT_MAX];
+
+    (void)printf("log      %s/consent/%u\n", a->log.site, restarts_node(&a->restarts));
+    for (unsigned i = a->restarts.cnt; i > 0; i--)
+        (void)printf("earlier  %s/consent/%u  ended %s before leaf %" PRIu64 "\n", a->log.site,
+                     restarts_node_at(&a->restarts, i - 1),
+                     clock_format(a->restarts.items[i - 1].ts_ms, when),
+                     a->restarts.items[i - 1].from);
 }
 
 int cmd_ledger_status(struct ctl_args *args)
@@ -531,12 +548,12 @@ int cmd_ledger_status(struct ctl_args *args)
         audit_close(&a);
         return ctl_fail("%s", f.text);
     }
-    (void)printf("log      %s/consent/%u\n", a.log.site, a.log.node);
+    print_logs(&a);
     any = edge_record(rd, false, &rec);
     if (any)
-        print_edge("journal  oldest", &rec);
+        print_edge(&a, "journal  oldest", &rec);
     if (any && edge_record(rd, true, &rec))
-        print_edge("journal  newest", &rec);
+        print_edge(&a, "journal  newest", &rec);
     journal_reader_close(rd);
     if (!any)
         (void)puts("journal  empty");

@@ -24,6 +24,7 @@
 #include "consentd/mem.h"
 #include "consentd/notice.h"
 #include "consentd/notices.h"
+#include "consentd/restarts.h"
 #include "ctl_priv.h"
 
 #define HASH_MIN   8    /* hex digits that name a document */
@@ -35,8 +36,9 @@
 struct work {
     struct config *config;   /* owned */
     struct notices *history; /* owned */
-    size_t site;             /* index in the configuration */
-    const char *host;        /* its first name: the site in records */
+    struct log_restarts restarts;
+    size_t site;      /* index in the configuration */
+    const char *host; /* its first name: the site in records */
     struct fault f;
 };
 
@@ -69,7 +71,8 @@ static bool work_begin(struct work *w, const struct ctl_args *args, const char *
     char *folder;
 
     *w = (struct work){.config = config_load(args->config, &w->f)};
-    if (w->config == NULL || !find_site(w, site))
+    if (w->config == NULL || !find_site(w, site) ||
+        !restarts_read(w->config->ledger.journal, w->config->ledger.node, &w->restarts, &w->f))
         return false;
     folder = file_resolve(w->config->state_dir, NOTICES_FOLDER);
     w->history = notices_open(folder, &w->f);
@@ -192,7 +195,8 @@ static void print_history(const struct work *w)
         if (strcmp(use->site, w->host) != 0)
             continue;
         hex_encode(hash, use->hash, sizeof(use->hash));
-        snprintf(record, sizeof(record), "%u:%" PRIu64, w->config->ledger.node, use->leaf);
+        snprintf(record, sizeof(record), "%u:%" PRIu64, restarts_node_of(&w->restarts, use->leaf),
+                 use->leaf);
         printf("%-24s  %-5u  %-16s  %-8s  %s\n", clock_format(use->ts_ms, when), use->epoch,
                use->version, record, hash);
     }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "consentd/b64.h"
+#include "consentd/clock.h"
 #include "consentd/config.h"
 #include "consentd/crypto.h"
 #include "consentd/erased.h"
@@ -20,6 +21,7 @@
 #include "consentd/log.h"
 #include "consentd/mem.h"
 #include "consentd/record.h"
+#include "consentd/restarts.h"
 #include "consentd/tlog.h"
 #include "consentd/verify.h"
 #include "ctl_priv.h"
@@ -28,7 +30,8 @@
 
 struct verify {
     struct config *config; /* owned; NULL with --offline */
-    char *path;            /* owned; of the log's files */
+    struct log_restarts restarts;
+    char *path; /* owned; of the log's files */
     struct note_key keys[KEYS_MAX];
     unsigned key_cnt;
     struct tlog_dir dir;
@@ -56,7 +59,7 @@ static bool keys_from_ring(struct verify *v, struct fault *f)
         ring = keyring_parse(v->config->keys, buf_str(&text), f);
     if (text.data != NULL)
         crypto_wipe(text.data, text.len);
-    if (ring != NULL && note_origin(v->config->ledger.name, v->config->ledger.node, &origin))
+    if (ring != NULL && note_origin(v->config->ledger.name, restarts_node(&v->restarts), &origin))
         for (size_t i = 0; i < keyring_cnt(ring) && v->key_cnt < KEYS_MAX; i++) {
             const struct key *key = keyring_at(ring, i);
 
@@ -90,6 +93,8 @@ static bool verify_open(struct verify *v, const struct ctl_args *args, const cha
         if (v->config == NULL)
             return false;
         v->path = file_resolve(v->config->ledger.journal, "tlog");
+        if (!restarts_read(v->config->ledger.journal, v->config->ledger.node, &v->restarts, f))
+            return false;
     }
     v->dir.path = v->path;
     return vkey != NULL ? key_from_text(v, vkey, f) : keys_from_ring(v, f);
@@ -188,6 +193,47 @@ static int verify_deep(const struct verify *v, const struct verify_config *cfg,
     return status;
 }
 
+/* Changed is worse than incomplete, and that is worse than nothing. */
+static int worse(int a, int b)
+{
+    return a == VERIFY_OK || (a == VERIFY_INCOMPLETE && b == VERIFY_TAMPERED) ? b : a;
+}
+
+/* A log that ended, by what is left of it and by the log of today, which took over its entries. */
+static int verify_earlier(const struct verify *v, const struct verify_config *today, unsigned i)
+{
+    char *path = restarts_folder(v->config->ledger.journal, &v->restarts, i);
+    const struct log_restart *next = &v->restarts.items[i];
+    struct note_key keys[KEYS_MAX];
+    struct verify_config cfg = {.log_dir = path,
+                                .keys = keys,
+                                .key_cnt = v->key_cnt,
+                                .later_dir = v->path,
+                                .progress = today->progress};
+    struct verify_report report;
+    char when[CLOCK_TEXT_MAX];
+    struct buf origin;
+    int status;
+
+    buf_init(&origin, NOTE_NAME_MAX);
+    if (note_origin(v->config->ledger.name, restarts_node_at(&v->restarts, i), &origin))
+        for (unsigned k = 0; k < v->key_cnt; k++)
+            cfg.key_cnt =
+                note_key_named(buf_str(&origin), v->keys[k].public_key, &keys[k]) ? v->key_cnt : 0;
+    printf("earlier     %s ended %s; %s/consent/%u went on from leaf %" PRIu64 "\n",
+           buf_cstr(&origin), clock_format(next->ts_ms, when), v->config->ledger.name, next->node,
+           next->from);
+    status = (int)verify_run(&cfg, &report);
+    if (report.leaves > 0)
+        printf("            %" PRIu64 " of its %" PRIu64 " leaves are in the log of today\n",
+               report.carried, report.leaves);
+    if (status != VERIFY_OK)
+        (void)say((enum verify_status)status, report.what, report.why);
+    buf_free(&origin);
+    free(path);
+    return status;
+}
+
 static int verify_here(struct verify *v, struct verify_config *cfg, bool deep)
 {
     char *path = file_resolve(v->config->state_dir, "keks.json");
@@ -200,6 +246,7 @@ static int verify_here(struct verify *v, struct verify_config *cfg, bool deep)
     v->list = keks != NULL ? ctl_erased(v->config, &f) : NULL;
     cfg->journal_dir = v->config->ledger.journal;
     cfg->node = (uint8_t)v->config->ledger.node;
+    cfg->log_node = restarts_node(&v->restarts);
     cfg->keks = keks;
     cfg->erased = v->list;
     if (v->list == NULL)
@@ -209,6 +256,8 @@ static int verify_here(struct verify *v, struct verify_config *cfg, bool deep)
     else
         status = print_report(cfg, &report, (int)verify_run(cfg, &report));
     keks_free(keks);
+    for (unsigned i = v->restarts.cnt; i > 0; i--)
+        status = worse(status, verify_earlier(v, cfg, i - 1));
     return status;
 }
 
@@ -338,8 +387,8 @@ int cmd_audit_prove(struct ctl_args *args)
         return CTL_USAGE;
     }
     ok = verify_open(&v, args, NULL, NULL, &f);
-    if (ok && node != v.config->ledger.node) {
-        fault_set(&f, "this is the log of node %u", v.config->ledger.node);
+    if (ok && node != restarts_node_of(&v.restarts, leaf)) {
+        fault_set(&f, "this is the log of node %u", restarts_node(&v.restarts));
         ok = false;
     }
     if (!ok || !prove(&v, leaf, disclosed, &f))

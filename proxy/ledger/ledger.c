@@ -31,15 +31,20 @@
 #define GATE_MS          3000    /* how long the start waits for Redis' word */
 #define TRIM_MS          60000   /* old segments are looked for this often */
 
+static void check_space(struct ledger *l);
+
 static void run_commit(void *arg)
 {
     struct ledger *l = arg;
     uint64_t before = journal_next_leaf(l->journal);
+    unsigned segments = journal_segments(l->journal);
 
     if (!l->ready)
         return;
     if (ledger_commit_batch(l, clock_wall_ms()))
         loop_defer(l->loop, &l->commit);
+    if (journal_segments(l->journal) != segments)
+        check_space(l); /* a second is long for a small disk */
     metric_set(METRIC_LEDGER_SIZE, journal_next_leaf(l->journal));
     if (l->ship != NULL && journal_next_leaf(l->journal) != before)
         ship_kick(l->ship);
@@ -297,7 +302,8 @@ struct ledger *ledger_new(struct loop *loop, const struct ledger_config *cfg,
     l->owner = owner;
     l->site = mem_strdup(cfg->site);
     l->dir = mem_strdup(cfg->journal_dir);
-    l->node = cfg->node;
+    l->state_dir = file_dir_of(cfg->keks_path);
+    l->node = l->log_node = cfg->node;
     l->segment_size = cfg->segment_size;
     l->retention_ms = cfg->retention_ms;
     memcpy(l->idx_key, cfg->idx_key, sizeof(l->idx_key));
@@ -316,7 +322,7 @@ struct ledger *ledger_new(struct loop *loop, const struct ledger_config *cfg,
         !ledger_erase_open(l, cfg, f) || !ledger_notice_open(l, cfg, f) ||
         (cfg->suppressed_path != NULL &&
          (l->left = suppressed_open(cfg->suppressed_path, f)) == NULL) ||
-        !open_journal(l, cfg, f) || !open_sinks(l, cfg, f) ||
+        !open_journal(l, cfg, f) || !ledger_log_peek(l, cfg, f) || !open_sinks(l, cfg, f) ||
         (cfg->redis_url.len > 0 && !open_ship(l, cfg, f)) || !ledger_ask_open(l, cfg, f)) {
         ledger_free(l);
         return NULL;
@@ -324,7 +330,6 @@ struct ledger *ledger_new(struct loop *loop, const struct ledger_config *cfg,
     check_space(l);
     check_clock(l);
     check_last_ts(l);
-    ledger_log_peek(l, cfg);
     timer_set(&l->tick, TICK_MS);
     timer_set(&l->gate, l->ship != NULL ? GATE_MS : 0);
     return l;
@@ -362,6 +367,7 @@ void ledger_free(struct ledger *l)
     free(l->log_keys);
     free(l->site);
     free(l->dir);
+    free(l->state_dir);
     free(l);
 }
 
@@ -370,7 +376,7 @@ void ledger_free(struct ledger *l)
 /* No room: the one answer that is given at once. */
 static void answer_full(struct ledger *l, struct item *item)
 {
-    struct ledger_ack ack = {.status = LEDGER_UNAVAILABLE, .node = l->node};
+    struct ledger_ack ack = {.status = LEDGER_UNAVAILABLE, .node = l->log_node};
 
     if (item->len >= sizeof(ack.req_id)) /* both kinds of message begin with it */
         memcpy(&ack.req_id, item->payload, sizeof(ack.req_id));
@@ -426,7 +432,8 @@ void ledger_status_get(const struct ledger *l, struct ledger_status *out)
     out->refused = l->refused;
     out->unavailable = l->unavailable;
     out->held = l->held.cnt;
-    out->node = l->node;
+    out->node = l->log_node;
+    out->log_restarts = (uint8_t)l->restarts.cnt;
     out->failed = journal_failed(l->journal) ? 1 : l->low_space ? 2 : 0;
     out->ship = LEDGER_SHIP_OFF;
     (void)snprintf(out->site, sizeof(out->site), "%s", l->site);

@@ -30,7 +30,6 @@
 #define STEP     4096  /* records of the journal looked at per turn */
 #define PIECE    60000 /* bytes of one message */
 #define TEXT_MAX (4u << 20)
-#define KEYS_MAX 16
 
 struct job {
     uint64_t peer;
@@ -62,8 +61,6 @@ struct asking {
     struct buf texts;
     struct deferred step;
     char *log_path; /* owned */
-    struct note_key keys[KEYS_MAX];
-    unsigned key_cnt;
 };
 
 /* --- telling -------------------------------------------------------------------------------- */
@@ -152,13 +149,14 @@ static struct str text_of(const struct asking *a, const struct found *f)
 
 static bool put_vkey(const struct asking *a, struct buf *out)
 {
+    const struct ledger *l = a->ledger;
     struct buf key;
     bool ok;
 
-    if (a->key_cnt == 0)
+    if (l->log_key_cnt == 0)
         return buf_append_c(out, "\"vkey\":\"\"}");
     buf_init(&key, NOTE_NAME_MAX + 256);
-    ok = note_vkey_print(&a->keys[0], &key) && buf_append_c(out, "\"vkey\":") &&
+    ok = note_vkey_print(&l->log_keys[0], &key) && buf_append_c(out, "\"vkey\":") &&
          json_quote(buf_str(&key), out) && buf_append_c(out, "}");
     buf_free(&key);
     return ok;
@@ -167,7 +165,7 @@ static bool put_vkey(const struct asking *a, struct buf *out)
 static bool put_record(const struct asking *a, const struct found *f, struct buf *out)
 {
     bool ok = buf_printf(out, "{\"leaf\":%" PRIu64 ",\"node\":%u,\"ts\":%" PRIu64, f->leaf,
-                         a->ledger->node, f->ts_ms);
+                         restarts_node_of(&a->ledger->restarts, f->leaf), f->ts_ms);
 
     if (f->len > 0)
         ok = ok && buf_append_c(out, ",\"json\":") && json_quote(text_of(a, f), out);
@@ -193,7 +191,8 @@ static void tell_records(struct asking *a)
 /* With r || J as extra; false: not signed yet, or a file is missing. */
 static bool prove(const struct asking *a, const struct found *f, struct buf *out)
 {
-    const struct tlog_public log = {.path = a->log_path, .keys = a->keys, .key_cnt = a->key_cnt};
+    const struct tlog_public log = {
+        .path = a->log_path, .keys = a->ledger->log_keys, .key_cnt = a->ledger->log_key_cnt};
     struct buf extra;
     bool ok;
 
@@ -220,7 +219,7 @@ static void tell_proof(struct asking *a)
     }
     buf_init(&proof, NOTE_PROOF_MAX);
     buf_init(&out, 2 * NOTE_PROOF_MAX);
-    ok = a->key_cnt > 0 && prove(a, f, &proof) && buf_append_c(&out, "{\"proof\":") &&
+    ok = a->ledger->log_key_cnt > 0 && prove(a, f, &proof) && buf_append_c(&out, "{\"proof\":") &&
          json_quote(buf_str(&proof), &out) && buf_append_char(&out, ',') && put_vkey(a, &out);
     finish(a, ok ? LEDGER_TELL_DONE : LEDGER_TELL_UNAVAILABLE, buf_str(&out));
     buf_free(&out);
@@ -398,11 +397,6 @@ bool ledger_ask_open(struct ledger *l, const struct ledger_config *cfg, struct f
     a->found = mem_calloc(LEDGER_ASK_RECORDS_MAX, sizeof(*a->found));
     buf_init(&a->texts, TEXT_MAX / 2);
     a->log_path = file_resolve(cfg->journal_dir, "tlog");
-    a->key_cnt = cfg->log_seed == NULL         ? 0
-                 : cfg->log_key_cnt < KEYS_MAX ? cfg->log_key_cnt
-                                               : KEYS_MAX;
-    for (unsigned i = 0; i < a->key_cnt; i++)
-        a->keys[i] = cfg->log_keys[i];
     if (cfg->redis_url.len > 0)
         a->link = rlink_new(l->loop, &redis, &ops, a, f);
     return cfg->redis_url.len == 0 || a->link != NULL;

@@ -276,7 +276,7 @@ static void build_batch(struct ledger *l, uint64_t ts_ms, bool with_held)
         a->record = -1;
         a->peer = item.peer;
         a->item = item;
-        a->ack.node = l->node;
+        a->ack.node = l->log_node;
         if (item.notice)
             take_notice(l, a, ts_ms);
         else if (item.operator_record)
@@ -366,6 +366,8 @@ static void answer_all(struct ledger *l)
         struct answer *a = &l->answers[i];
 
         free(a->item.payload);
+        if (a->ack.status == LEDGER_RECORDED) /* of a repetition: the log of then */
+            a->ack.node = restarts_node_of(&l->restarts, a->ack.leaf);
         if (a->peer == LEDGER_SELF && a->item.notice)
             ledger_notice_logged(l, &a->ack);
         else if (a->peer == LEDGER_SELF)

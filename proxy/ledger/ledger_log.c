@@ -4,13 +4,16 @@
  *
  * The journal is what counts. What was signed was durable: when the journal ends before it, those
  * records rotted or were taken away; the log goes on behind them from its own entries, their
- * numbers are not given out again, and the alarm says so. A log that can't go on (a file is
- * missing, the tree contradicts what was signed) is not signed any more, which is said in the log,
- * in the metrics and by whoever verifies it; consent is recorded all the same. The cure is a new
- * "ledger.node": a new log, whose beginning everybody sees.
+ * numbers are not given out again, and the alarm says so. A log that can't go on (its entries are
+ * gone too, the tree contradicts what was signed) ends, and another one begins under a number of
+ * its own (ledger_restart.c), whose beginning everybody sees. Where that can't be done either it
+ * is not signed any more, which is said in the log, in the metrics and by whoever verifies it;
+ * consent is recorded all the same.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "consentd/clock.h"
 #include "consentd/file.h"
@@ -30,6 +33,13 @@ static void refuse(struct ledger *l, const struct fault *f)
     l->log = NULL;
 }
 
+/* What was signed can't be continued: another log is begun, or none is signed any more. */
+static void end_log(struct ledger *l, uint64_t size, const struct fault *f)
+{
+    if (!ledger_restart(l, size, f))
+        refuse(l, f);
+}
+
 /* The newest checkpoint goes to everybody who keeps them. */
 static void hand_on(struct ledger *l)
 {
@@ -38,48 +48,83 @@ static void hand_on(struct ledger *l)
     if (note.len > 0 && l->sinks != NULL)
         sinks_push(l->sinks, tlog_signed(l->log), note);
     if (note.len > 0 && l->ship != NULL)
-        ship_checkpoint(l->ship, tlog_signed(l->log), note);
+        ship_checkpoint(l->ship, l->log_node, tlog_signed(l->log), note);
+    if (note.len > 0)
+        ledger_restart_keep(l, note);
 }
 
-/* The leaves that the journal has and the tiles have not. */
+/*
+ * Leaves below `to` that the journal has not. What was signed must come from the entries; what
+ * never was is marked as lost.
+ */
+static bool add_missing(struct ledger *l, uint64_t to, struct fault *f)
+{
+    uint8_t cmt[MERKLE_HASH_LEN];
+    uint64_t from;
+
+    if (!tlog_add_known(l->log, to, f))
+        return false;
+    from = tlog_size(l->log);
+    if (from < to)
+        log_error("log.lost", "from=%llu to=%llu reason=\"the journal has them no more\"",
+                  (unsigned long long)from, (unsigned long long)to);
+    for (uint64_t leaf = from; leaf < to; leaf++) {
+        restarts_lost(leaf, cmt);
+        if (!tlog_add(l->log, leaf, cmt, f))
+            return false;
+    }
+    return true;
+}
+
+/* The leaves below `next` that the journal has and the tiles have not. */
+static bool read_journal(struct ledger *l, const char *dir, uint64_t next, struct fault *f)
+{
+    struct journal_reader *rd = journal_reader_open(dir, l->node, f);
+    enum journal_step step = JOURNAL_STEP_RECORD;
+    struct journal_record rec;
+    bool ok = rd != NULL && journal_reader_seek(rd, tlog_size(l->log), f);
+
+    while (ok && (step = journal_reader_next(rd, next, &rec)) != JOURNAL_STEP_END &&
+           step != JOURNAL_STEP_ERROR)
+        if (step == JOURNAL_STEP_RECORD && journal_type_has_leaf(rec.type))
+            ok = add_missing(l, rec.leaf, f) && tlog_add(l->log, rec.leaf, rec.cmt, f);
+    if (ok && step == JOURNAL_STEP_ERROR) {
+        fault_set(f, "%s", journal_reader_fault(rd));
+        ok = false;
+    }
+    journal_reader_close(rd);
+    return ok;
+}
+
+/* Everything that there is into the log, up to the journal's end. */
 static bool catch_up(struct ledger *l, const char *dir, struct fault *f)
 {
     uint64_t next = journal_next_leaf(l->journal);
-    struct journal_reader *rd;
-    struct journal_record rec;
-    bool ok = true;
+    uint64_t was_signed = tlog_signed(l->log);
 
-    if ((tlog_signed(l->log) > next || journal_first_leaf(l->journal) > tlog_size(l->log)) &&
-        !tlog_add_known(l->log, f))
+    if (l->kept.size > next && l->kept.size > was_signed) {
+        fault_set(f, "%llu leaves were signed, and there are %llu",
+                  (unsigned long long)l->kept.size, (unsigned long long)next);
         return false;
-    if (tlog_signed(l->log) > next) {
-        ledger_missing(l, next, tlog_signed(l->log), "they were signed");
-        next = tlog_signed(l->log);
-        if (journal_skip_to(l->journal, next, clock_wall_ms()))
+    }
+    if (was_signed > next) {
+        if (!tlog_add_known(l->log, was_signed, f))
+            return false;
+        ledger_missing(l, next, was_signed, "they were signed");
+        if (journal_skip_to(l->journal, was_signed, clock_wall_ms()))
             return true;
         fault_set(f, "the journal can't be continued behind them");
         return false;
     }
-    if (tlog_size(l->log) == next)
-        return true;
-    rd = journal_reader_open(dir, l->node, f);
-    ok = rd != NULL && journal_reader_seek(rd, tlog_size(l->log), f);
-    while (ok && journal_reader_next(rd, next, &rec) == JOURNAL_STEP_RECORD)
-        if (journal_type_has_leaf(rec.type))
-            ok = tlog_add(l->log, rec.leaf, rec.cmt, f);
-    journal_reader_close(rd);
-    if (ok && tlog_size(l->log) != next) {
-        fault_set(f, "leaves from %llu on can't be read", (unsigned long long)tlog_size(l->log));
-        ok = false;
-    }
-    return ok;
+    return tlog_size(l->log) == next || (read_journal(l, dir, next, f) && add_missing(l, next, f));
 }
 
-void ledger_log_peek(struct ledger *l, const struct ledger_config *cfg)
+bool ledger_log_peek(struct ledger *l, const struct ledger_config *cfg, struct fault *f)
 {
     char *path = file_resolve(l->dir, "tlog");
     struct merkle_tree tree = {0};
     struct buf text;
+    bool ok;
 
     metric_set(METRIC_LOG_REFUSED, 0);
     buf_init(&text, NOTE_CHECKPOINT_MAX);
@@ -88,19 +133,36 @@ void ledger_log_peek(struct ledger *l, const struct ledger_config *cfg)
         memcpy(l->log_seed, cfg->log_seed, sizeof(l->log_seed));
         l->log_keys = mem_dup(cfg->log_keys, cfg->log_key_cnt * sizeof(*cfg->log_keys));
         l->log_key_cnt = cfg->log_key_cnt;
+    }
+    ok = restarts_read(l->dir, l->node, &l->restarts, f) && ledger_restart_finish(l, f) &&
+         ledger_restart_names(l);
+    if (ok && l->log_wanted) {
         if (tlog_checkpoint(path, l->log_keys, l->log_key_cnt, &text, &tree, NULL))
-            l->signed_size = tree.size;
+            l->signed_size = l->log_found = tree.size;
+        if (ledger_restart_kept(l, &l->kept) && l->kept.size > l->signed_size)
+            l->signed_size = l->kept.size;
     }
     buf_free(&text);
     free(path);
+    return ok;
+}
+
+/* Files that are there and can't be read are no missing ones: somebody has to look. */
+static bool is_readable(const char *path)
+{
+    return access(path, R_OK | X_OK) == 0 || errno == ENOENT;
 }
 
 void ledger_log_open(struct ledger *l)
 {
     char *path = file_resolve(l->dir, "tlog");
-    struct tlog_config config = {
-        .path = path, .keys = l->log_keys, .key_cnt = l->log_key_cnt, .seed = l->log_seed};
+    struct tlog_config config = {.path = path,
+                                 .keys = l->log_keys,
+                                 .key_cnt = l->log_key_cnt,
+                                 .seed = l->log_seed,
+                                 .kept = l->kept};
     struct fault f = {{0}};
+    bool readable = is_readable(path);
 
     if (l->log_wanted) {
         l->log = tlog_open(&config, &f);
@@ -109,7 +171,11 @@ void ledger_log_open(struct ledger *l)
             config.rebuild = true; /* the journal has it all; what was signed must come out */
             l->log = tlog_open(&config, &f);
         }
-        if (l->log == NULL || !catch_up(l, l->dir, &f))
+        if (l->log != NULL && catch_up(l, l->dir, &f))
+            l->signed_size = 0; /* it is continued */
+        else if (readable && l->signed_size > 0)
+            end_log(l, 0, &f);
+        else
             refuse(l, &f);
     }
     free(path);
@@ -125,7 +191,36 @@ void ledger_log_behind(struct ledger *l, uint64_t size)
         return;
     fault_set(&f, "Redis has %llu records of this node: what was signed for them is not ours",
               (unsigned long long)size);
-    refuse(l, &f);
+    end_log(l, size, &f);
+}
+
+/* What is written is the journal's: the log is taken up again from there, when it can be. */
+static void put_off(struct ledger *l, const struct fault *f)
+{
+    if (!l->log_again)
+        log_error("log.unsigned", "reason=\"%s\"", f->text);
+    l->log_again = true;
+    metric_set(METRIC_LOG_REFUSED, 1);
+    tlog_free(l->log);
+    l->log = NULL;
+}
+
+static void try_again(struct ledger *l)
+{
+    char *path = file_resolve(l->dir, "tlog");
+    struct tlog_config config = {
+        .path = path, .keys = l->log_keys, .key_cnt = l->log_key_cnt, .seed = l->log_seed};
+    struct fault f = {{0}};
+
+    l->log = tlog_open(&config, &f);
+    free(path);
+    if (l->log == NULL || !catch_up(l, l->dir, &f)) {
+        put_off(l, &f);
+        return;
+    }
+    l->log_again = false;
+    metric_set(METRIC_LOG_REFUSED, 0);
+    log_info("log.continued", "leaves=%llu", (unsigned long long)tlog_size(l->log));
 }
 
 void ledger_log_batch(struct ledger *l)
@@ -135,7 +230,7 @@ void ledger_log_batch(struct ledger *l)
     for (unsigned i = 0; l->log != NULL && i < l->rec_cnt; i++)
         if (journal_type_has_leaf(l->recs[i].type) &&
             !tlog_add(l->log, l->recs[i].leaf, l->recs[i].cmt, &f))
-            refuse(l, &f);
+            put_off(l, &f);
 }
 
 void ledger_log_publish(struct ledger *l)
@@ -143,6 +238,8 @@ void ledger_log_publish(struct ledger *l)
     struct fault f = {{0}};
     uint64_t before;
 
+    if (l->log == NULL && l->log_again)
+        try_again(l);
     if (l->log == NULL)
         return;
     before = tlog_signed(l->log);

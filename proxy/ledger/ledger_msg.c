@@ -214,11 +214,11 @@ bool ledger_status_json(const struct ledger_status *st, struct buf *out)
 
     return buf_append_c(out, "{\"site\":") && json_quote(site, out) &&
            buf_printf(out,
-                      ",\"node\":%u,\"records\":%" PRIu64 ",\"oldest\":%" PRIu64
+                      ",\"node\":%u,\"earlier_logs\":%u,\"records\":%" PRIu64 ",\"oldest\":%" PRIu64
                       ",\"journal\":{\"state\":\"%s\",\"segments\":%u,\"bytes\":%" PRIu64
                       ",\"held\":%u}",
-                      st->node, st->next_leaf, st->first_leaf, journal, st->segments, st->bytes,
-                      st->held) &&
+                      st->node, st->log_restarts, st->next_leaf, st->first_leaf, journal,
+                      st->segments, st->bytes, st->held) &&
            buf_printf(out,
                       ",\"redis\":{\"state\":\"%s\",\"records\":%" PRIu64
                       ",\"lag_records\":%" PRIu64 ",\"lag_ms\":%" PRIu64 ",\"gap_from\":%" PRIu64

@@ -10,6 +10,7 @@
 #include "consentd/journal.h"
 #include "consentd/ledger.h"
 #include "consentd/loop.h"
+#include "consentd/restarts.h"
 #include "consentd/timer.h"
 #include "consentd/tlog.h"
 #include "eids_priv.h"
@@ -53,13 +54,16 @@ struct ledger {
     struct loop *loop;
     struct ledger_ops ops;
     void *owner;
-    char *site;                /* owned */
-    char *dir;                 /* owned; of the journal */
-    struct erasing *erasing;   /* owned; NULL: no erasures */
-    struct suppressed *left;   /* owned; NULL: no list is kept of who left mailing lists */
-    struct asking *asking;     /* owned */
-    struct noticing *noticing; /* owned; NULL: notice documents are not kept */
-    uint8_t node;
+    char *site;                   /* owned */
+    char *dir;                    /* owned; of the journal */
+    char *state_dir;              /* owned; of the month keys */
+    struct erasing *erasing;      /* owned; NULL: no erasures */
+    struct suppressed *left;      /* owned; NULL: no list is kept of who left mailing lists */
+    struct asking *asking;        /* owned */
+    struct noticing *noticing;    /* owned; NULL: notice documents are not kept */
+    uint8_t node;                 /* of the configuration: segments, seals, keys in Redis */
+    uint8_t log_node;             /* of the log of today: origin, cookies, answers */
+    struct log_restarts restarts; /* the logs before */
     uint8_t idx_key[32];
     uint64_t segment_size, retention_ms;
     struct journal *journal;   /* owned */
@@ -68,6 +72,7 @@ struct ledger {
     struct note_key *log_keys; /* owned; the first signs */
     unsigned log_key_cnt;
     bool log_wanted; /* there is a key to sign with */
+    bool log_again;  /* a file of it could not be written: tried every second */
     uint8_t log_seed[32];
     struct keks *keks;       /* owned */
     struct ship *ship;       /* owned; NULL: the journal alone */
@@ -78,7 +83,9 @@ struct ledger {
     struct deferred commit;  /* at the end of the turn */
     struct timer tick, gate; /* every second; the wait for Redis at the start */
     bool ready;              /* commits run */
-    uint64_t signed_size;    /* leaves of the checkpoint found at the start; 0: none */
+    uint64_t signed_size;    /* leaves of the newest checkpoint found at the start; 0: none */
+    uint64_t log_found;      /* leaves of the one beside the tiles */
+    struct merkle_tree kept; /* of the one outside the journal; size 0: none */
     enum journal_tail tail;  /* what recovery found */
     unsigned space;          /* 0: enough; 1: tight; 2: too little for grants */
     bool low_space;          /* the last of these */
@@ -138,9 +145,19 @@ void ledger_ready(struct ledger *l);
 bool ledger_rebuild(struct ledger *l, uint64_t to);
 void ledger_rebuild_close(struct ledger *l);
 
+/* --- ledger_restart.c --- */
+/* Ends the log and begins the next one, behind `size` leaves at least. False: not possible. */
+MUST_USE bool ledger_restart(struct ledger *l, uint64_t size, const struct fault *why);
+MUST_USE bool ledger_restart_names(struct ledger *l); /* keys and numbers of the log of today */
+MUST_USE bool ledger_restart_finish(struct ledger *l, struct fault *f); /* what a crash left */
+/* A copy of the newest checkpoint outside the journal's folder. */
+void ledger_restart_keep(const struct ledger *l, struct str note);
+MUST_USE bool ledger_restart_kept(const struct ledger *l, struct merkle_tree *out);
+
 /* ledger_log.c: the Merkle log; what goes wrong with it is logged and ends its signing. */
-void ledger_log_peek(struct ledger *l, const struct ledger_config *cfg); /* what was signed */
-void ledger_log_open(struct ledger *l);                                  /* once ready */
+MUST_USE bool ledger_log_peek(struct ledger *l, const struct ledger_config *cfg,
+                              struct fault *f);          /* what was signed */
+void ledger_log_open(struct ledger *l);                  /* once ready */
 void ledger_log_behind(struct ledger *l, uint64_t size); /* another history goes on to `size` */
 void ledger_log_batch(struct ledger *l);                 /* the batch that was synced just now */
 void ledger_log_publish(struct ledger *l);

@@ -54,6 +54,12 @@ bool note_key_of(struct str name, const uint8_t seed[32], struct note_key *out)
     return key_fill(name, out);
 }
 
+bool note_key_named(struct str name, const uint8_t public_key[32], struct note_key *out)
+{
+    memmove(out->public_key, public_key, sizeof(out->public_key));
+    return key_fill(name, out);
+}
+
 bool note_origin(const char *log, unsigned node, struct buf *out)
 {
     return buf_printf(out, "%s/consent/%u", log, node);

@@ -15,6 +15,7 @@
 #include "consentd/envelope.h"
 #include "consentd/erased.h"
 #include "consentd/mem.h"
+#include "consentd/restarts.h"
 #include "query_priv.h"
 
 #define CURSOR_BYTES   42
@@ -135,7 +136,7 @@ void query_open(const struct query_log *log, const struct query_sealed *in, uint
     size_t len = 0;
 
     memset(row_out, 0, sizeof(*row_out));
-    row_out->node = log->node;
+    row_out->node = log->restarts != NULL ? restarts_node_of(log->restarts, in->leaf) : log->node;
     row_out->leaf = in->leaf;
     row_out->ts_ms = in->ts_ms;
     row_out->r = in->r;

@@ -174,6 +174,7 @@ struct ship {
     unsigned mark_cnt, mark_answers;
     struct buf note;    /* the newest checkpoint */
     uint64_t note_size; /* its leaves */
+    uint8_t note_node;  /* whose log it is */
     bool note_due;      /* goes to Redis once that has them */
     char run_id[48], sha[48];
     char error[SHIP_ERROR_MAX];

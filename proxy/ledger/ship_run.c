@@ -212,15 +212,16 @@ static void send_note(struct ship *s)
 
     if (!s->note_due || s->leaf < s->note_size)
         return;
-    (void)snprintf(key, sizeof(key), "c:cp:%s:%u", s->site, s->log.node);
+    (void)snprintf(key, sizeof(key), "c:cp:%s:%u", s->site, s->note_node);
     (void)snprintf(id, sizeof(id), "%" PRIu64 "-0", s->note_size);
     argv[1] = str_c(key);
     argv[5] = str_c(id);
     s->note_due = !rlink_command(s->link, argv, COUNT_OF(argv), on_noted, s);
 }
 
-void ship_checkpoint(struct ship *s, uint64_t size, struct str note)
+void ship_checkpoint(struct ship *s, uint8_t node, uint64_t size, struct str note)
 {
+    s->note_node = node;
     buf_clear(&s->note);
     s->note_due = buf_append_str(&s->note, note);
     s->note_size = size;

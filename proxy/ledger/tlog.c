@@ -23,6 +23,7 @@ struct tlog {
     uint8_t seed[32];
     struct merkle_frontier frontier;
     struct merkle_tree last; /* signed */
+    struct merkle_tree kept; /* so was this, if its size is not 0 */
     struct buf note;         /* its checkpoint */
     bool broken;
     bool rebuilding;         /* from leaf 0; tiles that a checkpoint covers may be missing */
@@ -80,9 +81,24 @@ static bool put_entry(struct tlog *t, uint64_t leaf, const uint8_t cmt[32], stru
            write_tile(t, TLOG_ENTRIES, leaf / TLOG_TILE_WIDTH, TLOG_TILE_WIDTH, f);
 }
 
+/* False: the tree of this moment was signed, and is another one. */
+static bool is_signed_tree(const struct tlog *t, const struct merkle_tree *tree, struct fault *f)
+{
+    uint8_t root[MERKLE_HASH_LEN];
+
+    if (t->frontier.size != tree->size)
+        return true;
+    merkle_root(&t->frontier, root);
+    if (memcmp(root, tree->root, sizeof(root)) == 0)
+        return true;
+    fault_set(f, "the records before leaf %llu are not those that were signed",
+              (unsigned long long)tree->size);
+    return false;
+}
+
 bool tlog_add(struct tlog *t, uint64_t leaf, const uint8_t cmt[32], struct fault *f)
 {
-    uint8_t hash[MERKLE_HASH_LEN], root[MERKLE_HASH_LEN];
+    uint8_t hash[MERKLE_HASH_LEN];
 
     if (t->broken || leaf != t->frontier.size) {
         if (!t->broken)
@@ -96,14 +112,8 @@ bool tlog_add(struct tlog *t, uint64_t leaf, const uint8_t cmt[32], struct fault
     if (!put_entry(t, leaf, cmt, f) || !put_hash(t, leaf, hash, f))
         return false;
     merkle_append(&t->frontier, hash);
-    if (t->frontier.size == t->last.size) {
-        merkle_root(&t->frontier, root);
-        if (memcmp(root, t->last.root, sizeof(root)) != 0) {
-            fault_set(f, "the records before leaf %llu are not those that were signed",
-                      (unsigned long long)t->last.size);
-            return false;
-        }
-    }
+    if (!is_signed_tree(t, &t->last, f) || !is_signed_tree(t, &t->kept, f))
+        return false;
     t->broken = false;
     return true;
 }
@@ -291,6 +301,7 @@ struct tlog *tlog_open(const struct tlog_config *cfg, struct fault *f)
 
     t->path = mem_strdup(cfg->path);
     t->key = cfg->keys[0];
+    t->kept = cfg->kept;
     memcpy(t->seed, cfg->seed, sizeof(t->seed));
     path = file_resolve(t->path, "checkpoint");
     buf_init(&t->note, NOTE_CHECKPOINT_MAX);
@@ -316,12 +327,12 @@ void tlog_free(struct tlog *t)
     free(t);
 }
 
-bool tlog_add_known(struct tlog *t, struct fault *f)
+bool tlog_add_known(struct tlog *t, uint64_t until, struct fault *f)
 {
     const struct tlog_dir dir = {.path = t->path, .size = t->last.size};
     uint8_t cmt[MERKLE_HASH_LEN];
 
-    while (t->frontier.size < t->last.size)
+    while (t->frontier.size < t->last.size && t->frontier.size < until)
         if (!tlog_entry(&dir, t->frontier.size, cmt, f) || !tlog_add(t, t->frontier.size, cmt, f))
             return false;
     return true;

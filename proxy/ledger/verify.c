@@ -77,6 +77,8 @@ static int verify_all(struct verify *v)
     }
     if (status == VERIFY_OK)
         status = verify_checkpoints(v);
+    if (status == VERIFY_OK && v->cfg->later_dir != NULL)
+        status = verify_carried(v);
     if (status == VERIFY_OK)
         status = verify_log(v);
     if (status == VERIFY_OK && v->cfg->journal_dir != NULL)

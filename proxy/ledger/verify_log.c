@@ -222,3 +222,82 @@ int verify_log(struct verify *v)
     free(levels);
     return status;
 }
+
+/* --- a log that ended ------------------------------------------------------------------- */
+
+/* Leaf hashes of one bundle of a log: of its entries, or of its tile where those are gone. */
+static unsigned leaf_hashes(const struct tlog_dir *dir, uint64_t number, uint8_t *out)
+{
+    struct buf bytes;
+    unsigned cnt = 0;
+
+    buf_init(&bytes, TLOG_BUNDLE_LEN);
+    if (tlog_read(dir, TLOG_ENTRIES, number, &bytes, NULL)) {
+        for (; (size_t)(cnt + 1) * TLOG_ENTRY_LEN <= bytes.len; cnt++)
+            merkle_leaf(str_make(bytes.data + (size_t)cnt * TLOG_ENTRY_LEN + 2, MERKLE_HASH_LEN),
+                        out + (size_t)cnt * MERKLE_HASH_LEN);
+    } else {
+        buf_clear(&bytes);
+        if (tlog_read(dir, 0, number, &bytes, NULL)) {
+            memcpy(out, bytes.data, bytes.len);
+            cnt = (unsigned)(bytes.len / MERKLE_HASH_LEN);
+        }
+    }
+    buf_free(&bytes);
+    return cnt;
+}
+
+/* Leaves of the log of today, as it says itself; its signature is another verification's. */
+static uint64_t later_size(const struct verify *v)
+{
+    char *path = file_resolve(v->cfg->later_dir, "checkpoint");
+    struct str rest, line = {NULL, 0};
+    uint64_t size = 0;
+    struct buf text;
+
+    buf_init(&text, NOTE_CHECKPOINT_MAX);
+    if (file_read(path, NOTE_CHECKPOINT_MAX, &text, NULL)) {
+        rest = buf_str(&text);
+        if (!str_cut(&rest, '\n', &line) || !str_cut(&rest, '\n', &line) ||
+            !str_to_u64(line, UINT64_MAX, &size))
+            size = 0;
+    }
+    buf_free(&text);
+    free(path);
+    return size;
+}
+
+/* Leaves that are the same in both logs; *first: the first one that is not. */
+static uint64_t count_carried(const struct verify *v, uint64_t *first)
+{
+    const struct tlog_dir later = {.path = v->cfg->later_dir, .size = later_size(v)};
+    uint8_t here[TLOG_TILE_LEN], there[TLOG_TILE_LEN];
+    unsigned here_cnt = 0, there_cnt = 0;
+    uint64_t same = 0;
+
+    for (uint64_t leaf = 0; leaf < v->dir.size; leaf++) {
+        unsigned i = (unsigned)(leaf % TLOG_TILE_WIDTH);
+        size_t at = (size_t)i * MERKLE_HASH_LEN;
+
+        if (i == 0) {
+            here_cnt = leaf_hashes(&v->dir, leaf / TLOG_TILE_WIDTH, here);
+            there_cnt = leaf_hashes(&later, leaf / TLOG_TILE_WIDTH, there);
+        }
+        if (i < here_cnt && i < there_cnt && memcmp(here + at, there + at, MERKLE_HASH_LEN) == 0)
+            same++;
+        else if (*first == UINT64_MAX)
+            *first = leaf;
+    }
+    return same;
+}
+
+int verify_carried(struct verify *v)
+{
+    uint64_t first = UINT64_MAX;
+
+    v->out->carried = count_carried(v, &first);
+    return first == UINT64_MAX
+               ? VERIFY_OK
+               : verify_say_leaf(v, VERIFY_TAMPERED, first,
+                                 "signed in a log that ended, and not in the one of today");
+}

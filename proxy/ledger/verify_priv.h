@@ -69,6 +69,7 @@ bool verify_entry(struct verify *v, uint64_t leaf, uint8_t cmt[32], struct fault
 int verify_note(struct verify *v, const char *where, struct str note);
 int verify_checkpoints(struct verify *v);
 int verify_log(struct verify *v);
+int verify_carried(struct verify *v); /* into the log that took over */
 
 /* verify_record.c */
 struct verify_text {

@@ -134,7 +134,7 @@ int verify_redis_notes(struct verify_redis *r)
     struct str argv[] = {STR("XRANGE"), {NULL, 0}, {NULL, 0}, STR("+"), STR("COUNT"), STR("1000")};
     int status;
 
-    (void)snprintf(key, sizeof(key), "c:cp:%s:%u", r->log.site, r->log.node);
+    (void)snprintf(key, sizeof(key), "c:cp:%s:%u", r->log.site, r->v->cfg->log_node);
     (void)snprintf(r->from_id, sizeof(r->from_id), "-");
     argv[1] = str_c(key);
     do {

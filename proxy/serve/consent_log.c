@@ -8,6 +8,7 @@
  * Files of the ledger, read as they are. A name that is not exactly one of these is a 404
  * before any file is looked for.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "consentd/file.h"
@@ -34,9 +35,23 @@ static enum enforce_step answer_file(struct exchange *x, struct str path, struct
     return ENFORCE_ANSWERED;
 }
 
+/* The folder of the log that is asked for; "65/checkpoint": of one that ended (restarts.h). */
+static char *log_folder(const struct exchange *x, struct str *path)
+{
+    struct str rest = *path, first = {NULL, 0};
+    uint64_t node;
+    char name[16] = "tlog";
+
+    if (str_cut(&rest, '/', &first) && rest.len > 0 && str_to_u64(first, UINT8_MAX, &node)) {
+        (void)snprintf(name, sizeof(name), "tlog-%u", (unsigned)node);
+        *path = rest;
+    }
+    return file_resolve(x->server->config->ledger.journal, name);
+}
+
 enum enforce_step consent_log_request(struct exchange *x, struct str path)
 {
-    char *folder = file_resolve(x->server->config->ledger.journal, "tlog");
+    char *folder = log_folder(x, &path);
     char *name = arena_printf(&x->arena, "%.*s", STR_ARGS(path));
     enum enforce_step step = ENFORCE_ANSWERED;
     char *file = NULL;

@@ -103,6 +103,16 @@ static struct dpv_notice *notice_of(const struct rights *r, const uint8_t doc[16
     return NULL;
 }
 
+/* The log's name: its key's, since a log that ended is followed by one with another name. */
+static bool put_origin(const struct rights *r, const struct config *config, struct buf *out)
+{
+    struct str key = str_c(json_string_value(json_object_get(r->told, "vkey"))), name;
+
+    return str_cut(&key, '+', &name) && name.len > 0
+               ? buf_append_str(out, name)
+               : note_origin(config->ledger.name, config->ledger.node, out);
+}
+
 static bool print_dpv(struct exchange *x, struct buf *out)
 {
     const struct rights *r = rights_of(x);
@@ -117,7 +127,7 @@ static bool print_dpv(struct exchange *x, struct buf *out)
 
     crypto_random(id, sizeof(id));
     buf_init(&origin, NOTE_NAME_MAX);
-    ok = note_origin(config->ledger.name, config->ledger.node, &origin) &&
+    ok = put_origin(r, config, &origin) &&
          dpv_receipt_begin(id, x->wall_ms, r->doc_cnt > 0 ? r->notices[0] : NULL, out);
     json_array_foreach (json_object_get(r->told, "records"), i, item) {
         struct record_view *view = &views[cnt % 2];

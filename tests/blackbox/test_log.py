@@ -319,17 +319,6 @@ def test_what_was_changed_is_found(tmp_path, origin):
     out = proxy.ctl("audit", "verify")
     assert out.returncode == 1 and "the journal can't be read there" in out.stderr
     proxy.stop()
-    # journal and tiles both gone behind an older state, the checkpoint left: nothing is signed any more
-    restore()
-    (journal / f"tlog/tile/entries/{size // 256:03}.p/{size % 256}").unlink()
-    wal.write_bytes(data[:last] + bytes(len(data) - last))
-    proxy.start()
-    wait_for(lambda: "log.refused" in proxy.log())
-    choose(proxy, 3)
-    time.sleep(1.5)
-    assert signed_size(proxy) == size
-    assert "consentd_log_refused 1" in proxy.ctl("metrics").stdout
-    proxy.stop()
 
 
 def test_kills_leave_one_history(tmp_path, origin):

@@ -140,7 +140,7 @@ static void test_what_is_known_here_is_added_from_here(void **state)
     tlog_free(t);
     t = start(&f);
     assert_int_equal(tlog_size(t), 256);
-    assert_true(tlog_add_known(t, &f));
+    assert_true(tlog_add_known(t, UINT64_MAX, &f));
     assert_int_equal(tlog_size(t), 300);
     add_until(t, 301);
     assert_true(tlog_publish(t, &f));

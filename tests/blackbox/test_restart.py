@@ -1,0 +1,203 @@
+"""A log that can't be continued ends, and another one begins under a number of its own, for all to see.
+
+As in test_log.py, nothing here uses the project's code to verify.
+"""
+import base64
+import hashlib
+import json
+import shutil
+import struct
+
+import pytest
+
+from harness import Proxy, wait_for
+from test_failures import again, grant, metric, settled
+from test_kill import Redis, records
+from test_log import (LOG, choose, entries_of, fetch, journal_of, leaf_hash, read_checkpoint, root_by_proof, root_of,
+                      signed, signed_size, tile_path, vkey_of)
+
+NEXT = 65 # ledger.node 1, once more
+
+
+def lost(leaf):
+    return hashlib.sha256(b"consentd.lost.v1\0" + struct.pack(">Q", leaf)).digest()
+
+
+def cut_newest_batch(journal):
+    """Takes the newest batch out of the journal, as if it had never been written."""
+    wal = sorted(journal.glob("wal-1-*"))[-1]
+    data = wal.read_bytes()
+    last = data.rindex(b"CBT1")
+    [first] = struct.unpack(">Q", data[last + 16:last + 24])
+    wal.write_bytes(data[:last] + bytes(len(data) - last))
+    return first
+
+
+def remove_newest_entries(journal, size):
+    (journal / f"tlog/tile/entries/{size // 256:03}.p/{size % 256}").unlink()
+
+
+def check_new_log(proxy, folder, old, size, gone):
+    """The log of today: of the next node, with everything that is known of the leaves before."""
+    vkey, now = vkey_of(proxy), signed_size(proxy)
+    assert vkey.split("+")[0] == old.split("+")[0][:-len("/1")] + f"/{NEXT}"
+    note = fetch(proxy, "checkpoint").decode()
+    assert read_checkpoint(note, vkey, folder)[0] == now >= size
+    entries = entries_of(proxy, now)
+    assert root_of([leaf_hash(e) for e in entries]) == read_checkpoint(note, vkey, folder)[1]
+    assert [i for i, entry in enumerate(entries) if entry == lost(i)] == gone
+    return entries
+
+
+def check_proofs(proxy, folder, entries, places):
+    for place in places:
+        leaf = int(place.split(":")[1])
+        out = proxy.ctl("audit", "prove", place, "--disclose")
+        assert out.returncode == 0, out.stderr
+        lines = out.stdout.split("\n")
+        end = lines.index("")
+        extra = base64.b64decode(lines[1][6:], validate=True)
+        cmt = hashlib.sha256(b"consentd.event.v1\0" + extra).digest()
+        size, root = read_checkpoint("\n".join(lines[end + 1:]), vkey_of(proxy), folder)
+        path = [base64.b64decode(line, validate=True) for line in lines[3:end]]
+        assert entries[leaf] == cmt and root_by_proof(leaf_hash(cmt), leaf, size, path) == root
+
+
+def test_records_and_entries_that_are_gone_end_a_log(tmp_path):
+    proxy = Proxy(tmp_path)
+    size = max(choose(proxy, 300)) + 1
+    signed(proxy, size)
+    size, old, note = signed_size(proxy), vkey_of(proxy), fetch(proxy, "checkpoint")
+    entries = entries_of(proxy, size)
+    proxy.stop()
+    journal = journal_of(proxy)
+    first = cut_newest_batch(journal)
+    remove_newest_entries(journal, size)
+    again(proxy)
+    wait_for(lambda: "log.restarted" in proxy.log())
+    assert f"node={NEXT} earlier=1 leaves={size} " in proxy.log()
+    answer = grant(proxy)
+    receipt = json.loads(answer.body)
+    assert answer.status == 201 and receipt["node"] == NEXT and receipt["leaf"] >= size
+    raw = base64.urlsafe_b64decode(answer.header("Set-Cookie").split("=", 1)[1].split(";")[0])
+    assert raw[33] == NEXT and int.from_bytes(raw[34:41], "big") == receipt["leaf"]
+    signed(proxy, receipt["leaf"] + 1)
+    gone = list(range(first, size))
+    now = check_new_log(proxy, tmp_path, old, size, gone)
+    assert now[:first] == entries[:first], "what was known was not taken over"
+    check_proofs(proxy, tmp_path, now, [f"1:{first // 2}", f"{NEXT}:{receipt['leaf']}"])
+    # the one that ended stays as it was, for everybody
+    assert proxy.get(LOG + "1/checkpoint").body == note
+    assert proxy.get(LOG + "1/" + tile_path(0, 0)).status == 200
+    assert proxy.get(LOG + "1/checkpoints").status == proxy.get(LOG + "7/checkpoint").status == 404
+    # and everybody can see that it did
+    assert metric(proxy, "log_restarts") == 1 and metric(proxy, "log_refused") == 0
+    out = proxy.ctl("ledger", "status").stdout
+    assert f"/consent/{NEXT}" in out and "earlier" in out and f"before leaf {size}" in out
+    status = json.loads(proxy.ctl("status", "--json").stdout)
+    assert status["ledger"]["node"] == NEXT and status["ledger"]["earlier_logs"] == 1
+    out = proxy.ctl("audit", "verify")
+    assert out.returncode == 1 and f"leaves {first} to {size - 1}" in out.stderr
+    assert f"earlier     {old.split('+')[0]} ended " in out.stdout
+    assert f"{first} of its {size} leaves are in the log of today" in out.stdout
+    assert f"leaf {first}: signed in a log that ended" in out.stderr
+    # places have the number they were given under
+    assert proxy.ctl("audit", "get", f"1:{first // 2}").returncode == 0
+    assert proxy.ctl("audit", "prove", f"{NEXT}:{first // 2}").returncode == 1
+    rows = [json.loads(line) for line in proxy.ctl("audit", "query", "-o", "jsonl", "--limit", "1000").stdout.splitlines()]
+    assert {r["node"] for r in rows if r["leaf"] < size} == {1} and {r["node"] for r in rows if r["leaf"] >= size} == {NEXT}
+    # once is enough
+    proxy.stop()
+    again(proxy)
+    more = choose(proxy, 5)
+    signed(proxy, max(more) + 1)
+    assert "log.restarted" not in proxy.log() and metric(proxy, "log_restarts") == 1
+    check_new_log(proxy, tmp_path, old, size, gone)
+    proxy.stop()
+
+
+@pytest.mark.parametrize("what", ["backup", "nothing"])
+def test_a_journal_that_is_older_than_its_last_checkpoint(tmp_path, what):
+    """No Redis: the copy beside the keys is all that knows. No number is given out twice."""
+    proxy = Proxy(tmp_path)
+    choose(proxy, 40)
+    signed(proxy, 40)
+    proxy.stop()
+    journal = journal_of(proxy)
+    backup = tmp_path.with_name(tmp_path.name + "-backup")
+    shutil.copytree(journal, backup)
+    again(proxy)
+    size = max(choose(proxy, 60)) + 1
+    signed(proxy, size)
+    size, old = signed_size(proxy), vkey_of(proxy)
+    kept = int((backup / "tlog/checkpoint").read_text().splitlines()[1]) if what == "backup" else 0
+    proxy.stop()
+    shutil.rmtree(journal)
+    if what == "backup":
+        shutil.copytree(backup, journal)
+    again(proxy)
+    wait_for(lambda: "log.restarted" in proxy.log())
+    assert f"{size} leaves were signed, and there are {kept}" in proxy.log()
+    more = choose(proxy, 3)
+    assert min(more) >= size, "a number was given out twice"
+    signed(proxy, max(more) + 1)
+    check_new_log(proxy, tmp_path, old, size, list(range(kept, size)))
+    out = proxy.ctl("audit", "verify")
+    assert out.returncode != 0 and f"/{NEXT} went on from leaf {size}" in out.stdout
+    proxy.stop()
+
+
+def test_an_older_log_beside_a_whole_journal_is_taken_up(tmp_path):
+    """Only the log's files came from a backup: the journal has it all, nothing ends."""
+    proxy = Proxy(tmp_path)
+    choose(proxy, 40)
+    signed(proxy, 40)
+    proxy.stop()
+    journal = journal_of(proxy)
+    backup = tmp_path.with_name(tmp_path.name + "-backup")
+    shutil.copytree(journal / "tlog", backup)
+    again(proxy)
+    size = max(choose(proxy, 60)) + 1
+    signed(proxy, size)
+    proxy.stop()
+    shutil.rmtree(journal / "tlog")
+    shutil.copytree(backup, journal / "tlog")
+    again(proxy)
+    signed(proxy, size)
+    assert "log.restarted" not in proxy.log() and proxy.ctl("audit", "verify").returncode == 0
+    proxy.stop()
+
+
+def test_redis_has_records_that_are_not_in_one_piece(tmp_path):
+    """What Redis has of this node and the journal has not is passed over; shipping goes on behind it."""
+    redis = Redis(tmp_path)
+    proxy = Proxy(tmp_path, ledger={"redis": redis.url})
+    choose(proxy, 40)
+    signed(proxy, 40)
+    wait_for(lambda: settled(proxy))
+    proxy.stop()
+    journal = journal_of(proxy)
+    backup = tmp_path.with_name(tmp_path.name + "-backup")
+    shutil.copytree(journal, backup)
+    again(proxy)
+    size = max(choose(proxy, 100)) + 1
+    signed(proxy, size)
+    wait_for(lambda: settled(proxy))
+    proxy.stop()
+    shutil.rmtree(journal)
+    shutil.copytree(backup, journal)
+    [stream] = [k for k in redis.call("keys", "*:ev").split() if k]
+    entry = redis.call("eval", "return redis.call('xrange', KEYS[1], '-', '+')[60][1]", "1", stream).strip()
+    redis.call("xdel", stream, entry)
+    again(proxy)
+    wait_for(lambda: "log.restarted" in proxy.log())
+    more = choose(proxy, 5)
+    assert min(more) >= size
+    signed(proxy, max(more) + 1)
+    wait_for(lambda: settled(proxy))
+    # shipping goes on, and what Redis has stays there: all but the notice and the one that was removed
+    assert len(records(proxy)) == size - 2 + len(more)
+    assert proxy.ctl("audit", "verify", "--deep").returncode == 1
+    proxy.process.terminate()
+    proxy.process.wait(30)
+    redis.stop()
