@@ -75,6 +75,12 @@ void crypto_ed25519_sign(const uint8_t seed[32], struct str text, uint8_t signat
 MUST_USE bool crypto_ed25519_verify(const uint8_t public_key[32], struct str text,
                                     const uint8_t signature[64]);
 
+/*
+ * OpenSSL's memory from spare.h: TLS records take none from the heap then. Before the library has
+ * allocated anything; later it does nothing and returns false.
+ */
+MUST_USE bool crypto_use_spare(void);
+
 /* Compares in a time that does not depend on the bytes. */
 MUST_USE bool crypto_equal(const void *a, const void *b, size_t len);
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "consentd/mem.h"
+#include "consentd/spare.h"
 
 #define FIRST_SIZE 256u /* bytes of the first allocation */
 
@@ -24,7 +25,7 @@ static uint8_t *allocation(const struct buf *b)
 
 void buf_free(struct buf *b)
 {
-    free(allocation(b));
+    spare_free(allocation(b));
     buf_init(b, b->max);
 }
 
@@ -49,7 +50,7 @@ static bool grow(struct buf *b, size_t need)
         size = size > SIZE_MAX / 2 ? need : size * 2;
     if (size > b->max && need <= b->max)
         size = b->max;
-    uint8_t *bigger = realloc(b->data, size);
+    uint8_t *bigger = spare_realloc(b->data, size);
     if (bigger == NULL)
         return false;
     b->data = bigger;

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "consentd/mem.h"
+#include "consentd/spare.h"
 
 #define POOL_SIZE 4096u /* bytes drawn from the generator at a time */
 
@@ -278,4 +279,35 @@ void crypto_wipe(void *p, size_t len)
 {
     if (p != NULL)
         OPENSSL_cleanse(p, len);
+}
+
+/* --- the library's memory --- */
+
+static void *library_alloc(size_t len, const char *file, int line)
+{
+    UNUSED(file);
+    UNUSED(line);
+    return spare_alloc(len);
+}
+
+static void *library_realloc(void *p, size_t len, const char *file, int line)
+{
+    UNUSED(file);
+    UNUSED(line);
+    if (len > 0)
+        return spare_realloc(p, len);
+    spare_free(p);
+    return NULL;
+}
+
+static void library_free(void *p, const char *file, int line)
+{
+    UNUSED(file);
+    UNUSED(line);
+    spare_free(p);
+}
+
+bool crypto_use_spare(void)
+{
+    return CRYPTO_set_mem_functions(library_alloc, library_realloc, library_free) == 1;
 }

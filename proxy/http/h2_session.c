@@ -16,6 +16,7 @@
 #include "consentd/chunked.h"
 #include "consentd/headers.h"
 #include "consentd/mem.h"
+#include "consentd/spare.h"
 #include "h1_priv.h"
 #include "h2_request_priv.h"
 
@@ -208,10 +209,12 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, voi
         return 0;
     if (s->flooded)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-    st = mem_new(struct h2_stream);
+    st = spare_calloc(1, sizeof(*st));
+    if (st == NULL)
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     st->user = s->ops.on_begin(s->owner, frame->hd.stream_id, &st->head.arena, &st->head.req);
     if (st->user == NULL) {
-        free(st);
+        spare_free(st);
         (void)nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
                                         NGHTTP2_REFUSED_STREAM);
         return 0;
@@ -314,7 +317,7 @@ static void stream_free(struct h2_session *s, struct h2_stream *st)
 {
     s->ops.on_closed(st->user);
     buf_free(&st->out);
-    free(st);
+    spare_free(st);
 }
 
 static int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code, void *arg)
@@ -509,8 +512,33 @@ struct str h2_session_pull(struct h2_session *s)
     return n > 0 ? str_make(data, (size_t)n) : STR("");
 }
 
+static void *ng_malloc(size_t len, void *user)
+{
+    UNUSED(user);
+    return spare_alloc(len);
+}
+
+static void ng_free(void *p, void *user)
+{
+    UNUSED(user);
+    spare_free(p);
+}
+
+static void *ng_calloc(size_t cnt, size_t size, void *user)
+{
+    UNUSED(user);
+    return spare_calloc(cnt, size);
+}
+
+static void *ng_realloc(void *p, size_t len, void *user)
+{
+    UNUSED(user);
+    return spare_realloc(p, len);
+}
+
 static nghttp2_session *make(struct h2_session *s)
 {
+    nghttp2_mem memory = {NULL, ng_malloc, ng_free, ng_calloc, ng_realloc};
     nghttp2_session_callbacks *calls;
     nghttp2_option *option;
     nghttp2_session *ng = NULL;
@@ -526,7 +554,7 @@ static nghttp2_session *make(struct h2_session *s)
     nghttp2_option_set_no_closed_streams(option, 1);
     nghttp2_option_set_max_continuations(option, CONTINUATIONS_MAX);
     nghttp2_option_set_max_settings(option, SETTINGS_MAX);
-    ASSERT(nghttp2_session_server_new2(&ng, calls, s, option) == 0);
+    ASSERT(nghttp2_session_server_new3(&ng, calls, s, option, &memory) == 0);
     nghttp2_session_callbacks_del(calls);
     nghttp2_option_del(option);
     return ng;

@@ -13,6 +13,7 @@
 
 #include "consentd/bundle.h"
 #include "consentd/config.h"
+#include "consentd/crypto.h"
 #include "consentd/ipc.h"
 #include "consentd/log.h"
 #include "consentd/loop.h"
@@ -231,7 +232,11 @@ int worker_main(unsigned slot, unsigned row)
     struct fault why = {0};
     int result = -1;
 
+    bool spare = crypto_use_spare(); /* before OpenSSL is used */
+
     child_begin(&w.env, IPC_ROLE_WORKER, slot);
+    if (!spare)
+        log_warn("memory.spare", "reason=\"OpenSSL keeps to the heap\"");
     if (row < w.env.origins_rows)
         w.origins = origin_stats_row(w.env.origins, w.env.config, row);
     w.server = make_server(&w, &why);

@@ -7,9 +7,10 @@ import subprocess
 import threading
 import time
 
+import pytest
 
 import h2
-from harness import BUILD, LOOPBACK, Origin, Proxy, Reader, free_port, http_response, wait_for
+from harness import BUILD, LOOPBACK, Origin, Proxy, Reader, free_port, http_response, preload, wait_for
 
 MIB = 1 << 20
 SANITIZED = b"__asan_init" in (BUILD / "consentd").read_bytes() if (BUILD / "consentd").exists() else False
@@ -122,3 +123,44 @@ def test_a_load_that_wants_all_of_it_stays_below(tmp_path):
     wait_for(lambda: proxy.get("/ok").status == 200)
     proxy.stop()
     origin.stop()
+
+
+@pytest.mark.parametrize("kind", ["cleartext", "TLS", "HTTP/2"])
+def test_no_allocation_after_warm_up(tmp_path, monkeypatch, kind):
+    """What a small request takes was given back by the one before: the heap is not asked."""
+    counts = tmp_path / "counts"
+    counts.write_bytes(bytes(8))
+    monkeypatch.setenv("LD_PRELOAD", preload(tmp_path / "counts.so", pathlib.Path(__file__).with_name("counts.c"), "-ldl"))
+    monkeypatch.setenv("COUNTS", str(counts))
+    origin = Origin(lambda conn, request: http_response(200, [("Content-Type", "image/png")], b"x" * 1024))
+    proxy = Proxy(tmp_path, origin, tls=True)
+    monkeypatch.delenv("LD_PRELOAD")
+
+    def count():
+        return int.from_bytes(counts.read_bytes(), "little")
+    assert count() > 100  # it does count
+    if kind == "HTTP/2":
+        with h2.Client(proxy, tls=True) as client:
+            def ask():
+                assert client.wait(client.get("/x.png")).status == 200
+            rounds(ask, count)
+    else:
+        with proxy.connect(tls=kind == "TLS") as sock:
+            reader = Reader(sock)
+
+            def ask():
+                sock.sendall(b"GET /x.png HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert reader.response().status == 200
+            rounds(ask, count)
+    proxy.stop()
+    origin.stop()
+
+
+def rounds(ask, count):
+    """Timers and the like may take a little now and then; a request takes nothing (arenas: sanitized ones are new)."""
+    for _ in range(100):
+        ask()
+    before = count()
+    for _ in range(300):
+        ask()
+    assert count() - before < 60 + (2 * 300 if SANITIZED else 0), (count() - before) / 300
