@@ -139,14 +139,14 @@ bool buf_printf(struct buf *b, const char *fmt, ...)
         return buf_append(b, text, (size_t)len);
 
     /* one byte more than the text for the NUL, which must not count against max */
-    char *large = malloc((size_t)len + 1);
+    char *large = spare_alloc((size_t)len + 1);
     if (large == NULL)
         return false;
     va_start(args, fmt);
     bool ok =
         vsnprintf(large, (size_t)len + 1, fmt, args) == len && buf_append(b, large, (size_t)len);
     va_end(args);
-    free(large);
+    spare_free(large);
     return ok;
 }
 
