@@ -166,6 +166,9 @@ MUST_USE bool metrics_owner(unsigned slot, struct metrics_owner *out);
 /* One counter of one slot; 0 past the last slot. */
 uint64_t metric_of(unsigned slot, enum metric id);
 
+/* The slot of this process. */
+unsigned metrics_slot(void);
+
 /* Slots that there are. */
 unsigned metrics_slots(void);
 

@@ -158,6 +158,11 @@ uint64_t metric_of(unsigned slot, enum metric id)
     return atomic_load_explicit(&shared.slots[slot].values[id], memory_order_relaxed);
 }
 
+unsigned metrics_slot(void)
+{
+    return shared.slots != NULL ? (unsigned)(shared.mine - shared.slots) : 0;
+}
+
 unsigned metrics_slots(void)
 {
     return shared.cnt;

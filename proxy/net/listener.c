@@ -25,8 +25,12 @@ struct listener {
     int fd;            /* owned */
     listener_fn on_accept;
     void *owner;
+    listener_gate_fn gate; /* NULL: always */
+    void *gate_arg;
+    unsigned owed;       /* connections that the gate is not asked about */
     struct event *event; /* owned */
     struct timer retry;
+    struct event *moment; /* owned; finer than a timer. NULL: there is no gate */
     bool paused;
     bool freed, busy; /* listener_free() from inside on_accept */
 };
@@ -177,6 +181,8 @@ static void listener_destroy(struct listener *l)
     timer_clear(&l->retry);
     if (l->event != NULL)
         event_free(l->event);
+    if (l->moment != NULL)
+        event_free(l->moment);
     close(l->fd);
     free(l);
 }
@@ -205,6 +211,25 @@ static bool accept_one(struct listener *l)
     return true;
 }
 
+/* True: others first. They have a moment; then it is our turn whatever the gate says. */
+static bool yields(struct listener *l)
+{
+    const struct timeval moment = {.tv_usec = 1000 * LISTENER_YIELD_MS};
+
+    if (l->gate == NULL)
+        return false;
+    if (l->owed > 0) {
+        l->owed--;
+        return false;
+    }
+    if (l->gate(l->gate_arg))
+        return false;
+    event_del(l->event);
+    event_add(l->moment, &moment);
+    l->owed = LISTENER_OWED;
+    return true;
+}
+
 static void on_accept(evutil_socket_t fd, short what, void *arg)
 {
     struct listener *l = arg;
@@ -213,8 +238,12 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
     (void)what;
     l->busy = true;
     for (unsigned i = 0; i < LISTENER_BUDGET && !l->freed && !l->paused; i++) {
-        if (!accept_one(l))
+        if (yields(l))
             break;
+        if (!accept_one(l)) {
+            l->owed = 0; /* none waits: the next one is asked about again */
+            break;
+        }
     }
     l->busy = false;
     if (l->freed)
@@ -227,6 +256,13 @@ static void on_retry(void *arg)
 
     if (!l->paused && event_add(l->event, NULL) != 0)
         timer_set(&l->retry, LISTENER_PAUSE_MS);
+}
+
+static void on_moment(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    on_retry(arg);
 }
 
 struct listener *listener_new(struct loop *loop, int fd, listener_fn fn, void *owner)
@@ -243,10 +279,21 @@ struct listener *listener_new(struct loop *loop, int fd, listener_fn fn, void *o
     return l;
 }
 
+void listener_set_gate(struct listener *l, listener_gate_fn fn, void *arg)
+{
+    l->gate = fn;
+    l->gate_arg = arg;
+    if (l->moment == NULL)
+        l->moment = evtimer_new(loop_base(l->loop), on_moment, l);
+    ASSERT(l->moment != NULL);
+}
+
 void listener_pause(struct listener *l)
 {
     l->paused = true;
     timer_clear(&l->retry);
+    if (l->moment != NULL)
+        event_del(l->moment);
     event_del(l->event);
 }
 

@@ -85,7 +85,21 @@ struct flow {
     unsigned retry_s;   /* for 429 and 503: when to ask again; 0: not known */
 };
 
+#define SIBLINGS_MAX 127
+
+/* siblings.c: the other workers of this generation, by their slots of the metrics. */
+struct siblings {
+    uint16_t slots[SIBLINGS_MAX];
+    unsigned cnt;
+};
+
+void siblings_look(struct siblings *siblings); /* who they are; now and then */
+
+/* False: another one has clearly fewer connections. */
+MUST_USE bool siblings_let_us(const struct siblings *siblings);
+
 struct server_data {
+    struct siblings siblings;
     struct acceptor *acceptors;
     struct map *hosts; /* owned; host name -> site */
     struct client *clients;

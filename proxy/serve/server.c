@@ -33,6 +33,7 @@ static void on_tick(void *arg)
         access_log_flush(s->data->access_log);
     if (s->draining)
         server_check_drained(s);
+    siblings_look(&s->data->siblings);
     timer_set(&s->data->tick, TICK_MS);
 }
 
@@ -224,6 +225,11 @@ static void on_balancer(void *owner, int fd, const struct sockaddr *peer, sockle
     proxied_start(a->proxied, fd, peer, len);
 }
 
+static bool may_accept(void *arg)
+{
+    return siblings_let_us(arg);
+}
+
 bool server_listen(struct server *s, unsigned index, int fd, struct fault *fault_out)
 {
     if (index >= s->config->listen_cnt) {
@@ -234,6 +240,7 @@ bool server_listen(struct server *s, unsigned index, int fd, struct fault *fault
     s->data->acceptors[index].listener = listener_new(
         s->loop, fd, s->data->acceptors[index].proxied != NULL ? on_balancer : client_accept,
         &s->data->acceptors[index]);
+    listener_set_gate(s->data->acceptors[index].listener, may_accept, &s->data->siblings);
     return true;
 }
 

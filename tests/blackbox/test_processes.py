@@ -244,6 +244,27 @@ def test_reload_changes_workers_and_listeners(daemon):
     wait_for(lambda: len(daemon.children("worker")) == 3)
 
 
+def test_a_burst_is_spread_over_the_workers(tmp_path):
+    """They share one socket, and the fastest does not take it all."""
+    proxy = harness.Proxy(tmp_path, workers=2)
+    time.sleep(1.5)  # they know each other
+    files = {pid: len(os.listdir(f"/proc/{pid}/fd")) for pid in proxy.workers()}
+    crowd = []
+    for _ in range(200):
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.connect_ex(("127.0.0.1", proxy.port))
+        crowd.append(sock)
+
+    def shares():
+        return sorted(len(os.listdir(f"/proc/{pid}/fd")) - cnt for pid, cnt in files.items())
+    harness.wait_for(lambda: sum(shares()) >= 200)
+    assert shares()[0] >= 40, shares()
+    for sock in crowd:
+        sock.close()
+    proxy.stop()
+
+
 def test_sigterm_finishes_and_exits_0(daemon):
     daemon.signal(signal.SIGTERM)
     assert daemon.process.wait(10) == 0

@@ -136,6 +136,39 @@ static void test_paused_leaves_them_in_the_kernel(void **state)
     world_stop(&w);
 }
 
+static bool never(void *arg)
+{
+    unsigned *asked = arg;
+
+    (*asked)++;
+    return false;
+}
+
+static void test_a_gate_leaves_them_to_others_for_a_moment(void **state)
+{
+    struct world w;
+    unsigned asked = 0;
+    int fds[3 * LISTENER_OWED];
+
+    UNUSED(state);
+    world_start(&w);
+    listener_set_gate(w.listener, never, &asked);
+    for (unsigned i = 0; i < COUNT_OF(fds); i++)
+        fds[i] = world_dial(&w);
+    loop_poll(w.loop);
+    assert_int_equal(w.cnt, 0); /* others first */
+    assert_int_equal(asked, 1);
+    loop_poll(w.loop);
+    loop_poll(w.loop);
+    assert_int_equal(asked, 1); /* it does not spin */
+    turns(&w, 100);             /* nobody came: by LISTENER_OWED until all are served */
+    assert_int_equal(w.cnt, COUNT_OF(fds));
+    assert_in_range(asked, 3, 4);
+    for (unsigned i = 0; i < COUNT_OF(fds); i++)
+        close(fds[i]);
+    world_stop(&w);
+}
+
 static void test_freed_inside_on_accept(void **state)
 {
     struct world w;
@@ -215,6 +248,7 @@ int main(void)
         cmocka_unit_test(test_a_turn_accepts_no_more_than_the_budget),
         cmocka_unit_test(test_what_it_hands_over_is_ready_for_use),
         cmocka_unit_test(test_paused_leaves_them_in_the_kernel),
+        cmocka_unit_test(test_a_gate_leaves_them_to_others_for_a_moment),
         cmocka_unit_test(test_freed_inside_on_accept),
         cmocka_unit_test(test_out_of_descriptors_waits_and_goes_on),
         cmocka_unit_test(test_addresses),
