@@ -59,9 +59,17 @@ function filter(page, step) {
 
 const HTML = 'http://www.w3.org/1999/xhtml';
 const SVG = 'http://www.w3.org/2000/svg';
-const RELS = new Set(['stylesheet', 'preload', 'modulepreload', 'prefetch', 'preconnect', 'icon']);
-const SCRIPT_TYPES = new Set(['', 'text/javascript', 'module', 'importmap', 'speculationrules']);
-const WHOLE = { img: ['src'], image: ['src'], iframe: ['src'], embed: ['src'], source: ['src'],
+const RELS = new Set(['stylesheet', 'preload', 'modulepreload', 'prefetch', 'prerender', 'import',
+  'preconnect', 'dns-prefetch', 'compression-dictionary', 'dictionary', 'manifest', 'monetization',
+  'icon', 'mask-icon', 'apple-touch-icon', 'apple-touch-icon-precomposed',
+  'apple-touch-startup-image']);
+const SCRIPT_TYPES = new Set(['', 'module', 'importmap', 'speculationrules',
+  'application/javascript', 'application/ecmascript', 'application/x-ecmascript',
+  'application/x-javascript', 'text/javascript', 'text/ecmascript', 'text/jscript',
+  'text/livescript', 'text/x-ecmascript', 'text/x-javascript',
+  ...[0, 1, 2, 3, 4, 5].map((minor) => 'text/javascript1.' + minor)]);
+const WHOLE = { img: ['src'], image: ['src'], iframe: ['src'], embed: ['src'],
+  source: ['src', 'srcset'], link: ['imagesrcset'],
   track: ['src'], bgsound: ['src'], base: ['href'] };
 const ATTRS = { img: ['srcset'], iframe: ['srcdoc'], frame: ['src'], object: ['data'],
   video: ['src', 'poster'], audio: ['src'], form: ['action'], a: ['ping'], area: ['ping'],
@@ -80,11 +88,24 @@ function isEvilScript(n, a) {
   return evil(a.src) || (!html && evil(a.href)) || ((!html || a.src === undefined) && evil(textOf(n)));
 }
 
+// The URLs of an image candidate string; what stands behind one is no URL.
+function candidates(text) {
+  const urls = [];
+  let rest = text || '';
+  for (;;) {
+    const [, url, behind] = /^[ \t\n\f\r,]*([^ \t\n\f\r]*)([^]*)$/.exec(rest);
+    if (url === '') return urls.join(' ');
+    urls.push(url);
+    rest = url.endsWith(',') ? behind : behind.replace(/^(?:\([^)]*(?:\)|$)|[^,(])*/, '');
+  }
+}
+
 // The whole element goes: null. Otherwise the names of the attributes that go.
 function goes(n) {
   const name = n.tagName.toLowerCase();
   const html = n.namespaceURI === HTML;
   const a = Object.fromEntries(n.attrs.map((x) => [x.name.toLowerCase(), x.value]));
+  if (a.srcset !== undefined) a.srcset = candidates(a.srcset);
   const cut = new Set();
   if (name === 'script' && isEvilScript(n, a)) return null;
   for (const key of WHOLE[name] || []) {
