@@ -7,8 +7,9 @@
  *               not found: a mention                              └────── found ──────┘
  *
  * Only string literals that stand where nothing but a load can follow: assigned to .src, given to
- * fetch, sendBeacon, import and their like, or named by a static import. What is
- * put together at run time is the companion's. Works on text from jstext_strip; pure, linear.
+ * fetch, sendBeacon, import and their like or to open behind a method, or named by a static import.
+ * What is put together at run time is the companion's. Works on text from jstext_strip; pure,
+ * linear.
  */
 #ifndef CONSENTD_JSLOAD_H
 #define CONSENTD_JSLOAD_H

@@ -382,6 +382,13 @@ static bool must_drop(struct rewriter *rw, size_t text_from, size_t text_end)
     return hidden_in(rw, text) && !hidden_meet(rw, text); /* last: what meets must stay */
 }
 
+/* A start tag that goes ends no select: textarea, and what stood in foreign content. */
+static void restore_select(struct rewriter *rw)
+{
+    rw->sim.in_select = rw->hold.in_select;
+    rw->sim.select_level = rw->hold.select_level;
+}
+
 /* The start tag of a foreign element leaves nothing behind: not on the stack, not hidden. */
 static void forget_start(struct rewriter *rw)
 {
@@ -417,6 +424,7 @@ bool hold_finish(struct rewriter *rw, size_t text_end, size_t end)
     if (rw->hold.kind == HOLD_CDATA) {
         finish_cdata(rw, text, end);
     } else if (must_drop(rw, text, text_end)) {
+        restore_select(rw);
         if (hidden_switch(rw, out_index(rw, rw->hold.start), text_end) || unwrap(rw, text))
             return false;
         out_flush(rw, out_index(rw, rw->hold.start));
@@ -440,8 +448,10 @@ void hold_over(struct rewriter *rw, size_t len)
     rw->sent = len;
     rw->counts.over_inline++;
     rw->counts.removed++;
-    if (rw->hold.kind != HOLD_CDATA)
+    if (rw->hold.kind != HOLD_CDATA) {
+        restore_select(rw);
         out_stand(rw, (enum stand)rw->hold.stand);
+    }
     forget_start(rw);
     rw->skip = true;
     rw->skip_cdata = rw->hold.kind == HOLD_CDATA;

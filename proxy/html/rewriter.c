@@ -32,6 +32,8 @@ static void hold_doomed(struct rewriter *rw, const struct judged *j)
                              .doomed = true,
                              .note = rw->note,
                              .depth = rw->sim.depth,
+                             .in_select = rw->sim.in_select,
+                             .select_level = rw->sim.select_level,
                              .start = rw->tok.start,
                              .text = rw->tok.pos};
 }
@@ -217,8 +219,8 @@ static void on_start(struct rewriter *rw, size_t start, size_t end)
     struct judged j = {.tag = str_make(rw->win + start, end - start),
                        .name_end = (uint32_t)(rw->tok.name_end - rw->tok.start),
                        .elem = rw->tok.elem};
-    bool amp_gone = rw->amp_gone;
-    unsigned depth = rw->sim.depth;
+    bool amp_gone = rw->amp_gone, in_select = rw->sim.in_select;
+    unsigned depth = rw->sim.depth, select_level = rw->sim.select_level;
     enum stand stand = STAND_NONE;
     enum verdict_kind verdict;
     enum sim_result result;
@@ -248,6 +250,8 @@ static void on_start(struct rewriter *rw, size_t start, size_t end)
         rw->cut_cnt = verdict == TAG_EDIT ? rw->cut_cnt : 0;
         enter_raw(rw, &j, result == SIM_DATA, depth);
         rw->hold.stand = (uint8_t)stand;
+        rw->hold.in_select = in_select;
+        rw->hold.select_level = select_level;
         rw->hold.doomed = verdict == TAG_DOOM;
         rw->hold.note = rw->note;
     }

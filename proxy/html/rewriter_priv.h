@@ -45,8 +45,10 @@ struct hold {
     struct html_note note; /* with doomed: why */
     uint8_t stand;         /* enum stand: what takes its place in the tree */
     unsigned depth;        /* simulator depth before its start tag */
-    uint64_t start;        /* position of the start tag's '<' */
-    uint64_t text;         /* position behind the start tag */
+    bool in_select;        /* the simulator's before its start tag, which may end a select */
+    unsigned select_level;
+    uint64_t start; /* position of the start tag's '<' */
+    uint64_t text;  /* position behind the start tag */
 };
 
 /* What a tag that goes leaves behind so that the rest of the page stays where it was. */

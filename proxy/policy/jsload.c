@@ -75,6 +75,48 @@ static bool is_call(struct str text, size_t paren)
     return false;
 }
 
+static bool is_method(struct str word)
+{
+    static const char *const methods[] = {"GET", "POST", "HEAD", "PUT", "PATCH", "DELETE"};
+
+    for (size_t i = 0; i < COUNT_OF(methods); i++) {
+        if (str_eq_fold_c(word, methods[i]))
+            return true;
+    }
+    return false;
+}
+
+/* The word in quotes that ends at text[end], its closing quote right before; none: empty. */
+static struct str quoted_before(struct str text, size_t end)
+{
+    struct str word;
+
+    if (end < 2 || (text.ptr[end - 1] != '"' && text.ptr[end - 1] != '\''))
+        return (struct str){0};
+    word = word_before(text, end - 1);
+    if (word.len + 2 > end || text.ptr[end - word.len - 2] != text.ptr[end - 1])
+        return (struct str){0};
+    return word;
+}
+
+/* x.open("GET", "…") */
+static bool is_second(struct str text, size_t comma)
+{
+    size_t at = skip_space_back(text, comma);
+    struct str first = quoted_before(text, at);
+    struct str name;
+
+    if (first.len == 0)
+        return false;
+    at = skip_space_back(text, at - first.len - 2);
+    if (at == 0 || text.ptr[at - 1] != '(')
+        return false;
+    at = skip_space_back(text, at - 1);
+    name = word_before(text, at);
+    at = skip_space_back(text, at - name.len);
+    return str_eq(name, STR("open")) && at > 0 && text.ptr[at - 1] == '.' && is_method(first);
+}
+
 /* What may stand before a statement. */
 static bool begins_statement(struct str text, size_t at)
 {
@@ -117,6 +159,8 @@ static bool is_load(struct str text, size_t quote)
         return is_source(text, at - 1);
     if (c == '(')
         return is_call(text, at - 1);
+    if (c == ',')
+        return is_second(text, at - 1);
     return is_word(c) && is_static_import(text, at);
 }
 

@@ -351,9 +351,11 @@ bool jstext_can_load(struct str text)
 
 bool jstext_is_idle(struct str text)
 {
-    static const char *const signs[] = {"['http", "[\"http",  "['//",  "[\"//", ":'http", ":\"http",
-                                        ":'//",   ":\"//",    "open(", "src=",  ".get(",  ".ajax(",
-                                        ".load(", "location", "href",  "url(",  "action", "$("};
+    static const char *const signs[] = {
+        "['http",    "[\"http",   "['//",    "[\"//",    ":'http",  ":\"http",  ":'//",
+        ":\"//",     "open(",     ".get(",   ".ajax(",   ".load(",  "location", "href",
+        "url(",      "action",    "$(",      "jQuery",   ".html(",  "__html",   "HTML(",
+        "DOMParser", "Fragment(", ".write(", ".before(", ".after(", ".prepend("};
 
     return !jstext_can_load(text) && !has_any(text, signs, COUNT_OF(signs));
 }
@@ -363,11 +365,16 @@ static bool is_quote(char c)
     return c == '"' || c == '\'' || c == '`';
 }
 
-/* The word that reaches to text[at] has a space before it that is not its string's first byte. */
+/*
+ * The word that reaches to text[at] has a space before it that is not its string's first byte.
+ * The value of an attribute, <img src=https://…, is no word of a sentence.
+ */
 static bool is_in_sentence(struct str text, size_t at)
 {
-    while (at > 0 && !ascii_is_space(text.ptr[at - 1]) && !is_quote(text.ptr[at - 1]))
-        at--;
+    while (at > 0 && !ascii_is_space(text.ptr[at - 1]) && !is_quote(text.ptr[at - 1])) {
+        if (text.ptr[--at] == '=')
+            return false;
+    }
     if (at == 0 || is_quote(text.ptr[at - 1]))
         return false;
     while (at > 0 && ascii_is_space(text.ptr[at - 1]))

@@ -43,6 +43,8 @@ static void test_what_loads_is_found(void **state)
     check("import {x as y} from\"//a.b/m\"", "//a.b/m ");
     check("let a\nexport * from '//a.b/m'", "//a.b/m ");
     check("new WebSocket('wss://a.b/')", "wss://a.b/ ");
+    check("x.open('GET', \"https://a.b/c\", true)", "https://a.b/c ");
+    check("x . open ( \"post\" , '//a.b')", "//a.b ");
     check("x.src='//a.b/unfinished", "//a.b/unfinished ");
 }
 
@@ -55,6 +57,14 @@ static void test_what_is_only_mentioned_is_not(void **state)
     check("src='//a.b/c'", "");
     check("x.dataSrc='//a.b/c'", "");
     check("prefetch('//a.b/c')", "");
+    check("e.setAttribute('src','//a.b/c')", ""); /* in a page's own code as often as not */
+    check("window.open('name','//a.b/c')", "");
+    check("open('GET','//a.b/c')", "");
+    check("x.open('GET\",'//a.b/c')", "");
+    check("',//a.b", "");
+    check("',\"//a.b", "");
+    check("'GET','//a.b", "");
+    check("('GET','//a.b", "");
     check("'import' + from '//a.b'", "");
     check("x.src=/a/;//a.b/c", "");
     check("//", "");

@@ -98,7 +98,25 @@ static void test_loading_is_recognised(void **state)
     assert_true(jstext_can_load(STR("import('x')")));
     assert_false(jstext_is_idle(STR("var addresses = ['https://x.com/a.js'];")));
     assert_true(jstext_is_idle(STR("var text = 'https://x.com/a.js';")));
+    assert_true(jstext_is_idle(STR("var html = '<script src=//x.com/a.js><' + '/script>';")));
+    assert_false(jstext_is_idle(STR("jQuery(p).html('<script src=//x.com/a.js><' + '/script>')")));
     assert_false(jstext_can_load(STR("var addresses = ['https://x.com/a.js'];")));
+}
+
+static void test_a_mention_is_a_word_in_a_sentence(void **state)
+{
+    const struct str needle = STR("x.com/a.js");
+
+    UNUSED(state);
+    assert_true(jstext_only_mentions(STR("say('we load https://x.com/a.js when asked')"), needle));
+    assert_true(jstext_only_mentions(STR("say('see x.com/a.js'); say('or x.com/a.js')"), needle));
+    assert_false(jstext_only_mentions(STR("load('https://x.com/a.js')"), needle));
+    assert_false(jstext_only_mentions(STR("load(' https://x.com/a.js')"), needle));
+    assert_false(jstext_only_mentions(STR("say('see x.com/a.js'); load('//x.com/a.js')"), needle));
+    assert_false(jstext_only_mentions(STR("d.write('<script src=//x.com/a.js>')"), needle));
+    assert_false(
+        jstext_only_mentions(STR("d.write('<img async src=https://x.com/a.js>')"), needle));
+    assert_false(jstext_only_mentions(STR("say('nothing')"), needle));
 }
 
 int main(void)
@@ -110,6 +128,7 @@ int main(void)
         cmocka_unit_test(test_regular_expressions_are_followed),
         cmocka_unit_test(test_doubt_keeps_everything),
         cmocka_unit_test(test_loading_is_recognised),
+        cmocka_unit_test(test_a_mention_is_a_word_in_a_sentence),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
