@@ -12,9 +12,12 @@
  *
  * The last line is the manifest, signed with the log's key:
  *
- *   {"manifest":{"checkpoint":"…","count":N,"first":"1:0","format":"jsonl","hw":N,"last":"1:9",
- *                "sha256":"…","to":MS,"ts":MS,"v":1},"sig":"base64"}
+ *   {"manifest":{"behind":N,"checkpoint":"…","count":N,"filters":{"act":"withdraw"},
+ *                "first":"1:0","format":"jsonl","hw":N,"last":"1:9","sha256":"…","to":MS,"ts":MS,
+ *                "v":1},"sig":"base64"}
  *
+ * filters are those of the request; behind is how many records the journal had that Redis had not,
+ * newer than hw: they are not in here.
  * sha256 is that of all bytes before this line; sig is Ed25519 over LEDGER_SIGN_LABEL, a zero byte
  * and the SHA-256 of the manifest object's text. In CSV it is a row of the same width whose
  * first cell is "#manifest" and whose second is that text. An answer that ends otherwise is cut.
@@ -29,6 +32,7 @@
 #include "consentd/crypto.h"
 #include "consentd/dpv.h"
 #include "consentd/ipc.h"
+#include "consentd/journal_read.h"
 #include "consentd/json.h"
 #include "consentd/ledger_msg.h"
 #include "consentd/log.h"
@@ -43,6 +47,7 @@
 #define PAGE_MAX      (10u << 20) /* bytes of a turn's chunk */
 #define CURSOR_LABEL  "consentd.export.cursor.v1"
 #define MAC_LEN       16
+#define SIGN_MS       10000 /* the ledger signs within this time */
 
 enum export_format { EXPORT_JSONL = 0, EXPORT_CSV, EXPORT_DPV, EXPORT_FORMATS };
 
@@ -71,6 +76,7 @@ struct export
     bool has_hw, full, ready; /* ready: a turn's rows were sent, the next may be asked for */
     uint64_t hw;
     struct buf manifest; /* waits for its signature */
+    struct timer deadline;
 };
 
 static void drop(struct admin_client *c)
@@ -78,6 +84,7 @@ static void drop(struct admin_client *c)
     struct export *x = c->state;
 
     feed_cancel(&x->feed);
+    timer_clear(&x->deadline);
     params_free(&x->params);
     buf_free(&x->page);
     buf_free(&x->manifest);
@@ -166,6 +173,47 @@ static bool on_row(void *arg, const struct query_row *row)
 
 /* --- the end ---------------------------------------------------------------------------------- */
 
+static int by_name(const void *a, const void *b)
+{
+    const struct str *x = a;
+    const struct str *y = b;
+    int order = memcmp(x->ptr, y->ptr, x->len < y->len ? x->len : y->len);
+
+    return order != 0 ? order : (x->len > y->len) - (x->len < y->len);
+}
+
+/* What was asked for; without it nobody could tell a part from the whole. */
+static bool put_filters(struct params *p, struct buf *out)
+{
+    bool ok = buf_append_c(out, ",\"filters\":{");
+
+    qsort(p->list, p->cnt, sizeof(p->list[0]), by_name); /* each begins with its name */
+    for (size_t i = 0; ok && i < p->cnt; i++)
+        ok = (i == 0 || buf_append_char(out, ',')) && json_quote(p->list[i].name, out) &&
+             buf_append_char(out, ':') && json_quote(p->list[i].value, out);
+    return ok && buf_append_char(out, '}');
+}
+
+/* Records that the journal has and Redis had not: the export is without them. */
+static bool put_behind(const struct export *x, struct buf *out)
+{
+    const struct store *s = x->c->admin->store;
+    struct journal_reader *rd = journal_reader_open(store_journal(s), store_log(s)->node, NULL);
+    uint64_t shipped = x->has_hw ? x->hw + 1 : 0, next = shipped;
+    struct journal_record rec;
+    enum journal_step step = JOURNAL_STEP_END;
+
+    if (rd != NULL && store_link(s) != NULL && journal_reader_seek(rd, UINT64_MAX, NULL))
+        do
+            step = journal_reader_prev(rd, &rec);
+        while (step == JOURNAL_STEP_GAP ||
+               (step == JOURNAL_STEP_RECORD && !journal_type_has_leaf(rec.type)));
+    if (step == JOURNAL_STEP_RECORD)
+        next = rec.leaf + 1;
+    journal_reader_close(rd);
+    return buf_printf(out, "{\"behind\":%" PRIu64 ",", next > shipped ? next - shipped : 0);
+}
+
 static bool put_manifest(struct export *x)
 {
     const struct admin *a = x->c->admin;
@@ -184,8 +232,9 @@ static bool put_manifest(struct export *x)
     buf_init(&checkpoint, NOTE_CHECKPOINT_MAX);
     if (!tlog_checkpoint(a->log_path, keys, key_cnt, &checkpoint, &tree, NULL))
         buf_clear(&checkpoint); /* nothing was signed yet */
-    ok = buf_append_c(out, "{\"checkpoint\":") && json_quote(buf_str(&checkpoint), out) &&
-         buf_printf(out, ",\"count\":%" PRIu64, x->at.count) &&
+    ok = put_behind(x, out) && buf_append_c(out, "\"checkpoint\":") &&
+         json_quote(buf_str(&checkpoint), out) &&
+         buf_printf(out, ",\"count\":%" PRIu64, x->at.count) && put_filters(&x->params, out) &&
          (x->at.count == 0 || buf_printf(out, ",\"first\":\"%u:%" PRIu64 "\"",
                                          restarts_node_of(restarts, x->at.first), x->at.first)) &&
          buf_printf(out, ",\"format\":\"%s\"", format_names[x->at.format]) &&
@@ -198,6 +247,15 @@ static bool put_manifest(struct export *x)
     return ok;
 }
 
+/* The ledger does not answer: without its manifest an export is cut, and can be gone on with. */
+static void on_deadline(void *arg)
+{
+    const struct export *x = arg;
+
+    log_warn("export.cut", "reason=\"the ledger does not sign\"");
+    admin_stream_cut(x->c);
+}
+
 static void ask_signature(struct export *x)
 {
     struct admin *a = x->c->admin;
@@ -206,6 +264,7 @@ static void ask_signature(struct export *x)
     if (put_manifest(x)) {
         crypto_sha256(x->manifest.data, x->manifest.len, msg.hash);
         x->c->sign_id = msg.req_id;
+        timer_set(&x->deadline, SIGN_MS);
         if (a->ledger != NULL && ipc_send(a->ledger, IPC_SIGN, &msg, sizeof(msg), -1))
             return;
     }
@@ -238,6 +297,7 @@ static void finish(struct export *x, const struct ledger_sign_ack *ack)
     char sig[B64_PADDED_LEN(64) + 1] = "";
 
     c->sign_id = 0;
+    timer_clear(&x->deadline);
     if (ack->done != 0)
         b64_encode(sig, ack->signature, sizeof(ack->signature));
     buf_clear(&x->page);
@@ -417,6 +477,7 @@ void export_api(struct admin_client *c)
     x = mem_new(struct export);
     x->c = c;
     x->params = params;
+    timer_init(&x->deadline, c->admin->loop, on_deadline, x);
     x->feed.arg = x;
     x->feed.on_row = on_row;
     x->feed.on_end = on_turn;

@@ -91,6 +91,9 @@ static void on_turn(void *arg, const struct feed_end *end)
 
     if (!end->ok)
         admin_answer_error(p->c, 503, "%s", end->fault.text);
+    else if (!p->there && end->partial)
+        admin_answer_error(p->c, 503, "Redis is away, and the journal has not got record %.*s",
+                           STR_ARGS(p->c->rq.param));
     else if (!p->there)
         admin_answer_error(p->c, 404, "there is no record %.*s to disclose",
                            STR_ARGS(p->c->rq.param));

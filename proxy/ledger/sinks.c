@@ -116,8 +116,13 @@ bool sink_parse(struct str url, struct sink_target *out, struct fault *f)
         else
             ok = out->kind == SINK_SYSLOG_TCP ? parse_tcp(rest, out) : parse_http(url, out);
     }
-    if (!ok)
-        fault_set(f, "\"%.*s\": expected %s", STR_ARGS(url), FORMS);
+    if (!ok) { /* what stands before an "@" may be a password */
+        ptrdiff_t at = str_find(url, STR("@"));
+
+        fault_set(f, "\"%.*s%.*s\": expected %s",
+                  at >= 0 && i < COUNT_OF(kinds) ? (int)kinds[i].scheme.len : 0, url.ptr,
+                  STR_ARGS(at >= 0 ? str_slice(url, (size_t)at, url.len) : url), FORMS);
+    }
     return ok;
 }
 

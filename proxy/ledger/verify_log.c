@@ -106,8 +106,12 @@ int verify_checkpoints(struct verify *v)
         return verify_say(v, VERIFY_TAMPERED, TLOG_KEPT, f.text);
     if (w.status != VERIFY_OK)
         return w.status;
-    for (size_t i = before; i < v->tree_cnt; i++)
+    for (size_t i = before; i < v->tree_cnt; i++) {
         kept = v->trees[i].tree.size > kept ? v->trees[i].tree.size : kept;
+        if (v->trees[i].tree.size < last.size && v->trees[i].tree.size > v->before_size)
+            v->before_size = v->trees[i].tree.size;
+    }
+    v->kept_size = last.size;
     if (v->cfg->journal_dir != NULL && kept < last.size)
         return verify_say(v, VERIFY_INCOMPLETE, TLOG_KEPT,
                           "the newest checkpoint is not among those that were kept");

@@ -34,8 +34,10 @@ struct verify {
     struct tlog_dir dir;
     struct verify_tree *trees; /* owned */
     size_t tree_cnt, tree_cap;
-    uint64_t redis_size; /* leaves of the newest checkpoint in Redis */
-    struct buf bundle;   /* of entries, the last one that was read */
+    uint64_t redis_size;  /* leaves of the newest checkpoint in Redis */
+    uint64_t kept_size;   /* of the newest one here */
+    uint64_t before_size; /* of the one before: it has had the time to get there */
+    struct buf bundle;    /* of entries, the last one that was read */
     uint64_t bundle_number;
     struct verify_leaves erased; /* met, and to be named by an erase record */
     struct verify_leaves named;  /* by erase records */

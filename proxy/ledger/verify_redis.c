@@ -183,6 +183,37 @@ static int ask_secrets(struct verify_redis *r)
     return verify_ask(r, argv, r->group_cnt + 2, on_secrets);
 }
 
+static void on_bucket(void *arg, const struct resp *reply)
+{
+    struct verify_redis *r = arg;
+
+    r->secrets = resp_int(reply) > 0 ? (uint64_t)resp_int(reply) : 0;
+}
+
+/* The entries go on in this bucket; the one before has as many secrets as entries, and no others. */
+static int bucket_to(struct verify_redis *r, uint64_t bucket)
+{
+    char key[SHIP_KEY_MAX], suffix[SHIP_SUFFIX_MAX], what[60];
+    int status;
+
+    if (r->bucket_cnt == 0 || bucket == r->bucket || !r->whole) {
+        r->bucket = bucket;
+        return VERIFY_OK;
+    }
+    ship_suffix_rk(suffix, r->bucket * 100);
+    ship_key(key, &r->log, r->month, suffix);
+    status = verify_ask(r, (const struct str[]){STR("HLEN"), str_c(key)}, 2, on_bucket);
+    if (status == VERIFY_OK && r->secrets > r->bucket_cnt) {
+        (void)snprintf(what, sizeof(what), "leaves %" PRIu64 " to %" PRIu64, r->bucket * 100,
+                       r->bucket * 100 + 99);
+        return verify_say(r->v, VERIFY_TAMPERED, what,
+                          "Redis keeps a secret of a record that it has not got");
+    }
+    r->bucket = bucket;
+    r->bucket_cnt = 0;
+    return status;
+}
+
 /* A leaf whose entry is not there: it must have been erased, its secret with it. */
 static int check_missing(struct verify_redis *r, uint64_t leaf)
 {
@@ -307,6 +338,9 @@ static int check_chunk(struct verify_redis *r, bool *more_out)
             status = check_missing_to(r, e->leaf);
         if (status == VERIFY_OK)
             status = check_entry(r, e);
+        if (status == VERIFY_OK)
+            status = bucket_to(r, e->leaf / 100);
+        r->bucket_cnt++;
         r->next = e->leaf + 1;
         if (++r->v->out->entries % VERIFY_STEP == 0)
             verify_progress(r->v, "Redis", r->next, r->v->dir.size);
@@ -377,6 +411,7 @@ static int check_month(struct verify_redis *r, uint32_t month)
     status = ask_key(r, "HGETALL", "gap", on_gap);
     (void)snprintf(r->from_id, sizeof(r->from_id), "%" PRIu64, r->v->cfg->from_ms);
     memset(r->buckets, 0, sizeof(r->buckets));
+    r->bucket_cnt = 0;
     while (status == VERIFY_OK && more) {
         status = ask_entries(r);
         if (status == VERIFY_OK)
@@ -403,6 +438,9 @@ int verify_redis(struct verify_redis *r)
     if (r->next < r->v->redis_size)
         return verify_say(r->v, VERIFY_TAMPERED, what,
                           "Redis has a checkpoint of them, and they are gone");
+    if (r->next >= r->v->kept_size && r->v->redis_size < r->v->before_size)
+        return verify_say(r->v, VERIFY_TAMPERED, "Redis c:cp",
+                          "the checkpoints of what Redis has are gone from there");
     if (r->next < r->v->dir.size)
         return verify_say(r->v, VERIFY_INCOMPLETE, what,
                           "signed, and not in Redis: not shipped yet, or removed");

@@ -50,6 +50,9 @@ struct verify_redis {
     uint64_t hw, hw_after; /* its mark, before the walk and behind it */
     uint64_t next;         /* the leaf that must come */
     bool begun;            /* next is known */
+    uint64_t bucket;       /* of secrets, being walked */
+    uint64_t bucket_cnt;   /* entries in it so far */
+    uint64_t secrets;      /* what Redis says is in a bucket */
     char from_id[64];
     struct buf chunk;
     struct verify_entry entries[VERIFY_CHUNK]; /* being read; checked: of the chunk */

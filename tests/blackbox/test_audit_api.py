@@ -782,3 +782,25 @@ def test_verification_finds_what_was_changed(tmp_path):
         assert found["result"] == "tampered" and "leaf 0" in found["what"]
     finally:
         w.stop()
+
+
+def test_an_export_says_what_it_was_asked_for_and_what_it_is_without(tmp_path):
+    redis = Redis(tmp_path)
+    proxy = Proxy(tmp_path, ledger={"redis": redis.url})
+    for _ in range(3):
+        post(proxy, ["analytics"])
+    wait_for(lambda: shipped(proxy))
+    _, manifest, _, _ = split_export(ask(proxy, "/api/v1/export?lang=en&act=custom")[2])
+    assert manifest["filters"] == {"act": "custom", "lang": "en"} and manifest["behind"] == 0
+    redis.call("config", "set", "maxmemory", "1") # it is read, and takes nothing more
+    for _ in range(4):
+        post(proxy, ["analytics"])
+    body, manifest, _, _ = split_export(ask(proxy, "/api/v1/export")[2])
+    assert manifest["filters"] == {} and manifest["behind"] >= 4
+    assert len(body.splitlines()) == manifest["count"]
+    redis.call("config", "set", "maxmemory", "0")
+    redis.kill()
+    wait_for(lambda: ask(proxy, "/api/v1/events/1:99999")[0] == 503)
+    assert ask(proxy, "/api/v1/events/1:99999/proof?disclose=1")[0] == 503, "nobody can tell that it does not exist"
+    proxy.process.terminate()
+    proxy.process.wait(30)

@@ -1,10 +1,13 @@
 """The consent API: what a choice may look like, who may make it, and what the token is worth."""
 import base64
+import hmac
 import html.parser
 import json
 import os
 import re
 import signal
+import struct
+import time
 
 import pytest
 
@@ -213,6 +216,34 @@ def test_every_changed_bit_is_undecided(proxy):
             answer = json.loads(reader.response().body)
             assert answer["decided"] is (text == value), text
             assert answer["grants"]["marketing"] is (text == value)
+
+
+def signed_again(proxy, cookie, issued, expires):
+    """The same token with other times, by the site's own key."""
+    name, text = cookie.split("=", 1)
+    raw = bytearray(base64.urlsafe_b64decode(text))
+    ring = json.loads((proxy.folder / "keys.json").read_text())["keys"]
+    [key] = [k["key"] for k in ring if k["use"] == "tok" and k["kid"] == raw[1]]
+    key = base64.urlsafe_b64decode(key + "=" * (-len(key) % 4))
+
+    def mac():
+        return hmac.digest(key, b"consentd.token.v1\0" + bytes([len(b"localhost")]) + b"localhost" + raw[:43], "sha256")
+
+    assert mac() == raw[43:], "LEDGER 1.1 is not how the site signs"
+    struct.pack_into(">II", raw, 9, issued, expires)
+    raw[43:] = mac()
+    return f"{name}={base64.urlsafe_b64encode(raw).decode()}"
+
+
+def test_a_token_of_the_future_is_undecided(proxy):
+    """Signed by the site, and yet nothing: five minutes for clocks that differ, and no more."""
+    cookie = cookie_of(choose(proxy, "analytics", "marketing"))
+    now = int(time.time())
+    for ahead, counts in ((0, True), (200, True), (400, False), (86400, False), (10 * 365 * 86400, False)):
+        other = signed_again(proxy, cookie, now + ahead, now + ahead + 86400)
+        assert ("marketing" in granted(proxy, other)) == counts, ahead
+    assert "marketing" not in granted(proxy, signed_again(proxy, cookie, now - 86400, now - 1)), "expired"
+    assert "marketing" not in granted(proxy, signed_again(proxy, cookie, now, now + 401 * 86400)), "longer than any may be"
 
 
 def test_two_consent_cookies_that_differ_count_for_nothing(proxy):

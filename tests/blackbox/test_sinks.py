@@ -202,7 +202,8 @@ def test_http_that_never_answers(tmp_path, origin):
         assert proxy.process.wait(30) == 0
 
 
-@pytest.mark.parametrize("url", ["file:relative", "syslog://host.example", "ftp://x/y", "https://", "syslog+tcp://a/b"])
+@pytest.mark.parametrize("url", ["file:relative", "syslog://host.example", "ftp://x/y", "https://", "syslog+tcp://a/b",
+                                 "https://auditor:se-cret@host.example/x"])
 def test_url_that_makes_no_sense(tmp_path, origin, url):
     proxy = Proxy(tmp_path, origin)
     proxy.stop()
@@ -211,3 +212,4 @@ def test_url_that_makes_no_sense(tmp_path, origin, url):
     refused = subprocess.run([str(BUILD / "consentd"), "-t", "-c", str(tmp_path / "consentd.json")],
                              capture_output=True, text=True, check=False)
     assert refused.returncode != 0 and "checkpoint_sinks" in refused.stderr + refused.stdout
+    assert "se-cret" not in refused.stderr + refused.stdout, "a password in a message"

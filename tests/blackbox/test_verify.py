@@ -146,6 +146,12 @@ def test_a_secret(ledger):
     assert ledger.redis.call("--no-raw", "hget", ledger.month + "rk:1", "23").strip() == old
 
 
+def test_a_secret_without_its_record(ledger):
+    ledger.lua("redis.call('HSET', T .. 'rk:1', 'x', string.rep('r', 32))")
+    ledger.found("leaves 100 to 199: Redis keeps a secret of a record that it has not got")
+    ledger.lua("redis.call('HDEL', T .. 'rk:1', 'x')")
+
+
 @pytest.mark.parametrize("change", [
     "v = string.char(bit.bxor(string.byte(v), 1)) .. string.sub(v, 2)",  # a time
     "v = string.sub(v, 1, 15) .. string.char(bit.bxor(string.byte(v, 16), 1)) .. string.sub(v, 17)",  # a leaf
@@ -179,6 +185,12 @@ def test_a_gap_is_not_passed_over(ledger):
     ledger.lua("redis.call('HSET', T .. 'gap', '5', '9')")
     ledger.found("leaves 5 to 9")
     ledger.lua("redis.call('DEL', T .. 'gap')")
+
+
+def test_the_checkpoints_gone_from_redis(ledger):
+    ledger.lua("redis.call('RENAME', 'c:cp:the-log:1', 'kept')")
+    ledger.found("Redis c:cp: the checkpoints of what Redis has are gone from there")
+    ledger.lua("redis.call('RENAME', 'kept', 'c:cp:the-log:1')")
 
 
 def test_a_checkpoint_in_redis(ledger):
