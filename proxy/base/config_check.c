@@ -6,8 +6,13 @@
 #include <string.h>
 
 #include "config_priv.h"
+#include "consentd/b64.h"
+#include "consentd/crypto.h"
 #include "consentd/file.h"
 #include "consentd/map.h"
+
+#define CHECKPOINT_MAX 4096
+#define NAME_LABEL     "consentd.log-name.v1"
 
 struct unit {
     const char *name;
@@ -284,6 +289,42 @@ static const char *resolved(const struct config *c, const char *name)
     return kept;
 }
 
+/* True when the checkpoint in this folder of the journal is of a log with this name. */
+static bool is_named(const struct config *c, const char *folder, const char *name)
+{
+    char *path = arena_printf(&c->memory->arena, "%s/%s/checkpoint", c->ledger.journal, folder);
+    struct buf text;
+    bool is;
+
+    buf_init(&text, CHECKPOINT_MAX);
+    is = file_read(path, CHECKPOINT_MAX, &text, NULL) && str_starts(buf_str(&text), str_c(name)) &&
+         str_starts(str_slice(buf_str(&text), strlen(name), text.len), STR("/consent/"));
+    buf_free(&text);
+    return is;
+}
+
+/*
+ * The log's name when none is given: made from the first host, which it does not show, since it
+ * stands in clear in Redis and in every backup of it. A log that has that host's name keeps it.
+ */
+static const char *default_name(const struct config *c)
+{
+    const char *host = c->sites[0].hosts.items[0];
+    char *earlier = arena_printf(&c->memory->arena, "tlog-%u", c->ledger.node);
+    struct crypto_hash hash;
+    uint8_t digest[32];
+    char text[17];
+
+    if (is_named(c, "tlog", host) || is_named(c, earlier, host))
+        return host;
+    crypto_sha256_init(&hash);
+    crypto_sha256_update(&hash, NAME_LABEL, sizeof(NAME_LABEL));
+    crypto_sha256_update(&hash, host, strlen(host));
+    crypto_sha256_final(&hash, digest);
+    hex_encode(text, digest, 8);
+    return arena_printf(&c->memory->arena, "log-%s", text);
+}
+
 bool config_finish(struct config *c, const struct json_at *root, struct fault *f)
 {
     if (!check_sites(c, root, f))
@@ -293,10 +334,10 @@ bool config_finish(struct config *c, const struct json_at *root, struct fault *f
     else if (strcmp(c->access_log, "stderr") != 0)
         c->access_log = resolved(c, c->access_log);
     c->log_file = strcmp(c->log_file, "stderr") == 0 ? NULL : resolved(c, c->log_file);
-    if (c->ledger.name == NULL)
-        c->ledger.name = c->sites[0].hosts.items[0];
     if (c->ledger.journal == NULL)
         c->ledger.journal = arena_printf(&c->memory->arena, "%s/journal", c->state_dir);
+    if (c->ledger.name == NULL)
+        c->ledger.name = default_name(c);
     if (c->admin.socket == NULL)
         c->admin.socket = arena_printf(&c->memory->arena, "%s/admin.sock", c->state_dir);
     return c->ledger.journal != NULL && c->admin.socket != NULL;

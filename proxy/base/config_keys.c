@@ -141,7 +141,7 @@ static const struct config_key LEDGERS[] = {
     LEDGER("segment_size", segment_size,
            RANGE(KEY_SIZE, MIB, 1024 * MIB, "64MiB", "Size of one journal segment.")),
     LEDGER("name", name,
-           PLAIN(KEY_TEXT, "", "Name, in clear in Redis; unset: the first site's first host.")),
+           PLAIN(KEY_TEXT, "", "Name, in clear in Redis; unset: made from the first host.")),
     LEDGER("node", node, RANGE(KEY_UINT, 1, 255, "1", "Number of this machine in the ledger.")),
     LEDGER("record_retention", record_retention_ms,
            RANGE(KEY_DURATION, 0, 3650 * DAY, "0s",

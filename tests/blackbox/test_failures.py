@@ -80,7 +80,8 @@ def forbidden(redis):
 
 
 def wrong_type(redis):
-    month = time.strftime("{c:localhost:1:%Y%m}", time.gmtime())
+    [mark] = redis.call("keys", "*:hw").split()
+    month = mark[:-len(":hw")]
     redis.call("rename", month + ":ev", "aside")
     redis.call("set", month + ":ev", "no stream")
     return lambda: redis.call("rename", "aside", month + ":ev")

@@ -201,3 +201,35 @@ def test_redis_has_records_that_are_not_in_one_piece(tmp_path):
     proxy.process.terminate()
     proxy.process.wait(30)
     redis.stop()
+
+
+def test_no_host_in_what_is_stored(tmp_path):
+    """Without "ledger.name": nothing on disk or in Redis says whose it is; a log that has a host's name keeps it."""
+    redis = Redis(tmp_path)
+    proxy = Proxy(tmp_path, ledger={"redis": redis.url, "name": "localhost"})
+    signed(proxy, max(choose(proxy, 3)) + 1)
+    proxy.stop()
+    del proxy.config["ledger"]["name"]
+    proxy.rewrite(proxy.config)
+    again(proxy)
+    signed(proxy, max(choose(proxy, 3)) + 1)
+    assert vkey_of(proxy).startswith("localhost/consent/1+") and "log.refused" not in proxy.log()
+    proxy.stop()
+    shutil.rmtree(journal_of(proxy))
+    for left in list((tmp_path).rglob("checkpoint")):
+        left.unlink()
+    redis.call("flushall")
+    again(proxy)
+    signed(proxy, max(choose(proxy, 3)) + 1)
+    wait_for(lambda: settled(proxy))
+    assert vkey_of(proxy).startswith("log-")
+    redis.call("save")
+    redis.call("bgrewriteaof")
+    wait_for(lambda: "aof_rewrite_in_progress:0" in redis.call("info", "persistence"))
+    proxy.stop()
+    redis.stop()
+    stored = [p for p in tmp_path.rglob("*") if p.is_file() and (p.suffix in (".rdb", ".aof") or p.name.startswith("wal-"))]
+    assert {p.suffix for p in stored} >= {".rdb", ".aof", ".log"}
+    for path in stored:
+        for word in (b"localhost", b'"sub"', b'"act"'):
+            assert word not in path.read_bytes(), (path, word)
