@@ -17,7 +17,7 @@
  *                "v":1},"sig":"base64"}
  *
  * filters are those of the request; behind is how many records the journal had that Redis had not,
- * newer than hw: they are not in here.
+ * newer than hw: they are not in here. Often it is the record of this very export.
  * sha256 is that of all bytes before this line; sig is Ed25519 over LEDGER_SIGN_LABEL, a zero byte
  * and the SHA-256 of the manifest object's text. In CSV it is a row of the same width whose
  * first cell is "#manifest" and whose second is that text. An answer that ends otherwise is cut.

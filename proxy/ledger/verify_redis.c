@@ -190,7 +190,7 @@ static void on_bucket(void *arg, const struct resp *reply)
     r->secrets = resp_int(reply) > 0 ? (uint64_t)resp_int(reply) : 0;
 }
 
-/* The entries go on in this bucket; the one before has as many secrets as entries, and no others. */
+/* The entries go on in this bucket; the one before has a secret for each entry, and no others. */
 static int bucket_to(struct verify_redis *r, uint64_t bucket)
 {
     char key[SHIP_KEY_MAX], suffix[SHIP_SUFFIX_MAX], what[60];
