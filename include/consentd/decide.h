@@ -64,6 +64,9 @@ MUST_USE struct verdict decide_cookie_pair(const struct decider *d, const struct
  */
 MUST_USE struct verdict decide_url(const struct decider *d, const struct url *url);
 
+/* The host is one of the site's: what it serves went through here. */
+MUST_USE bool decide_host_is_own(const struct decider *d, struct str host);
+
 /*
  * The text of an inline script or an event handler. Comments do not count; strings do, since
  * loaders keep the URL in one. Linear in the text, at most DECIDE_INLINE_MAX bytes. The snapshot

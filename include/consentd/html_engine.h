@@ -50,6 +50,9 @@ struct html_engine_ops {
      */
     bool (*on_frame)(void *owner, const struct ruleset *set, const struct html_ref *ref,
                      struct buf *out);
+
+    /* As html_ops.on_policy; may be NULL. */
+    bool (*on_policy)(void *owner, struct str policy, struct buf *out);
 };
 
 /* Never NULL. owner is handed to the callbacks. */

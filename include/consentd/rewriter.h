@@ -67,6 +67,7 @@ enum html_use {
     HTML_USE_REFRESH,    /* meta refresh */
     HTML_USE_BASE,       /* base href: fetches nothing itself */
     HTML_USE_COOKIE,     /* meta http-equiv=set-cookie: value is the cookie line, not a URL */
+    HTML_USE_INTEGRITY,  /* integrity: what its element fetches; DROP: the proxy may change that */
     HTML_USE_AMP,        /* amp-analytics type (value is the vendor's name, not a URL) */
 };
 
@@ -122,6 +123,12 @@ struct html_ops {
 
     /* Output, in order, borrowed during the call. False stops the rewriter for good. */
     bool (*on_output)(void *owner, const uint8_t *data, size_t len);
+
+    /*
+     * The page's own policy, the content of <meta http-equiv=content-security-policy>: appends
+     * what takes its place. False, or NULL: it stays as it is.
+     */
+    bool (*on_policy)(void *owner, struct str policy, struct buf *out);
 };
 
 /* Zero in a field takes the default named beside it. */

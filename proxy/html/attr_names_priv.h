@@ -30,6 +30,7 @@
     X(HREF, "href")                                                                                \
     X(HTTP_EQUIV, "http-equiv")                                                                    \
     X(IMAGESRCSET, "imagesrcset")                                                                  \
+    X(INTEGRITY, "integrity")                                                                      \
     X(LANGUAGE, "language")                                                                        \
     X(MARKER_END, "marker-end")                                                                    \
     X(MARKER_MID, "marker-mid")                                                                    \
@@ -62,10 +63,10 @@ enum html_attr {
 };
 
 /* The tables of names_table.c and the multipliers they were made with. */
-#define ATTR_BY_LEN   0x57u
-#define ATTR_BY_FIRST 0x45u
-#define ATTR_BY_INNER 0x47u
-#define ATTR_BY_LAST  0x0bu
+#define ATTR_BY_LEN   0x48u
+#define ATTR_BY_FIRST 0x08u
+#define ATTR_BY_INNER 0x34u
+#define ATTR_BY_LAST  0x35u
 extern const char *const attr_rows[ATTR_COUNT];
 extern const uint8_t attr_slots[128];
 

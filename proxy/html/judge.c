@@ -23,6 +23,7 @@ enum value_kind {
     V_VENDOR,   /* AMP: a name */
     V_LINK,
     V_META,
+    V_INTEGRITY,
 };
 
 enum rule_when { W_ALWAYS = 0, W_SVG, W_IMAGE_INPUT, W_SMIL, W_SCRIPT, W_SVG_SCRIPT, W_PARAM };
@@ -39,6 +40,8 @@ struct rule {
     X(SCRIPT, HREF, URL, SCRIPT, RAW, SVG_SCRIPT)                                                  \
     X(SCRIPT, XLINK_HREF, URL, SCRIPT, RAW, SVG_SCRIPT)                                            \
     X(SCRIPT, ATTRIBUTIONSRC, LIST, PING, ATTR, ALWAYS)                                            \
+    X(SCRIPT, INTEGRITY, INTEGRITY, INTEGRITY, ATTR, ALWAYS)                                       \
+    X(LINK, INTEGRITY, INTEGRITY, INTEGRITY, ATTR, ALWAYS)                                         \
     X(IMG, SRC, URL, IMAGE, TAG, ALWAYS)                                                           \
     X(IMG, SRCSET, SRCSET, IMAGE, ATTR, ALWAYS)                                                    \
     X(IMG, ATTRIBUTIONSRC, LIST, PING, ATTR, ALWAYS)                                               \
@@ -368,7 +371,8 @@ static enum html_action judge_value(struct rewriter *rw, const struct judged *j,
     case V_META:
         return judge_meta(rw, j, text);
     case V_SRCDOC:
-        break; /* judge_srcdoc */
+    case V_INTEGRITY:
+        break; /* judge_by_rule does these */
     }
     return HTML_DROP;
 }
@@ -495,6 +499,38 @@ static bool stands_in(struct rewriter *rw, struct judged *j, const struct tag_at
     return true;
 }
 
+/* The policy of a meta element in which the owner wants more. */
+static bool judge_policy(struct rewriter *rw, struct judged *j, const struct tag_attr *a)
+{
+    struct str equiv, text;
+    struct buf out;
+
+    if (rw->ops.on_policy == NULL || j->space != SIM_HTML || j->partial || hidden_active(rw) ||
+        rw->nest > 0 || !judge_find(rw, j, ATTR_HTTP_EQUIV, &equiv) ||
+        !str_eq_fold_c(equiv, "content-security-policy") || !decoded(j, a, &rw->value, &text))
+        return false;
+    buf_init(&out, VALUE_MAX);
+    if (rw->ops.on_policy(rw->owner, text, &out))
+        patch_value(rw, j, a, buf_str(&out));
+    buf_free(&out);
+    return true;
+}
+
+/* The digest of a file that the proxy may change would keep the browser from taking it. */
+static enum html_action judge_integrity(struct rewriter *rw, const struct judged *j)
+{
+    struct html_ref ref = {.element = element_rows[j->elem].name,
+                           .attr = "integrity",
+                           .use = HTML_USE_INTEGRITY,
+                           .base = buf_str(&rw->base),
+                           .base_alt = buf_str(&rw->base_alt)};
+    struct html_note note = {0};
+
+    if (!judge_find(rw, j, j->elem == ELEM_SCRIPT ? ATTR_SRC : ATTR_HREF, &ref.value))
+        return HTML_KEEP;
+    return rw->ops.on_ref(rw->owner, &ref, &note);
+}
+
 static void judge_by_rule(struct rewriter *rw, struct judged *j, const struct tag_attr *a,
                           const struct rule *rule)
 {
@@ -509,6 +545,13 @@ static void judge_by_rule(struct rewriter *rw, struct judged *j, const struct ta
         judge_srcdoc(rw, j, a);
         return;
     }
+    if (rule->kind == V_INTEGRITY) {
+        if (judge_integrity(rw, j) == HTML_DROP)
+            add_cut(rw, j, a); /* nothing that fetches goes: not counted */
+        return;
+    }
+    if (rule->kind == V_META && judge_policy(rw, j, a))
+        return;
     if (decoded(j, a, &rw->value, &text) && judge_value(rw, j, rule, text) == HTML_KEEP)
         return;
     if (stands_in(rw, j, a))

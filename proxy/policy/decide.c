@@ -359,14 +359,15 @@ static void find_site_rules(struct choice *ch, struct target *t)
     }
 }
 
-static bool host_is_sites(const struct choice *ch, struct str host)
+bool decide_host_is_own(const struct decider *d, struct str host)
 {
+    const struct rules *rules = d->snapshot == NULL ? NULL : snapshot_rules(d->snapshot);
     const struct rules_site_data *site;
-    size_t number = snapshot_site(ch->d->snapshot);
+    size_t number = rules == NULL ? 0 : snapshot_site(d->snapshot);
 
-    if (number >= ch->rules->site_cnt)
+    if (rules == NULL || number >= rules->site_cnt)
         return false;
-    site = &ch->rules->sites[number];
+    site = &rules->sites[number];
     for (size_t i = 0; i < site->host_cnt; i++) {
         if (str_eq_c(host, site->hosts[i]))
             return true;
@@ -386,7 +387,7 @@ struct verdict decide_url(const struct decider *d, const struct url *url)
     if ((url->flags & URL_NETWORK) == 0)
         return verdict_of(VERDICT_PASS, "no network address");
     find_hosts(&ch, &t);
-    if (host_is_sites(&ch, t.host))
+    if (decide_host_is_own(d, t.host))
         find_site_rules(&ch, &t);
     return choice_end(&ch, VERDICT_PASS, "unknown address");
 }

@@ -208,7 +208,7 @@ bool banner_render(struct exchange *x, struct buf *out)
     language_attributes(&p);
     doc_attribute(&p);
     state_attribute(&p);
-    put(&p, ">");
+    put(&p, enforcement_of(x)->reloads ? " data-reload=\"\">" : ">");
     style(&p);
     banner_form(&p);
     if (enforcement_of(x)->told)

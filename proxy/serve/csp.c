@@ -5,7 +5,11 @@
  * needed. Else the folder that only consentd answers ("https://host/.consent/") is added to the
  * list that would stop us: it lets nothing pass but our own files. A list with 'strict-dynamic'
  * and no nonce takes no addresses: it gets the hashes of our scripts, which then say so in their
- * integrity attribute.
+ * integrity attribute. A list of trusted types gets the names of ours, which make nothing but the
+ * addresses of our own files and what the page itself trusted.
+ *
+ * The policy of a meta element counts for what comes behind it: for the banner and what that
+ * fetches, not for the companion before it.
  */
 #include "consentd/arena.h"
 #include "consentd/b64.h"
@@ -145,20 +149,55 @@ static struct sources page_sources(const struct exchange *x, enum use use)
     return all;
 }
 
+/* The nonce of one list is the one that our parts carry. */
+static bool nonce_is_ours(const struct exchange *x, enum use use, struct str nonce)
+{
+    const struct enforcement *e = enforcement_of(x);
+
+    return nonce.len > 0 && ((use == USE_SCRIPT && str_eq(nonce, e->script_nonce)) ||
+                             (use == USE_STYLE && str_eq(nonce, e->style_nonce)));
+}
+
+/* One policy, or several with commas between them. */
+static bool wants_types(struct str policies)
+{
+    struct str policy, directive, list;
+
+    while (str_cut(&policies, ',', &policy)) {
+        while (str_cut(&policy, ';', &directive)) {
+            if (str_eq_fold_c(directive_name(directive, &list), "require-trusted-types-for"))
+                return true;
+        }
+    }
+    return false;
+}
+
+static const char *types_addition(struct str list)
+{
+    struct str source;
+
+    while (source_next(&list, &source)) {
+        if (str_eq_c(source, "*"))
+            return NULL;
+    }
+    return "consentd consentd-banner";
+}
+
 /* What one policy needs behind this directive so that our parts pass; NULL: nothing. */
 static const char *addition(struct exchange *x, struct str policy, struct str directive)
 {
     const struct enforcement *e = enforcement_of(x);
     struct str list, sources;
 
-    (void)directive_name(directive, &list);
+    if (str_eq_fold_c(directive_name(directive, &list), "trusted-types"))
+        return types_addition(list);
     for (unsigned use = USE_SCRIPT; use <= USE_FORM; use++) {
         struct sources found;
 
         if (!sources_of(policy, (enum use)use, &sources) || sources.ptr != list.ptr)
             continue;
         found = sources_read(x, list);
-        if (found.own_host || (found.nonce.len > 0 && use <= USE_STYLE))
+        if (found.own_host || nonce_is_ours(x, use, found.nonce))
             continue;
         if (found.strict && use == USE_SCRIPT)
             return arena_printf(&x->arena, "'%s' '%s' '%s'", e->banner_hash, e->guard_hash,
@@ -169,8 +208,17 @@ static const char *addition(struct exchange *x, struct str policy, struct str di
     return NULL;
 }
 
-/* One policy with what is needed in it. */
-static bool policy_amend(struct exchange *x, struct str policy, struct buf *out)
+/* Without its only source, should that be 'none'. */
+static struct str without_none(struct str directive)
+{
+    struct str list;
+    struct str name = directive_name(directive, &list);
+
+    return str_eq_fold_c(str_trim(list), "'none'") ? name : directive;
+}
+
+/* One policy with what is needed in it, behind others. */
+static bool policy_amend(struct exchange *x, struct str policy, struct buf *out, bool *more_out)
 {
     const char *between = out->len == 0 ? "" : ", ";
     struct str rest = policy;
@@ -180,9 +228,12 @@ static bool policy_amend(struct exchange *x, struct str policy, struct buf *out)
     while (ok && str_cut(&rest, ';', &directive)) {
         const char *more = addition(x, policy, directive);
 
+        *more_out = *more_out || more != NULL;
         directive = str_trim(directive);
         if (directive.len == 0)
             continue;
+        if (more != NULL) /* 'none' stands alone or not at all */
+            directive = without_none(directive);
         ok = buf_append_c(out, between) && buf_append_str(out, directive) &&
              (more == NULL || buf_printf(out, " %s", more));
         between = "; ";
@@ -197,10 +248,11 @@ static void field_amend(struct exchange *x, struct header *field)
     struct str policy, amended;
     struct buf out;
     bool ok = true;
+    bool more = false;
 
     buf_init(&out, FIELD_MAX);
     while (ok && header_list_next(&rest, &policy))
-        ok = policy_amend(x, policy, &out);
+        ok = policy_amend(x, policy, &out, &more);
     if (ok && out.len > 0 && arena_str(&x->arena, buf_str(&out), &amended))
         field->value = amended;
     buf_free(&out);
@@ -250,10 +302,46 @@ void csp_prepare(struct exchange *x)
     e->style_nonce = styles.nonce;
     e->script_inline = scripts.in_line || scripts.nonce.len > 0;
     e->style_inline = styles.in_line || styles.nonce.len > 0;
+    e->reloads = !page_sources(x, USE_CONNECT).own_host;
     if (scripts.strict && !hashes_make(x, e))
         return;
-    while ((field = headers_next(&x->resp.headers, HDR_CONTENT_SECURITY_POLICY, &iter)) != NULL)
+    while ((field = headers_next(&x->resp.headers, HDR_CONTENT_SECURITY_POLICY, &iter)) != NULL) {
+        e->reloads = e->reloads || wants_types(field->value);
         field_amend(x, field);
+    }
+}
+
+/* What one list adds to what stands so far; false: no memory for its nonce. */
+static bool list_join(struct exchange *x, const struct sources *one, struct str *nonce,
+                      bool *in_line)
+{
+    if (nonce->len == 0 && one->nonce.len > 0 && !arena_str(&x->arena, one->nonce, nonce))
+        return false;
+    *in_line = *in_line && (one->in_line || (one->nonce.len > 0 && str_eq(one->nonce, *nonce)));
+    return true;
+}
+
+bool csp_meta(struct exchange *x, struct str policy, struct buf *out)
+{
+    struct enforcement *e = enforcement_of(x);
+    struct sources found;
+    struct str list;
+    bool more = false;
+
+    e->reloads = e->reloads || wants_types(policy) ||
+                 (sources_of(policy, USE_CONNECT, &list) && !sources_read(x, list).own_host);
+    if (sources_of(policy, USE_SCRIPT, &list)) {
+        found = sources_read(x, list);
+        if (!list_join(x, &found, &e->script_nonce, &e->script_inline) ||
+            (found.strict && found.nonce.len == 0 && e->banner_hash == NULL && !hashes_make(x, e)))
+            return false;
+    }
+    if (sources_of(policy, USE_STYLE, &list)) {
+        found = sources_read(x, list);
+        if (!list_join(x, &found, &e->style_nonce, &e->style_inline))
+            return false;
+    }
+    return policy_amend(x, policy, out, &more) && more;
 }
 
 bool integrity_attribute(struct buf *out, const char *hash)

@@ -85,6 +85,7 @@ struct enforcement {
     bool told;         /* the visitor has decided under an older version: a note says what is new */
     struct str script_nonce, style_nonce;                /* of the page's own policy; empty: none */
     const char *banner_hash, *guard_hash, *signals_hash; /* "sha256-…" where it wants these */
+    bool reloads; /* it lets our script not fetch the page, or not put its scripts in */
     bool script_inline, style_inline; /* such an element of ours may stand in the page */
     void *choice;                     /* consent_choice.c's own while the ledger is asked */
     struct rights *rights;            /* rights.c's */

@@ -108,6 +108,35 @@ static bool is_inert(const struct html_ref *ref)
     return ref->use == HTML_USE_BASE;
 }
 
+/* Nothing is taken out of anything. */
+static bool all_granted(const struct decider *decider)
+{
+    const struct snapshot *snapshot = decider->snapshot;
+
+    return snapshot != NULL && (rules_categories(snapshot_rules(snapshot))->defined &
+                                ~(decider->grants | CATEGORY_ESSENTIAL)) == 0;
+}
+
+/* The file is one that comes through here, under any base. */
+static bool is_own_file(struct html_engine *engine, const struct html_ref *ref)
+{
+    const struct str bases[] = {STR(""), ref->base, ref->base_alt};
+    bool own = false;
+
+    for (size_t i = 0; i < COUNT_OF(bases) && !own; i++) {
+        struct url base = engine->page;
+        struct url url;
+
+        if ((bases[i].len == 0 || url_parse(bases[i], &engine->page, &engine->scratch, &base)) &&
+            url_parse(ref->value, &base, &engine->scratch, &url))
+            own = str_eq(url.host, engine->page.host) ||
+                  decide_host_is_own(&engine->decider, url.host);
+    }
+    arena_fini(&engine->scratch);
+    arena_init(&engine->scratch, NULL, URL_ARENA_MAX);
+    return own;
+}
+
 static enum html_action on_ref(void *owner, const struct html_ref *ref, struct html_note *note_out)
 {
     struct html_engine *engine = owner;
@@ -115,6 +144,8 @@ static enum html_action on_ref(void *owner, const struct html_ref *ref, struct h
 
     if (is_inert(ref))
         return HTML_KEEP;
+    if (ref->use == HTML_USE_INTEGRITY)
+        return !all_granted(&engine->decider) && is_own_file(engine, ref) ? HTML_DROP : HTML_KEEP;
     if (ref->use == HTML_USE_COOKIE) {
         struct cookie_pair pair;
 
@@ -198,6 +229,13 @@ static bool on_body_start(void *owner, struct buf *out)
     return engine->ops.on_body_start != NULL && engine->ops.on_body_start(engine->owner, out);
 }
 
+static bool on_policy(void *owner, struct str policy, struct buf *out)
+{
+    struct html_engine *engine = owner;
+
+    return engine->ops.on_policy != NULL && engine->ops.on_policy(engine->owner, policy, out);
+}
+
 static bool on_output(void *owner, const uint8_t *data, size_t len)
 {
     struct html_engine *engine = owner;
@@ -208,7 +246,8 @@ static bool on_output(void *owner, const uint8_t *data, size_t len)
 struct html_engine *html_engine_new(const struct html_engine_setup *setup,
                                     const struct html_engine_ops *ops, void *owner)
 {
-    static const struct html_ops rewriter_ops = {on_ref, on_inline, on_body_start, on_output};
+    static const struct html_ops rewriter_ops = {on_ref, on_inline, on_body_start, on_output,
+                                                 on_policy};
     struct html_engine *engine = mem_new(struct html_engine);
 
     engine->decider = setup->decider;

@@ -38,6 +38,9 @@ void signals_key(const struct exchange *x, char out[SIGNALS_KEY_LEN + 1]);
 /* Reads the page's own policy for our parts, and adds our folder where it would stop them. */
 void csp_prepare(struct exchange *x);
 
+/* Likewise the policy of a meta element, which counts from there on; false: it stays as it is. */
+MUST_USE bool csp_meta(struct exchange *x, struct str policy, struct buf *out);
+
 /* ' nonce="..."', or nothing without one. */
 MUST_USE bool nonce_attribute(struct buf *out, struct str nonce);
 

@@ -5,13 +5,14 @@
  * pictures, frames, links and async scripts are missing, each where the proxy left its comment.
  * A script that others wait for, or an inline one (it may write into the document, or wait for
  * events that are over), makes it one reload that keeps the place in the page and what was typed.
- * Taken back: a reload only if something of what is denied now has run.
+ * Taken back: a reload only if something of what is denied now has run. A page whose own policy lets
+ * this script not fetch the page again is loaded again in both cases.
  *
  * What was typed waits in sessionStorage for the moment of the reload, passwords never.
  */
 (() => {
   var page = document, me = page.currentScript, key = 'consent.again', kept = sessionStorage.getItem(key);
-  var folder = me.src.replace(/again\.js.*/, ''), guard = page.querySelector('script[data-consent-guard]');
+  var strict = page.querySelector('[data-reload]'), folder = me.src.replace(/again\.js.*/, ''), guard = page.querySelector('script[data-consent-guard]');
   var fields = () => [...page.querySelectorAll('input, textarea, select')].filter(field =>
     !/^(password|file|hidden|submit|button|image|reset)$/.test(field.type) && !field.closest('[data-consent-banner]'));
   var state = field => field.options ? [...field.options].map(option => option.selected) :
@@ -45,7 +46,7 @@
     script.onload = () => done(script);
     script.onerror = failed;
     script.nonce = me.nonce;
-    script.src = folder + leaf;
+    script.src = me.files ? me.files.createScriptURL(leaf) : folder + leaf;
     page.head.append(script);
     return script;
   };
@@ -88,7 +89,7 @@
   var allowed = (names, tell, load) => {
     var places = comments(names), blocked = guard && guard.blocked;
     var go = () => {
-      if (places[0] && !blocked && guard && guard.denied) return missing(places, pieces => {
+      if (places[0] && !blocked && !strict && guard && guard.denied) return missing(places, pieces => {
         tell();
         load();
         places.forEach((place, i) => put(place, pieces[i]));
@@ -104,7 +105,7 @@
 
   /* The companion of the new grants clears what was stored, and knows what was fetched. */
   var withdrawn = () => add('guard.js?v=' + Date.now(), script => {
-    if (performance.getEntriesByType('resource').some(entry => script.denied(entry.name))) return reload();
+    if (strict || performance.getEntriesByType('resource').some(entry => script.denied(entry.name))) return reload();
     fetch(location.href).then(answer => answer.text()).then(text => {
       if (/<!--consentd: removed|data-consent-frame=/.test(text)) reload();
     }, reload);

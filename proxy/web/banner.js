@@ -48,17 +48,16 @@
   });
 
   /* again.js: things that were held back run, or the page is loaded again and nothing typed is lost. */
+  var files = { createScriptURL: leaf => choice.replace(/choice$/, leaf) };
   var more = data => {
     var script = page.createElement('script');
+    if (window.trustedTypes && !files.name) files = trustedTypes.createPolicy('consentd-banner', files);
     script.consent = data;
+    script.files = files;
     script.nonce = (find('script') || {}).nonce || '';
     script.onerror = () => location.reload();
-    try {
-      script.src = choice.replace(/choice$/, 'again.js');
-      page.head.append(script);
-    } catch {
-      script.onerror(); /* a page of trusted types only */
-    }
+    script.src = files.createScriptURL('again.js');
+    page.head.append(script);
   };
   /* Frames that are allowed now load; a new element, so that the way back skips the placeholder. */
   var load = () => frames().forEach(frame => {

@@ -12,17 +12,18 @@
  */
 (function script(R) {
   var top = self, page = top.document, me = page?.currentScript || {}, frames = top.length;
-  var patterns = {}, stands = [], blobs = {}, unfinished = '', natives = new WeakMap(), wraps = new WeakMap();
+  var stands = [], blobs = {}, unfinished = '', natives = new WeakMap(), wraps = new WeakMap();
+  var same = text => text, trust;
   var empty = location.origin + R.p + 'empty.js';
   var matches = (text, value) => {
     try {
-      return (patterns[text] = patterns[text] || RegExp(text, 's')).test(value);
+      return RegExp(text, 's').test(value);
     } catch {
       return true;
     }
   };
   var needs = mask => !(mask & R.m);
-  var verdict = (rules, keys, text, other, bad) => {
+  var verdict = (rules, keys, bad, text, other) => {
     var rule = rules.find(r => keys.some(key => r[1].includes(' ' + key + ' ')) && matches(r[2], text) && matches(r[3], other));
     return rule ? needs(rule[0]) : bad;
   };
@@ -36,11 +37,13 @@
     }
     host = u.hostname.replace(/\.$/, '');
     return u.host !== location.host && verdict(R.u, host.split('.').map((label, i, all) => all.slice(i).join('.')),
-      u.pathname + u.search, '.' + host + '?' + u.searchParams) && (me.blocked = true);
+      0, u.pathname + u.search, '.' + host + '?' + u.searchParams) && (me.blocked = true);
   };
-  var deniedName = (list, bad) => name => verdict(list, [...name += ''].map((c, i) => name.slice(0, i) + '*').concat(name, name + '*'), name, name, bad);
+  var deniedName = (list, bad) => name => verdict(list, [...name + ' '].map((c, i) => String(name).slice(0, i) + '*').concat(name), bad, name);
   var deniedCookie = deniedName(R.c, R.x), deniedKey = deniedName(R.s);
-  var instead = value => denied(value?.url || value) ? empty : value;
+  /* What the page trusted stays trusted when it is changed. */
+  var like = (before, after) => after !== before && trust?.['create' + before?.constructor.name.slice(7)]?.(after) || after;
+  var instead = value => denied(value?.url || value) ? like(value, empty) : value;
 
   /*
    * What takes a native's place looks like it: a Proxy, its text the native's, absent from stacks.
@@ -81,16 +84,15 @@
   var later = (target, type) => { setTimeout(() => target.dispatchEvent(new Event(type))); };
   var css = text => text?.replace ?
     text.replace(/((?:url|image|set)\(\s*["']?|@import\s*["'])([^"')]+)/gi, (all, head, url) => denied(url) ? head : all) : text;
-  var names = '(\\w*src\\w*|href|data|poster)';
   var bad = (name, value) => /srcset$/i.test(name) ? String(value).split(/[\s,]+/).some(denied) : denied(value);
-  var badAttribute = (element, name, value) => matches('^(.*:)?' + names + '$', name = name.toLowerCase()) &&
+  var badAttribute = (element, name, value) => /^(.*:)?(\w*src\w*|href|data|poster)$/i.test(name) &&
     !/^(a|area|base)$/.test(element.localName) && bad(name, value);
   var clean = html => {
     var before = String(html), after = before.replace(/<(?!(a|area|base)\b)[a-z][^>]*>/gi, tag =>
-      tag.replace(RegExp('([\\s"\'/])' + names + '\\s*=\\s*("[^"]*"|\'[^\']*\'|[^\\s>]+)', 'gi'), (all, gap, name, value) =>
+      tag.replace(/([\s"'/])(\w*src\w*|href|data|poster)\s*=\s*("[^"]*"|'[^']*'|[^\s>]+)/gi, (all, gap, name, value) =>
         bad(name, value.replace(/["']|amp;/g, '')) ? gap : all)
     ).replace(/<style\b[^]*?<\/style|\sstyle\s*=\s*("[^"]*"|'[^']*')/gi, css);
-    return after === before ? html : after;
+    return after === before ? html : like(html, after);
   };
 
   var install = W => {
@@ -114,22 +116,13 @@
       if (key < 'a') d.value.prototype.constructor = d.value;
     }));
     var each = fix => (go, self, args) => go(args.map(fix));
-    on('Document write writeln', (go, self, args) => {
-      var text = unfinished + args.join('');
-      unfinished = '';
-      go([clean(text.replace(/<[a-z!/][^>]*$/i, rest => {
-        unfinished = rest;
-        return '';
-      }))]);
-    });
     on('HTMLIFrameElement .contentWindow .contentDocument', go => {
       var result = go([]);
       if (result) install(result.defaultView || result);
       return result;
     });
+    on('Function toString', go => go([]));
     on('HTMLElement .style|SVGElement .style', go => wrap(go([]), css));
-    /* Also what must only find the object behind its wrap. */
-    on('CSSStyleSheet insertRule replace replaceSync|CSSStyleDeclaration setProperty cssText getPropertyValue getPropertyPriority removeProperty item|HTMLElement style|SVGElement style|Storage getItem removeItem key clear', each(css));
     on('Element innerHTML outerHTML insertAdjacentHTML setHTMLUnsafe|ShadowRoot innerHTML setHTMLUnsafe|HTMLIFrameElement srcdoc|Range createContextualFragment|DOMParser parseFromString', (go, self, args) =>
       go(args.map(self.localName === 'style' ? css : clean)));
     on('Element setAttribute setAttributeNS', (go, self, args) => {
@@ -140,20 +133,46 @@
       bad(name, args[0]) ? later(self, 'error') : go(args));
     on('Element setAttributeNode setAttributeNodeNS|NamedNodeMap setNamedItem setNamedItemNS', (go, self, args) =>
       badAttribute(self, args[0].name, args[0].value) ? null : go(args));
-    /* A worker made of a blob or of data has no answer that the proxy could put the companion into. */
-    on('URL createObjectURL revokeObjectURL', (go, self, args) => {
-      var url = go(args);
-      blobs[url || args[0]] = url && args[0];
-      return url;
+    on('Attr value|Node nodeValue textContent|CharacterData data', (go, self, args) => {
+      var style = self.nodeType === 3 && self.parentNode || self;
+      if (!self.ownerElement || !badAttribute(self.ownerElement, self.name, args[0])) go(style.localName === 'style' ? args.map(css) : args);
     });
-    on('Function toString', go => go([]));
+    /* Also what must only find the object behind its wrap. */
+    on('CSSStyleSheet insertRule replace replaceSync|CSSStyleDeclaration setProperty cssText getPropertyValue getPropertyPriority removeProperty item|HTMLElement style|SVGElement style|Storage getItem removeItem key clear', each(css));
     on('WorkerGlobalScope fetch importScripts|XMLHttpRequest open|Navigator sendBeacon', each(instead));
+    on('Storage setItem', (go, self, args) => { if (!deniedKey(args[0])) go(args); });
     on('W Worker SharedWorker', each(value => {
       var blob = blobs[value], own = '(' + script + ')(' + JSON.stringify(R) + ');\n';
       if (blob && blob.size) blob = blobs[value] = URL.createObjectURL(new Blob([own, blob], blob));
-      return blob || instead(value?.replace ? value.replace(/^data:[^,]*?(;base64)?,/i, (all, coded) =>
+      return blob ? like(value, blob) : instead(value?.replace ? value.replace(/^data:[^,]*?(;base64)?,/i, (all, coded) =>
         coded ? all + btoa(own + ' '.repeat(own.length * 2 % 3)) : all + encodeURIComponent(own)) : value);
     }));
+    on('Node appendChild insertBefore replaceChild|Element append prepend replaceChildren', (go, self, args) => {
+      if (self.localName === 'style') args = args.map(node => {
+        if (node?.data) node.data = css(node.data);
+        return css(node);
+      });
+      return go(args);
+    });
+    on('Document write writeln', (go, self, args) => {
+      var text = unfinished + args.join('');
+      unfinished = '';
+      go([like(args[0], clean(text.replace(/<[a-z!/][^>]*$/i, rest => {
+        unfinished = rest;
+        return '';
+      })))]);
+    });
+    on('W WebSocket EventSource', (go, self, args) => {
+      if (!denied(args[0])) return go(args);
+      var closed = new EventTarget();
+      closed.readyState = self.CLOSED;
+      closed.send = closed.close = needs;
+      ['error', 'close'].forEach(type => {
+        closed.addEventListener(type, event => closed['on' + type]?.(event));
+        later(closed, type);
+      });
+      return closed;
+    });
     on('IDBFactory open', (go, self, args) => {
       var request = go(args);
       if (deniedKey(args[0])) request.addEventListener('upgradeneeded', event => {
@@ -162,37 +181,17 @@
       });
       return request;
     });
-    on('Node appendChild insertBefore replaceChild|Element append prepend replaceChildren', (go, self, args) => {
-      if (self.localName === 'style') args = args.map(node => {
-        if (node?.data) node.data = css(node.data);
-        return css(node);
-      });
-      return go(args);
-    });
-    on('Storage setItem', (go, self, args) => { if (!deniedKey(args[0])) go(args); });
     on('CookieStore set', async (go, self, args) => { if (!deniedCookie(args[0]?.name || args[0])) await go(args); });
-    on('W WebSocket EventSource', (go, self, args) => {
-      if (!denied(args[0])) return go(args);
-      var closed = new EventTarget();
-      closed.url = args[0];
-      closed.readyState = self.CLOSED;
-      closed.send = closed.close = () => {};
-      ['open', 'message', 'error', 'close'].forEach((type, i) => {
-        closed['on' + type] = null;
-        closed.addEventListener(type, event => { if (closed['on' + type]) closed['on' + type](event); });
-        if (i > 1) later(closed, type);
-      });
-      Reflect.setPrototypeOf(closed, self.prototype);
-      return closed;
-    });
     on('Document cookie', (go, self, args) => {
       if (/=;Max-Age=0;/.test(args[0]) || !deniedCookie(/[^=;]*/.exec(args[0])[0].trim())) go(args);
     });
-    on('Attr value|Node nodeValue textContent|CharacterData data', (go, self, args) => {
-      var style = self.nodeType === 3 && self.parentNode || self;
-      if (!self.ownerElement || !badAttribute(self.ownerElement, self.name, args[0])) go(style.localName === 'style' ? args.map(css) : args);
-    });
     on('W .localStorage .sessionStorage', go => wrap(go([]), (value, key) => deniedKey(key) ? R : value));
+    /* A worker made of a blob or of data has no answer that the proxy could put the companion into. */
+    on('URL createObjectURL revokeObjectURL', (go, self, args) => {
+      var url = go(args);
+      blobs[url || args[0]] = url && args[0];
+      return url;
+    });
   };
 
   /*
@@ -238,6 +237,9 @@
   });
   var handOver = () => stands = stands.filter(stand => stand());
 
+  try {
+    trust = top.trustedTypes?.createPolicy('consentd', { createHTML: same, createScriptURL: same });
+  } catch {}
   install(top);
   if (page) {
     clearSoon();

@@ -48,11 +48,38 @@ PAGES = {
     "pixel": ('<img src="https://www.facebook.com/tr?id=1&amp;ev=PageView" alt="">', [], []),
     "calls": ("""<script>addEventListener('load', function () { fbq('track', 'Late'); hj('event', 'late'); ttq.track('x'); });</script>"""
               + META + HOTJAR + "<script>window.ttq = window.ttq || {track: function () {}};</script>", ["hj"], ["fb", "hj"]),
-    "strict": (TAG % " nonce=abc123" + "<script nonce=abc123>ran.push('own')</script>", ["ga", "own"], ["ga", "own"]),
     "module": ('<script type=module src="/module.js"></script>' + TAG % " defer", ["ga"], ["ga"]),
 }
+# pages whose own policy is in the way: (the field, the meta element), each with the markup of another page
+NONCE = "script-src 'nonce-abc123' 'strict-dynamic'"
+TRUSTED = "require-trusted-types-for 'script'; trusted-types own"
+POLICIES = {
+    "strict": (NONCE, ""),
+    "strict-meta": ("", NONCE + "; style-src 'self'"),
+    "none-meta": ("", "default-src 'none'; script-src 'nonce-abc123' https://www.googletagmanager.com; img-src 'self' data:; style-src 'none'; form-action 'none'"),
+    "two": ("script-src 'self' 'nonce-abc123' https://www.googletagmanager.com; style-src 'self'", "script-src https: 'nonce-other' 'nonce-abc123'; connect-src https:"),
+    "trusted": (TRUSTED, ""),
+    "trusted-meta": ("", TRUSTED),
+    "trusted-types-none": ("", "require-trusted-types-for 'script'; trusted-types 'none'"),
+}
+for name in POLICIES:
+    PAGES[name] = (TAG % " nonce=abc123" + "<script nonce=abc123>ran.push('own')</script>", ["ga", "own"], ["ga", "own"])
+for name in ("trusted", "trusted-meta"):
+    PAGES[name] = ('<script src="/trusted.js"></script>', ["own", "ga"], ["own", "ga"])
 ANY_ORDER = {"calls", "injected"}
-HEAD = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>%s</title><link rel="icon" href="data:,"><script nonce=abc123>window.ran = [];</script>
+# what a page of trusted types does: every sink gets an object, also for what a tracker would be
+TRUSTING = """var own = trustedTypes.createPolicy('own', {createHTML: text => text, createScriptURL: text => text});
+var box = document.createElement('div'); box.innerHTML = own.createHTML('<b>own</b><img src="https://www.facebook.com/tr?id=1">');
+document.write(own.createHTML('<i>written</i>'));
+var worker = new Worker(own.createScriptURL(URL.createObjectURL(new Blob(['postMessage(1)']))));
+worker.onmessage = () => {
+  ran.push('own');
+  var script = document.createElement('script');
+  script.src = own.createScriptURL('https://www.googletagmanager.com/gtag/js?id=G-TEST12345');
+  document.head.append(script);
+};
+if (box.firstChild.textContent !== 'own' || !document.querySelector('i')) ran.push('broken');"""
+HEAD = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">%s<title>%s</title><link rel="icon" href="data:,"><script nonce=abc123>window.ran = [];</script>
 </head><body><h1>x</h1>%s<img src="/own.png" alt=""><script src="/own.js" nonce=abc123></script></body></html>"""
 
 
@@ -67,10 +94,12 @@ def lab(folder):
     origin = Origin()
     html = [("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-store")]
     for name, (markup, _, _) in PAGES.items():
-        policy = [("Content-Security-Policy", "script-src 'nonce-abc123' 'strict-dynamic'")] if name == "strict" else []
-        origin.routes["/" + name] = http_response(200, html + policy, (HEAD % (name, markup)).encode())
+        field, meta = POLICIES.get(name, ("", ""))
+        policy = [("Content-Security-Policy", field)] if field else []
+        meta = f'<meta http-equiv="Content-Security-Policy" content="{meta}">' if meta else ""
+        origin.routes["/" + name] = http_response(200, html + policy, (HEAD % (meta, name, markup)).encode())
     javascript = [("Content-Type", "text/javascript")]
-    scripts = {"/own.js": "document.documentElement.dataset.own = 'ran';", "/module.js": "export default 1;",
+    scripts = {"/own.js": "document.documentElement.dataset.own = 'ran';", "/module.js": "export default 1;", "/trusted.js": TRUSTING,
                "/inject.js": """['https://www.googletagmanager.com/gtag/js?id=G-TEST12345', 'https://connect.facebook.net/en_US/fbevents.js']
                    .forEach(function (url) { var s = document.createElement('script'); s.async = false; s.src = url; document.head.appendChild(s); });""",
                "/write.js": """document.write('<scr' + 'ipt src="https://www.googletagmanager.com/gtag/js?id=G-TEST12345"></scr' + 'ipt>');"""}
