@@ -163,11 +163,11 @@ static bool hand_on(struct imports *imports, struct str bytes)
            imports->ops.on_output(imports->owner, (const uint8_t *)bytes.ptr, bytes.len);
 }
 
-static bool replace(struct imports *imports)
+/* In the quotes that were there: it may be a part of another literal. */
+static bool replace(struct imports *imports, struct str quote)
 {
     imports->removed++;
-    return hand_on(imports, STR("\"")) && hand_on(imports, imports->instead) &&
-           hand_on(imports, STR("\""));
+    return hand_on(imports, quote) && hand_on(imports, imports->instead) && hand_on(imports, quote);
 }
 
 /* Hands on what is decided; *done_out: up to there. all: nothing follows. */
@@ -190,7 +190,8 @@ static bool scan(struct imports *imports, struct str t, bool all, size_t *done_o
         if (match == MATCH_FOUND && end <= IMPORTS_HELD_MAX) {
             ref.value = buf_str(&imports->url);
             if (imports->ops.on_ref(imports->owner, &ref, &note) == HTML_DROP) {
-                if (!hand_on(imports, str_slice(t, done, at + from - done)) || !replace(imports))
+                if (!hand_on(imports, str_slice(t, done, at + from - done)) ||
+                    !replace(imports, str_slice(t, at + from, 1)))
                     return false;
                 at = done = at + end;
                 continue;

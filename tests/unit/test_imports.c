@@ -64,17 +64,17 @@ static void check(const char *in, const char *want)
 static void test_found(void **state)
 {
     UNUSED(state);
-    check("import('//evil/')", "import(\"/e\")");
+    check("import('//evil/')", "import('/e')");
     check("a=await import ( /* x */ // y\n \"//evil/a\" )",
           "a=await import ( /* x */ // y\n \"/e\" )");
-    check("import(`//evil/`);import('//evil/',{with:{}})",
-          "import(\"/e\");import(\"/e\",{with:{}})");
-    check("import('\\/\\/ev\\x69l\\u002f')", "import(\"/e\")");
+    check("import(`//evil/`);import('//evil/',{with:{}})", "import(`/e`);import('/e',{with:{}})");
+    check("import('\\/\\/ev\\x69l\\u002f')", "import('/e')");
     check("import'//evil/';import a from\"//evil/\";export*from'//evil/'",
-          "import\"/e\";import a from\"/e\";export*from\"/e\"");
+          "import'/e';import a from\"/e\";export*from'/e'");
+    check("say(\"write import '//evil/' once\")", "say(\"write import '/e' once\")");
     check("x(\"from \");import(\"//evil/\")", "x(\"from \");import(\"/e\")");
     check("import('//evil/')import('//good/')import('//evil/')",
-          "import(\"/e\")import('//good/')import(\"/e\")");
+          "import('/e')import('//good/')import('/e')");
 }
 
 static void test_not_found(void **state)
@@ -115,7 +115,7 @@ static void test_bounds(void **state)
         assert_true(buf_append_char(&in, 'i'));
     assert_true(buf_append_c(&in, "');import('//evil/')"));
     run(buf_str(&in), in.len, in.len, &out);
-    assert_true(out.len == in.len - strlen("'//evil/'") + strlen("\"/e\""));
+    assert_true(out.len == in.len - strlen("//evil/") + strlen("/e"));
     {
         struct buf cut;
 
@@ -144,7 +144,7 @@ static bool found_behind(size_t gap)
     run(buf_str(&in), in.len, in.len, &out);
     run(buf_str(&in), 1, 1, &cut);
     assert_true(str_eq(buf_str(&cut), buf_str(&out)));
-    found = str_find(buf_str(&out), STR("\"/e\"")) >= 0;
+    found = str_find(buf_str(&out), STR("'/e'")) >= 0;
     assert_true(found || str_eq(buf_str(&out), buf_str(&in)));
     buf_free(&in);
     buf_free(&out);
