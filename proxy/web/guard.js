@@ -122,12 +122,12 @@
       return result;
     });
     on('Function toString', go => go([]));
-    on('HTMLElement .style|SVGElement .style', go => wrap(go([]), css));
+    on('HTMLElement .style|SVGElement .style|CSSStyleRule .style', go => wrap(go([]), css));
     on('Element innerHTML outerHTML insertAdjacentHTML setHTMLUnsafe|ShadowRoot innerHTML setHTMLUnsafe|HTMLIFrameElement srcdoc|Range createContextualFragment|DOMParser parseFromString', (go, self, args) =>
       go(args.map(self.localName === 'style' ? css : clean)));
     on('Element setAttribute setAttributeNS', (go, self, args) => {
       var value = args.pop(), name = String(args[args.length - 1]);
-      return badAttribute(self, name, value) ? later(self, 'error') : go(args.concat(name === 'style' ? css(value) : value));
+      return badAttribute(self, name, value) ? later(self, 'error') : go(args.concat(name === 'style' ? css(value) : name === 'srcdoc' ? clean(value) : value));
     });
     on('HTMLImageElement src srcset|HTMLIFrameElement src|HTMLInputElement src|HTMLEmbedElement src|HTMLTrackElement src|HTMLFrameElement src|HTMLLinkElement href imageSrcset|HTMLScriptElement src|HTMLMediaElement src|HTMLObjectElement data|HTMLSourceElement src srcset|HTMLVideoElement poster', (go, self, args, name) =>
       bad(name, args[0]) ? later(self, 'error') : go(args));
@@ -138,8 +138,8 @@
       if (!self.ownerElement || !badAttribute(self.ownerElement, self.name, args[0])) go(style.localName === 'style' ? args.map(css) : args);
     });
     /* Also what must only find the object behind its wrap. */
-    on('CSSStyleSheet insertRule replace replaceSync|CSSStyleDeclaration setProperty cssText getPropertyValue getPropertyPriority removeProperty item|HTMLElement style|SVGElement style|Storage getItem removeItem key clear', each(css));
-    on('WorkerGlobalScope fetch importScripts|XMLHttpRequest open|Navigator sendBeacon', each(instead));
+    on('CSSStyleSheet insertRule replace replaceSync|CSSStyleDeclaration setProperty cssText getPropertyValue getPropertyPriority removeProperty item|HTMLElement style|SVGElement style|CSSStyleRule style|W FontFace|Storage getItem removeItem key clear', each(css));
+    on('WorkerGlobalScope fetch fetchLater importScripts|XMLHttpRequest open|Navigator sendBeacon', each(instead));
     on('Storage setItem', (go, self, args) => { if (!deniedKey(args[0])) go(args); });
     on('W Worker SharedWorker', each(value => {
       var blob = blobs[value], own = '(' + script + ')(' + JSON.stringify(R) + ');\n';
@@ -154,18 +154,9 @@
       });
       return go(args);
     });
-    on('Document write writeln', (go, self, args) => {
-      var text = unfinished + args.join('');
-      unfinished = '';
-      go([like(args[0], clean(text.replace(/<[a-z!/][^>]*$/i, rest => {
-        unfinished = rest;
-        return '';
-      })))]);
-    });
     on('W WebSocket EventSource', (go, self, args) => {
       if (!denied(args[0])) return go(args);
       var closed = new EventTarget();
-      closed.readyState = self.CLOSED;
       closed.send = closed.close = needs;
       ['error', 'close'].forEach(type => {
         closed.addEventListener(type, event => closed['on' + type]?.(event));
@@ -173,6 +164,8 @@
       });
       return closed;
     });
+    on('W .localStorage .sessionStorage', go => wrap(go([]), (value, key) => deniedKey(key) ? R : value));
+    on('CookieStore set', async (go, self, args) => { if (!deniedCookie(args[0]?.name || args[0])) await go(args); });
     on('IDBFactory open', (go, self, args) => {
       var request = go(args);
       if (deniedKey(args[0])) request.addEventListener('upgradeneeded', event => {
@@ -181,16 +174,22 @@
       });
       return request;
     });
-    on('CookieStore set', async (go, self, args) => { if (!deniedCookie(args[0]?.name || args[0])) await go(args); });
     on('Document cookie', (go, self, args) => {
       if (/=;Max-Age=0;/.test(args[0]) || !deniedCookie(/[^=;]*/.exec(args[0])[0].trim())) go(args);
     });
-    on('W .localStorage .sessionStorage', go => wrap(go([]), (value, key) => deniedKey(key) ? R : value));
     /* A worker made of a blob or of data has no answer that the proxy could put the companion into. */
     on('URL createObjectURL revokeObjectURL', (go, self, args) => {
       var url = go(args);
       blobs[url || args[0]] = url && args[0];
       return url;
+    });
+    on('Document write writeln', (go, self, args) => {
+      var text = unfinished + args.join('');
+      unfinished = '';
+      go([like(args[0], clean(text.replace(/<[a-z!/][^>]*$/i, rest => {
+        unfinished = rest;
+        return '';
+      })))]);
     });
   };
 

@@ -66,6 +66,11 @@ var img = new Image(); img.setAttributeNode(attr);
 var other = new Image(); other.setAttribute('src', '/own.png'); other.attributes.src.value = T + 13;
 document.write('<scr'); document.write('ipt src="https://connect.facebook.net/en_US/fbevents.js"></scr'); document.write('ipt>');
 var parsed = new DOMParser().parseFromString('<img src="' + T + '14">', 'text/html'); document.body.append(parsed.body.firstChild);
+new FontFace('sly', 'url(' + T + '15)').load().catch(function () {});
+if (window.fetchLater) fetchLater(T + 16, {activateAfter: 0});
+var sheet = document.createElement('style'); sheet.textContent = 'p{}'; document.head.append(sheet);
+sheet.sheet.cssRules[0].style.backgroundImage = 'url(' + T + '17)'; sheet.sheet.cssRules[0].style.cssText += ';list-style:url(' + T + '18)';
+var inner = document.createElement('iframe'); inner.setAttribute('srcdoc', '<img src="' + T + '19">'); document.body.append(inner);
 """
 WORKER = b"""/* a */ 'use strict';
 self.onmessage = function () {
@@ -270,11 +275,11 @@ function about(f) {
 }
 var out = {}, names = 'Function.prototype.toString fetch Worker SharedWorker WebSocket EventSource URL.createObjectURL URL.revokeObjectURL XMLHttpRequest.prototype.open Navigator.prototype.sendBeacon Element.prototype.setAttribute Element.prototype.insertAdjacentHTML Node.prototype.appendChild Node.prototype.insertBefore Element.prototype.append Document.prototype.write Storage.prototype.setItem Storage.prototype.getItem CSSStyleDeclaration.prototype.setProperty CSSStyleSheet.prototype.insertRule IDBFactory.prototype.open CookieStore.prototype.set Range.prototype.createContextualFragment DOMParser.prototype.parseFromString'.split(' ');
 names.forEach(function (path) { var f = path.split('.').reduce(function (o, k) { return o[k]; }, window); out[path] = about(f); });
-'HTMLImageElement.src HTMLScriptElement.src HTMLIFrameElement.srcdoc Element.innerHTML Node.textContent Attr.value Document.cookie HTMLElement.style window.localStorage HTMLIFrameElement.contentWindow CSSStyleDeclaration.cssText'.split(' ').forEach(function (path) {
+'HTMLImageElement.src HTMLScriptElement.src HTMLIFrameElement.srcdoc Element.innerHTML Node.textContent Attr.value Document.cookie HTMLElement.style window.localStorage HTMLIFrameElement.contentWindow CSSStyleDeclaration.cssText CSSStyleRule.style'.split(' ').forEach(function (path) {
   var parts = path.split('.'), owner = parts[0] === 'window' ? window : window[parts[0]].prototype, d = Object.getOwnPropertyDescriptor(owner, parts[1]);
   out[path] = [d.enumerable, d.configurable, d.get && about(d.get), d.set && about(d.set)].join('/');
 });
-'Worker WebSocket EventSource SharedWorker'.split(' ').forEach(function (name) {
+'Worker WebSocket EventSource SharedWorker FontFace'.split(' ').forEach(function (name) {
   var C = window[name], d = Object.getOwnPropertyDescriptor(window, name);
   out[name + ' class'] = [d.enumerable, d.writable, C.prototype.constructor === C, C.CLOSED, class extends C {}.prototype instanceof C, Object.keys(C).join()].join();
 });
