@@ -525,14 +525,13 @@ static const struct client_ops h1_ops = {
 
 static void peer_print(struct client *c)
 {
-    const struct sockaddr_storage *ss = &c->peer;
-    const void *addr = &((const struct sockaddr_in *)(const void *)ss)->sin_addr;
+    int family = c->peer.sa.sa_family;
+    const void *address = family == AF_INET6 ? (const void *)&c->peer.in6.sin6_addr
+                                             : (const void *)&c->peer.in.sin_addr;
 
-    if (ss->ss_family == AF_INET6)
-        addr = &((const struct sockaddr_in6 *)(const void *)ss)->sin6_addr;
-    if (ss->ss_family != AF_INET && ss->ss_family != AF_INET6)
+    if (family != AF_INET && family != AF_INET6)
         (void)snprintf(c->peer_text, sizeof(c->peer_text), "unknown");
-    else if (inet_ntop(ss->ss_family, addr, c->peer_text, sizeof(c->peer_text)) == NULL)
+    else if (inet_ntop(family, address, c->peer_text, sizeof(c->peer_text)) == NULL)
         c->peer_text[0] = '\0';
 }
 

@@ -11,6 +11,7 @@
 #ifndef CONSENTD_CLIENT_PRIV_H
 #define CONSENTD_CLIENT_PRIV_H
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include "consentd/buf.h"
@@ -19,6 +20,7 @@
 #include "consentd/h1_parse.h"
 #include "consentd/h1_write.h"
 #include "consentd/loop.h"
+#include "consentd/names.h"
 #include "consentd/timer.h"
 
 struct acceptor;
@@ -84,12 +86,12 @@ struct client {
     bool begun;     /* which protocol it speaks is known */
     bool fin;       /* the client's FIN is here, perhaps behind unread bytes */
     bool probed;
-    bool counted;          /* by the budget of its address */
-    bool sni_read;         /* the next two are set */
-    bool sni_any;          /* the handshake named no host */
-    struct site *sni_site; /* what it named; NULL: no site of ours */
-    struct sockaddr_storage peer;
-    char peer_text[64];
+    bool counted;            /* by the budget of its address */
+    bool sni_read;           /* the next two are set */
+    bool sni_any;            /* the handshake named no host */
+    struct site *sni_site;   /* what it named; NULL: no site of ours */
+    union name_address peer; /* of another family: that alone */
+    char peer_text[INET6_ADDRSTRLEN];
 };
 
 /* client.c: through the client's ops */

@@ -52,7 +52,7 @@ struct flow *flow_new(struct client *c)
 
     arena_init(&f->x.arena, c->server->arenas, EXCHANGE_ARENA_MAX);
     f->x.server = c->server;
-    f->x.peer = (const struct sockaddr *)(const void *)&c->peer;
+    f->x.peer = &c->peer.sa;
     f->x.secure = c->acceptor->tls != NULL;
     f->client = c;
     f->wanted = -1;
