@@ -210,11 +210,12 @@ const MISC = ['text', ' ', '\n', '<!-- c -->', '<!--', '-->', '<!-->', '<!-- </n
 // A page in four is of a few names that get into each other's way.
 const THEMES = ['select option optgroup input svg script template style title keygen table tr button',
   'noscript style script title iframe svg noframes textarea p template select',
+  'select noscript textarea style script input', 'select textarea svg style noscript title option',
   'svg math desc title style script foreignObject p annotation-xml mi font table select',
   'frameset frame noframes html body script style title head template noscript',
   'template table tr td caption colgroup col select svg script style p',
   'head body html title script style noscript meta base link p table'].map((t) => t.split(' '));
-const SCRAPS = ['evil()', '/*', '*/', '0', 'x="', '<!--', '<script>', "'", '-->', '<![CDATA[', ']]>'];
+const SCRAPS = ['evil()', 'a{b:url(//evil/)}', '/*', '*/', '0', 'x="', '<!--', '<script>', "'", '-->', '<![CDATA[', ']]>'];
 let names = NAMES;
 
 function piece() {
