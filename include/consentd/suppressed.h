@@ -41,8 +41,8 @@ const struct suppressed_entry *suppressed_at(const struct suppressed *s, size_t 
 uint64_t suppressed_since(const struct suppressed *s, const uint8_t tag[16], struct str list);
 
 /*
- * Adds and syncs; one that is there is fine. False: not durable. It counts all the same, and
- * suppressed_save tries again.
+ * Adds one; one that is there is fine. It counts at once and is durable with suppressed_save, so
+ * that a batch costs one sync. False: there is no room, or no list by that name.
  */
 MUST_USE bool suppressed_add(struct suppressed *s, const uint8_t tag[16], struct str list,
                              uint64_t ts_ms, struct fault *f);

@@ -137,10 +137,7 @@ static bool is_repetition(struct ledger *l, struct answer *a, const struct ledge
     return true;
 }
 
-/*
- * "mail.unsubscribe:LIST" by an address tag. False: not durable yet; what can't be written is tried
- * again every second.
- */
+/* "mail.unsubscribe:LIST" by an address tag: counts at once, durable with save_leaving. */
 static bool note_leaving(struct ledger *l, const struct consent_event *ev, uint64_t ts_ms)
 {
     struct str list = ev->method, kind;
@@ -157,6 +154,17 @@ static bool note_leaving(struct ledger *l, const struct consent_event *ev, uint6
     return ok;
 }
 
+/* False: not durable yet; what can't be written is tried again every second. */
+static bool save_leaving(struct ledger *l)
+{
+    struct fault f = {{0}};
+
+    if (l->left == NULL || suppressed_save(l->left, &f))
+        return true;
+    log_error("unsubscribe.unsaved", "reason=\"%s\"", f.text);
+    return false;
+}
+
 /* Nothing is recorded of who was erased; that they leave a list as well is kept all the same. */
 static void take_gone(struct ledger *l, struct answer *a, const struct consent_event *ev,
                       uint64_t ts_ms)
@@ -165,7 +173,8 @@ static void take_gone(struct ledger *l, struct answer *a, const struct consent_e
         refuse(l, a, "erased");
         return;
     }
-    a->ack.status = note_leaving(l, ev, ts_ms) ? LEDGER_RECORDED : LEDGER_UNAVAILABLE;
+    a->ack.status =
+        note_leaving(l, ev, ts_ms) && save_leaving(l) ? LEDGER_RECORDED : LEDGER_UNAVAILABLE;
     a->ack.ts_ms = ts_ms;
 }
 
@@ -355,6 +364,7 @@ static void batch_synced(struct ledger *l)
         if (a->leaves)
             answer_leaving(l, a);
     }
+    (void)save_leaving(l); /* of the whole batch; the journal has it in any case */
     l->recorded += l->rec_cnt;
     metric_add(METRIC_LEDGER_RECORDS, l->rec_cnt);
     metric_add(METRIC_LEDGER_BATCHES, 1);
@@ -453,5 +463,6 @@ void ledger_remember(struct ledger *l, const char *dir, uint64_t wall_ms)
            step != JOURNAL_STEP_ERROR)
         if (step == JOURNAL_STEP_RECORD && rec.leaf + LEDGER_EIDS_MAX >= next)
             remember_one(l, &rec);
+    (void)save_leaving(l);
     journal_reader_close(rd);
 }

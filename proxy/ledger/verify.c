@@ -64,6 +64,18 @@ bool verify_entry(struct verify *v, uint64_t leaf, uint8_t cmt[32], struct fault
     return true;
 }
 
+/* The journal can't be read somewhere: what Redis has whole is not lost. */
+static int verify_gap(struct verify *v, struct verify_redis *redis)
+{
+    struct verify_report found = *v->out;
+    bool whole = verify_redis(redis) == VERIFY_OK;
+
+    return verify_say(v, VERIFY_TAMPERED, found.what,
+                      whole ? "the journal can't be read there; Redis has every record, so that "
+                              "nothing is lost: the segment goes with journal_retention"
+                            : "the journal can't be read there, and Redis is not whole either");
+}
+
 /* With a Redis: its checkpoints first, since the log is held against them too. */
 static int verify_all(struct verify *v)
 {
@@ -83,7 +95,9 @@ static int verify_all(struct verify *v)
         status = verify_log(v);
     if (status == VERIFY_OK && v->cfg->journal_dir != NULL)
         status = verify_journal(v);
-    if (status == VERIFY_OK && redis != NULL)
+    if (v->journal_gap && redis != NULL)
+        status = verify_gap(v, redis);
+    else if (status == VERIFY_OK && redis != NULL)
         status = verify_redis(redis);
     if (status == VERIFY_OK)
         status = verify_erasures(v);

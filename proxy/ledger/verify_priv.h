@@ -41,6 +41,7 @@ struct verify {
     uint64_t bundle_number;
     struct verify_leaves erased; /* met, and to be named by an erase record */
     struct verify_leaves named;  /* by erase records */
+    bool journal_gap;            /* a range of the journal can't be read: named in out */
     bool all_named;              /* every record from the first leaf on was read */
 };
 

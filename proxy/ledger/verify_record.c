@@ -172,6 +172,7 @@ static int walk_journal(struct verify *v, struct journal_reader *rd)
         if (step == JOURNAL_STEP_GAP) {
             journal_reader_gap(rd, &from, &to);
             (void)snprintf(what, sizeof(what), "leaves %" PRIu64 " to %" PRIu64, from, to - 1);
+            v->journal_gap = true;
             return verify_say(v, VERIFY_TAMPERED, what, "the journal can't be read there");
         }
         if (!journal_type_has_leaf(rec.type))

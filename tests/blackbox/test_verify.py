@@ -5,7 +5,9 @@ named is the subject.
 """
 import json
 import pathlib
+import re
 import shutil
+import struct
 import time
 
 import pytest
@@ -144,6 +146,24 @@ def test_a_secret(ledger):
     ledger.found("leaf 123: its secret is gone, and it was not erased")
     ledger.lua("redis.call('HSET', T .. 'rk:1', '23', redis.call('HGET', 'kept', 'r')) redis.call('DEL', 'kept')")
     assert ledger.redis.call("--no-raw", "hget", ledger.month + "rk:1", "23").strip() == old
+
+
+def test_a_rotten_range_of_the_journal(ledger):
+    """Its leaves are named, and whether they are lost: Redis has them, or it has not."""
+    wal = sorted(ledger.journal.glob("wal-1-*"))[0]
+    data = wal.read_bytes()
+    batches = [m.start() for m in re.finditer(b"CBT1", data)]
+    at = batches[len(batches) // 2]
+    first, count = struct.unpack(">Q", data[at + 16:at + 24])[0], struct.unpack(">I", data[at + 12:at + 16])[0]
+    wal.write_bytes(data[:at + 40] + bytes([data[at + 40] ^ 1]) + data[at + 41:])
+    where = f"leaves {first} to {first + count - 1}: the journal can't be read there"
+    out = ledger.verify()
+    assert out.returncode == 1 and where in out.stderr, out.stderr
+    ledger.found(where + "; Redis has every record, so that nothing is lost")
+    ledger.lua("redis.call('RENAME', T .. 'rk:1', 'kept')")
+    ledger.found(where + ", and Redis is not whole either")
+    ledger.lua("redis.call('RENAME', 'kept', T .. 'rk:1')")
+    wal.write_bytes(data)
 
 
 def test_a_secret_without_its_record(ledger):

@@ -115,6 +115,8 @@ static void test_the_list_outlives_a_cut(void **state)
     assert_true(suppressed_add(s, two, STR("news"), 3000, &f));
     assert_false(suppressed_add(s, two, STR("No List"), 3000, &f));
     assert_int_equal(suppressed_cnt(s), 2);
+    assert_int_not_equal(access(path, F_OK), 0); /* one sync for all of them */
+    assert_true(suppressed_save(s, &f));
     suppressed_free(s);
     buf_init(&text, 4096);
     assert_true(file_read(path, 4096, &text, &f));
@@ -124,7 +126,7 @@ static void test_the_list_outlives_a_cut(void **state)
     assert_int_equal(suppressed_cnt(s), 1);
     assert_int_equal(suppressed_since(s, one, STR("news")), 1000);
     assert_int_equal(suppressed_since(s, two, STR("news")), 0);
-    assert_true(suppressed_add(s, two, STR("news"), 4000, &f));
+    assert_true(suppressed_add(s, two, STR("news"), 4000, &f) && suppressed_save(s, &f));
     suppressed_free(s);
     s = suppressed_open(path, &f);
     assert_non_null(s);
@@ -152,14 +154,16 @@ static void test_what_was_not_written_is_written_later(void **state)
     s = suppressed_open(path, &f);
     assert_non_null(s);
     assert_int_equal(mkdir(path, 0700), 0); /* no file can be there */
-    assert_false(suppressed_add(s, one, STR("news"), 1000, &f));
-    assert_false(suppressed_add(s, one, STR("news"), 1500, &f)); /* said once more, as false */
-    assert_false(suppressed_add(s, two, STR("a.b"), 2000, &f));
+    assert_true(suppressed_add(s, one, STR("news"), 1000, &f));
+    assert_false(suppressed_save(s, &f));
+    assert_true(suppressed_add(s, one, STR("news"), 1500, &f));
+    assert_false(suppressed_save(s, &f)); /* said once more, as false */
+    assert_true(suppressed_add(s, two, STR("a.b"), 2000, &f));
     assert_int_equal(suppressed_since(s, one, STR("news")), 1000);
     assert_false(suppressed_save(s, &f));
     assert_int_equal(rmdir(path), 0);
     assert_true(suppressed_save(s, &f));
-    assert_true(suppressed_add(s, two, STR("news"), 3000, &f));
+    assert_true(suppressed_add(s, two, STR("news"), 3000, &f) && suppressed_save(s, &f));
     suppressed_free(s);
     s = suppressed_open(path, &f);
     assert_non_null(s);
