@@ -5,6 +5,9 @@
  *        └────CR───────────────▲       └─(size 0)─▶ LINE ─CR─▶ END_LF ─LF─▶ END
  *                                    token ▼  ▲─LF─ VALUE_LF ◀─CR─ VALUE ◀─':'─ NAME
  *
+ * EXT stands for the states of chunk-ext, RFC 9112 7.1.1: ;name ;name=token ;name="text", with
+ * white space behind ";" and around "=".
+ *
  * One function per group of states; each takes one byte. Only DATA takes many.
  */
 #include "consentd/chunked.h"
@@ -18,18 +21,26 @@ enum { DIGITS_MAX = 16 };
 
 enum state {
     ST_SIZE = 0, /* digits of the size */
-    ST_EXT,      /* an extension: ignored up to CR */
-    ST_SIZE_LF,  /* the LF of the size line */
-    ST_DATA,     /* data bytes */
-    ST_DATA_CR,  /* the CR behind the data */
-    ST_DATA_LF,  /* and its LF */
-    ST_LINE,     /* first byte of a trailer line, or the CR of the empty line */
-    ST_NAME,     /* a trailer's name */
-    ST_VALUE,    /* its value */
-    ST_VALUE_LF, /* the LF of its line */
-    ST_END_LF,   /* the LF of the empty line */
-    ST_END,      /* done */
-    ST_BAD,      /* refused; stays so */
+    ST_EXT,      /* behind ';': white space, then the name of an extension */
+    ST_EXT_NAME,
+    ST_EXT_EQUALS, /* white space behind the name: '=' or ';' comes */
+    ST_EXT_VALUE,  /* behind '=' */
+    ST_EXT_TOKEN,
+    ST_EXT_QUOTED,
+    ST_EXT_ESCAPED, /* behind a backslash in it */
+    ST_EXT_DONE,    /* behind its closing quote */
+    ST_EXT_GAP,     /* white space behind a value: ';' comes */
+    ST_SIZE_LF,     /* the LF of the size line */
+    ST_DATA,        /* data bytes */
+    ST_DATA_CR,     /* the CR behind the data */
+    ST_DATA_LF,     /* and its LF */
+    ST_LINE,        /* first byte of a trailer line, or the CR of the empty line */
+    ST_NAME,        /* a trailer's name */
+    ST_VALUE,       /* its value */
+    ST_VALUE_LF,    /* the LF of its line */
+    ST_END_LF,      /* the LF of the empty line */
+    ST_END,         /* done */
+    ST_BAD,         /* refused; stays so */
 };
 
 static enum state step_size(struct chunked_decoder *d, char c)
@@ -49,41 +60,80 @@ static enum state step_size(struct chunked_decoder *d, char c)
     return c == ';' ? ST_EXT : ST_BAD;
 }
 
+/* What a byte is to an extension outside of quotes. */
+enum ext_class { EXT_OTHER = 0, EXT_TCHAR, EXT_SPACE, EXT_EQUALS, EXT_SEMI, EXT_QUOTE, EXT_CR };
+
+static enum ext_class class_of(char c)
+{
+    if (char_is(c, CHAR_TOKEN))
+        return EXT_TCHAR;
+    switch (c) {
+    case ' ':
+    case '\t':
+        return EXT_SPACE;
+    case '=':
+        return EXT_EQUALS;
+    case ';':
+        return EXT_SEMI;
+    case '"':
+        return EXT_QUOTE;
+    case '\r':
+        return EXT_CR;
+    default:
+        return EXT_OTHER;
+    }
+}
+
+static enum state step_quoted(enum state state, char c)
+{
+    if (!char_is(c, CHAR_VALUE))
+        return ST_BAD;
+    if (state == ST_EXT_ESCAPED)
+        return ST_EXT_QUOTED;
+    return c == '"' ? ST_EXT_DONE : c == '\\' ? ST_EXT_ESCAPED : ST_EXT_QUOTED;
+}
+
+/* What is not in the table (0) a less careful reader might take for another end: refused. */
 static enum state step_ext(struct chunked_decoder *d, char c)
 {
+    static const uint8_t next[ST_END + 1][EXT_CR + 1] = {
+        [ST_EXT] = {[EXT_TCHAR] = ST_EXT_NAME, [EXT_SPACE] = ST_EXT},
+        [ST_EXT_NAME] = {[EXT_TCHAR] = ST_EXT_NAME,
+                         [EXT_SPACE] = ST_EXT_EQUALS,
+                         [EXT_EQUALS] = ST_EXT_VALUE,
+                         [EXT_SEMI] = ST_EXT,
+                         [EXT_CR] = ST_SIZE_LF},
+        [ST_EXT_EQUALS] =
+            {[EXT_SPACE] = ST_EXT_EQUALS, [EXT_EQUALS] = ST_EXT_VALUE, [EXT_SEMI] = ST_EXT},
+        [ST_EXT_VALUE] =
+            {[EXT_TCHAR] = ST_EXT_TOKEN, [EXT_SPACE] = ST_EXT_VALUE, [EXT_QUOTE] = ST_EXT_QUOTED},
+        [ST_EXT_TOKEN] = {[EXT_TCHAR] = ST_EXT_TOKEN,
+                          [EXT_SPACE] = ST_EXT_GAP,
+                          [EXT_SEMI] = ST_EXT,
+                          [EXT_CR] = ST_SIZE_LF},
+        [ST_EXT_DONE] = {[EXT_SPACE] = ST_EXT_GAP, [EXT_SEMI] = ST_EXT, [EXT_CR] = ST_SIZE_LF},
+        [ST_EXT_GAP] = {[EXT_SPACE] = ST_EXT_GAP, [EXT_SEMI] = ST_EXT},
+    };
+    enum state state = (enum state)d->state, to;
+
     if (++d->line_len > CHUNKED_LINE_MAX || ++d->ext_total > CHUNKED_EXT_TOTAL_MAX)
         return ST_BAD;
-    if (c == '\r')
-        return ST_SIZE_LF;
-    return char_is(c, CHAR_VALUE) ? ST_EXT : ST_BAD;
+    if (state == ST_EXT_QUOTED || state == ST_EXT_ESCAPED)
+        return step_quoted(state, c);
+    to = (enum state)next[state][class_of(c)];
+    return to != ST_SIZE ? to : ST_BAD;
 }
 
 static enum state step_trailer(struct chunked_decoder *d, char c)
 {
     if (++d->line_len > CHUNKED_TRAILER_MAX)
         return ST_BAD;
-    switch ((enum state)d->state) {
-    case ST_LINE:
-        if (c == '\r')
-            return ST_END_LF;
+    if (d->state == ST_LINE && c == '\r')
+        return ST_END_LF;
+    if (d->state == ST_NAME && c == ':')
+        return ST_VALUE;
+    if (d->state != ST_VALUE)
         return char_is(c, CHAR_TOKEN) ? ST_NAME : ST_BAD;
-    case ST_NAME:
-        if (c == ':')
-            return ST_VALUE;
-        return char_is(c, CHAR_TOKEN) ? ST_NAME : ST_BAD;
-    case ST_SIZE:
-    case ST_EXT:
-    case ST_SIZE_LF:
-    case ST_DATA:
-    case ST_DATA_CR:
-    case ST_DATA_LF:
-    case ST_VALUE:
-    case ST_VALUE_LF:
-    case ST_END_LF:
-    case ST_END:
-    case ST_BAD:
-        break;
-    }
     if (c == '\r')
         return ST_VALUE_LF;
     return char_is(c, CHAR_VALUE) ? ST_VALUE : ST_BAD;
@@ -103,6 +153,14 @@ static enum state step(struct chunked_decoder *d, char c)
     case ST_SIZE:
         return step_size(d, c);
     case ST_EXT:
+    case ST_EXT_NAME:
+    case ST_EXT_EQUALS:
+    case ST_EXT_VALUE:
+    case ST_EXT_TOKEN:
+    case ST_EXT_QUOTED:
+    case ST_EXT_ESCAPED:
+    case ST_EXT_DONE:
+    case ST_EXT_GAP:
         return step_ext(d, c);
     case ST_SIZE_LF:
         return c == '\n' ? start_chunk(d) : ST_BAD;
