@@ -22,7 +22,7 @@
 
 #define SPARE_SMALL_MAX 1048       /* bytes; small blocks are kept in steps of 16 */
 #define SPARE_LARGE     17408      /* bytes; a record of TLS with its head: kept as one class */
-#define SPARE_KEEP_MAX  (1u << 20) /* bytes kept by one thread */
+#define SPARE_KEEP_MAX  (1u << 20) /* bytes kept by one thread, half of it for each kind */
 
 /* len bytes, not cleared; NULL when there is no memory. */
 MUST_USE void *spare_alloc(size_t len);
@@ -33,7 +33,7 @@ MUST_USE void *spare_calloc(size_t cnt, size_t size);
 /* As realloc(3): NULL leaves p as it was. */
 MUST_USE void *spare_realloc(void *p, size_t len);
 
-/* NULL is fine. */
+/* NULL is fine. A block given back twice aborts the process. */
 void spare_free(void *p);
 
 #endif

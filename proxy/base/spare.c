@@ -8,6 +8,7 @@
 #include "consentd/spare.h"
 
 #include <malloc.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,11 +35,12 @@
 /* A kept block; its first bytes are the list, which the leak checker follows. */
 struct kept {
     struct kept *next;
+    const void *key; /* &own: most likely kept already */
 };
 
 struct spares {
     struct kept *classes[CLASSES + 1]; /* the last one: large blocks */
-    size_t kept;                       /* bytes */
+    size_t kept[2];                    /* bytes: of small blocks, of large ones */
 };
 
 static _Thread_local struct spares own;
@@ -78,7 +80,8 @@ void *spare_alloc(size_t len)
     size = malloc_usable_size(k);
     ASAN_UNPOISON_MEMORY_REGION(k, size);
     own.classes[class] = k->next;
-    own.kept -= size;
+    own.kept[class == (int)CLASSES] -= size;
+    k->key = NULL;
     return k;
 }
 
@@ -89,19 +92,34 @@ void *spare_calloc(size_t cnt, size_t size)
     return p != NULL ? memset(p, 0, cnt * size) : NULL;
 }
 
+/* A block given back twice would go to two connections: no way to go on. */
+static void must_be_new(const struct kept *k, int class)
+{
+    if (k->key != &own)
+        return;
+    for (const struct kept *other = own.classes[class]; other != NULL; other = other->next) {
+        if (other == k)
+            abort();
+    }
+}
+
 void spare_free(void *p)
 {
     size_t usable = p != NULL ? malloc_usable_size(p) : 0;
     int class = class_of(usable);
+    bool large = class == (int)CLASSES;
     struct kept *k = p;
 
-    if (class < 0 || own.kept + usable > SPARE_KEEP_MAX) {
+    if (class >= 0)
+        must_be_new(k, class);
+    if (class < 0 || own.kept[large] + usable > SPARE_KEEP_MAX / 2) {
         free(p);
         return;
     }
     k->next = own.classes[class];
+    k->key = &own;
     own.classes[class] = k;
-    own.kept += usable;
+    own.kept[large] += usable;
     ASAN_POISON_MEMORY_REGION(k + 1, usable - sizeof(*k));
 }
 

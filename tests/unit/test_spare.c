@@ -1,10 +1,13 @@
 /* test_spare.c - blocks come back, with room for what is asked, and within a limit. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -100,6 +103,25 @@ static void test_no_more_is_kept_than_allowed(void **state)
         spare_free(blocks[i]);
 }
 
+static void test_twice_is_the_end(void **state)
+{
+    int status = 0;
+    pid_t child = fork();
+
+    UNUSED(state);
+    assert_true(child >= 0);
+    if (child == 0) {
+        void *p = spare_alloc(100), *q = spare_alloc(100);
+
+        spare_free(p);
+        spare_free(q);
+        spare_free(p);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -107,6 +129,7 @@ int main(void)
         cmocka_unit_test(test_any_order_keeps_what_is_in_it),
         cmocka_unit_test(test_it_is_the_heap),
         cmocka_unit_test(test_no_more_is_kept_than_allowed),
+        cmocka_unit_test(test_twice_is_the_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
