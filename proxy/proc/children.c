@@ -404,7 +404,7 @@ static void gone(struct master *m, struct child *c, int status)
     c->pid = 0;
     if (seat != NULL) {
         seat->child = NULL;
-        m->swap_deaths++;
+        m->swap_deaths += !asked;
         if (!m->stopping)
             schedule(seat, lived_ms);
     }

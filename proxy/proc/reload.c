@@ -181,8 +181,11 @@ static void take_back(struct master *m, const char *why)
     notify("READY=1\nSTATUS=The new configuration failed; the old one is in force.");
 }
 
+/* Whoever is told to stop stops, in whichever program and configuration it is. */
 static void give_up(struct master *m, const char *why)
 {
+    if (m->stopping)
+        return;
     if (upgrade_on_trial(m))
         upgrade_take_back(m, why);
     else if (m->before != NULL)
@@ -307,6 +310,8 @@ static void swap_done(struct master *m)
 
 void reload_progress(struct master *m)
 {
+    if (m->stopping)
+        return;
     if (m->swapping && swap_ready(m))
         swap_done(m);
     else if (m->swapping && m->swap_deaths >= SWAP_DEATHS)

@@ -17,7 +17,7 @@ import time
 import pytest
 
 import h2
-from harness import BUILD, Proxy, free_port, preload, wait_for
+from harness import BUILD, Origin, Proxy, free_port, http_response, preload, wait_for
 from test_kill import records
 
 ROUNDS = int(os.environ.get("UPGRADE_ROUNDS", "3"))  # reloads and upgrades each, one a second
@@ -231,6 +231,38 @@ def test_a_configuration_whose_processes_die_is_taken_back(fragile, role):
     fragile.port = int(after["listen"][0]["address"].rsplit(":", 1)[1])
     assert fragile.get("/").status == 200
     wait_for(lambda: len(os.listdir(f"/proc/{fragile.pid}/fd")) <= held + 2)
+
+
+@pytest.mark.parametrize("change", [signal.SIGHUP, signal.SIGUSR2])
+def test_a_stop_during_a_change_is_a_stop(tmp_path, change):
+    """The new ledger opens after workers were told to go: nothing is taken back, all finish."""
+    asked, gate = threading.Event(), threading.Event()
+
+    def handler(_conn, _request):
+        asked.set()
+        gate.wait(30)
+        return http_response(200, [("Content-Type", "text/plain")], b"late")
+    proxy = Upgradable(tmp_path, Origin(handler), workers=3, drain_timeout="20s")
+    answers = []
+    visitor = threading.Thread(target=lambda: answers.append(proxy.get("/").body))
+    visitor.start()
+    assert asked.wait(10)
+    old = proxy.role("ledger")
+    os.kill(old, signal.SIGSTOP)  # it keeps its lock, for which the new one waits
+    os.kill(proxy.pid, change)
+    wait_for(lambda: sum("role=worker" in line for line in proxy.events("process.ready")) == 6, 30)
+    proxy.terminate()
+    wait_for(lambda: sum("role=worker" in line for line in proxy.events("process.finished")) == 5, 15)
+    os.kill(old, signal.SIGCONT)
+    wait_for(lambda: sum("role=ledger" in line for line in proxy.events("process.ready")) == 2, 15)
+    time.sleep(0.5)  # time to do the wrong thing
+    gate.set()
+    visitor.join(20)
+    assert answers == [b"late"]
+    assert proxy.process.wait(20) == 0
+    proxy.origin.stop()
+    assert not proxy.events("reload.failed") + proxy.events("upgrade.failed") + proxy.events("process.died")
+    assert "Sanitizer" not in proxy.log()
 
 
 # --- under load --------------------------------------------------------------------------------
