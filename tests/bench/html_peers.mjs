@@ -2,13 +2,18 @@
 // MB/s of two peers on the pages of bench_html, to be run beside it:
 //   bench_html PAGES && node html_peers.mjs PAGES
 // html-rewriter-wasm is lol-html (in wasm, one selector, 16 KiB writes), parse5 builds a tree.
-// Neither is part of the project: npm install both somewhere and give its node_modules as PEERS.
+// Neither is part of the project: npm install both somewhere and give its node_modules as PEERS;
+// a peer that is not there is left out.
 import fs from 'node:fs';
 import path from 'node:path';
 import { createRequire } from 'node:module';
 
 const folder = process.argv[2];
-const require = createRequire(path.join(process.env.PEERS || '.', 'x.js'));
+if (!folder) {
+  console.log('usage: [PEERS=…/node_modules] node html_peers.mjs PAGES');
+  process.exit(2);
+}
+const require = createRequire(path.resolve(process.env.PEERS || '.', 'x.js'));
 const load = (name) => { try { return require(name); } catch { return null; } };
 const pages = fs.readdirSync(folder).filter((f) => f.endsWith('.html'))
   .map((f) => fs.readFileSync(path.join(folder, f)));
