@@ -14,25 +14,36 @@
 #include "scan_priv.h"
 #include "tokenizer_priv.h"
 
-/* Behind "=": index behind the value, or 0 when the state machine shall look. */
+/* In place of an index: why a tag is not passed over. Both are below any index behind a tag. */
+enum {
+    SKIM_ODD = 0,     /* the state machine shall look */
+    SKIM_SUSPECT = 1, /* it has an attribute that matters on any element */
+    SKIM_CODE = 2,    /* a value that may be code; matters in a link */
+};
+
+/* Behind "=": index behind the value, or why not. */
 static size_t skim_value(const uint8_t *w, size_t i, size_t len, bool is_link)
 {
     uint8_t quote = w[i];
 
     if (quote == '"' || quote == '\'') {
-        if (i + 1 == len || (is_link & tok_may_be_code(w[i + 1])))
-            return 0;
+        if (i + 1 == len)
+            return SKIM_ODD;
+        if (is_link & tok_may_be_code(w[i + 1]))
+            return SKIM_CODE;
         i = scan_to(w, i + 1, len, quote);
-        return i < len ? i + 1 : 0;
+        return i < len ? i + 1 : SKIM_ODD;
     }
-    if (tok_is_space(quote) || (is_link && tok_may_be_code(quote)))
-        return 0;
+    if (tok_is_space(quote))
+        return SKIM_ODD;
+    if (is_link && tok_may_be_code(quote))
+        return SKIM_CODE;
     while (i < len && w[i] != '>' && !tok_is_space(w[i]))
         i++;
-    return i < len ? i : 0;
+    return i < len ? i : SKIM_ODD;
 }
 
-/* Behind the name: index behind ">", or 0 when the state machine shall look. */
+/* Behind the name: index behind ">", or why not. */
 static size_t skim_attrs(const uint8_t *w, size_t i, size_t len, bool is_link)
 {
     while (i < len) {
@@ -43,22 +54,22 @@ static size_t skim_attrs(const uint8_t *w, size_t i, size_t len, bool is_link)
             continue;
         }
         if (i + 1 < len && tok_is_suspect(w[i], w[i + 1]))
-            return 0;
+            return SKIM_SUSPECT;
         i = scan_name(w, i + 1, len, SCAN_ATTR_NAME); /* "=" first is part of a name: .32 */
         if (i + 1 >= len)
-            return 0;
+            return SKIM_ODD;
         if (tok_is_space(w[i])) {
             while (i < len && tok_is_space(w[i]))
                 i++;
             if (i < len && w[i] == '=')
-                return 0;
+                return SKIM_ODD;
         } else if (w[i] == '=') {
             i = skim_value(w, i + 1, len, is_link);
-            if (i == 0)
-                return 0;
+            if (i <= SKIM_CODE)
+                return i;
         }
     }
-    return 0;
+    return SKIM_ODD;
 }
 
 /* Reads the name w[name, end) into *tok; what the engine knows of it. */
@@ -85,16 +96,21 @@ static bool is_of_interest(struct tokenizer *tok, const uint8_t *w, size_t name,
 }
 
 /*
- * The start tag at w[i], its name before w[end], is for the caller to look at: TOK_NAME.
- * Where the tokenizer goes on.
+ * The start tag at w[i], its name before w[end], is for the caller to look at: TOK_NAME. If only
+ * the rest of the tag can tell, for the state machine: so both report the same tags.
  */
-static size_t hand_over(struct tokenizer *tok, const uint8_t *w, size_t i, size_t end)
+static size_t hand_over(struct tokenizer *tok, const uint8_t *w, size_t i, size_t end, size_t why)
 {
-    if (tok->tag_max != 0 && end - i >= tok->tag_max)
+    unsigned flags = read_name(tok, w, i + 1, end);
+    uint32_t hash = tok->hash;
+
+    if ((tok->tag_max != 0 && end - i >= tok->tag_max) ||
+        ((flags & ELEM_F_STARTS) == 0 && why != SKIM_SUSPECT &&
+         (why != SKIM_CODE || (flags & ELEM_F_LINK) == 0)))
         return i;
     tok->start = tok->pos + i;
     tok_begin_tag(tok, false);
-    (void)read_name(tok, w, i + 1, end);
+    tok->hash = hash;
     tok->name_end = tok->pos + end;
     tok->state = ST_ATTR_BEFORE;
     tok->event = TOK_NAME;
@@ -126,14 +142,14 @@ static size_t skim_tag(struct tokenizer *tok, const uint8_t *w, size_t *i, size_
     if (end == len)
         return 0;
     if (is_of_interest(tok, w, name, end))
-        behind = 0;
+        behind = SKIM_ODD;
     else if (w[end] == '>')
         return end + 1;
     else
         behind = skim_attrs(w, end, len, is_link(w, name, end - name));
-    if (behind == 0 && !is_end)
-        *i = hand_over(tok, w, *i, end);
-    return behind;
+    if (behind <= SKIM_CODE && !is_end)
+        *i = hand_over(tok, w, *i, end, behind);
+    return behind > SKIM_CODE ? behind : 0;
 }
 
 size_t skim_run(struct tokenizer *tok, const uint8_t *w, size_t i, size_t len)
