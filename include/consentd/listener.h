@@ -29,7 +29,8 @@ struct loop;
 
 /*
  * Binds and listens: "0.0.0.0:443", "[::]:443", "127.0.0.1:0", "unix:/path" (an old socket
- * file is replaced). Returns a non-blocking descriptor, close-on-exec, or -1 with the reason.
+ * file is replaced). Returns a non-blocking descriptor, close-on-exec, or -1 with the reason and,
+ * for TCP, errno.
  */
 MUST_USE int listener_bind(const char *address, struct fault *f);
 

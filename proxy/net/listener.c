@@ -170,9 +170,12 @@ int listener_bind(const char *address, struct fault *f)
     if (ai == NULL)
         return -1;
     fd = bind_tcp(ai);
+    int error = errno;
+
     if (fd < 0)
         fault_set_errno(f, "%s", address);
     freeaddrinfo(ai);
+    errno = error;
     return fd;
 }
 

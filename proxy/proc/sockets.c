@@ -2,18 +2,24 @@
  * sockets.c - what the master listens on: the visitors' sockets, the operators' socket, and the
  * address of health and metrics. Those that stay the same over a reload are never closed.
  */
+#include <errno.h>
 #include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "consentd/config.h"
 #include "consentd/file.h"
 #include "consentd/listener.h"
+#include "consentd/log.h"
 #include "consentd/mem.h"
 #include "master_priv.h"
+
+#define BIND_TRIES   30 /* at the start */
+#define BIND_WAIT_MS 100
 
 static int find_socket(const struct master *m, const char *address)
 {
@@ -45,6 +51,28 @@ static void close_others(struct listening *list, size_t cnt, const struct listen
     free(list);
 }
 
+/*
+ * listener_bind(). At the start the children of a master that died may still hold the address for
+ * a moment: it is tried again for BIND_TRIES * BIND_WAIT_MS.
+ */
+static int bind_address(const struct master *m, const char *address, struct fault *f)
+{
+    const struct timespec wait = {.tv_nsec = BIND_WAIT_MS * 1000000L};
+    unsigned tries = m->generation == 0 ? BIND_TRIES : 1;
+    struct fault why = {0};
+    int fd;
+
+    while ((fd = listener_bind(address, &why)) < 0 && errno == EADDRINUSE && tries > 1) {
+        if (tries-- == BIND_TRIES)
+            log_warn("listen.busy", "address=%s text=\"in use; waiting up to %d ms\"", address,
+                     BIND_TRIES * BIND_WAIT_MS);
+        nanosleep(&wait, NULL);
+    }
+    if (fd < 0)
+        *f = why;
+    return fd;
+}
+
 bool listens_open(struct master *m, const struct config *c, struct listening **out, struct fault *f)
 {
     struct listening *list = mem_calloc(c->listen_cnt, sizeof(*list));
@@ -54,7 +82,7 @@ bool listens_open(struct master *m, const struct config *c, struct listening **o
         list[i].address = mem_strdup(address);
         list[i].fd = find_socket(m, address);
         if (list[i].fd < 0)
-            list[i].fd = listener_bind(address, f);
+            list[i].fd = bind_address(m, address, f);
         if (list[i].fd < 0) {
             fault_prefix(f, "listen[%zu]", i);
             close_others(list, i + 1, m->listens, m->listen_cnt + m->listen_kept);
@@ -195,7 +223,7 @@ bool watch_open(struct master *m, const struct config *c, struct fault *f)
                         : m->watch.address != NULL && strcmp(address, m->watch.address) == 0)
         return true;
     if (address != NULL) {
-        fd = listener_bind(address, f);
+        fd = bind_address(m, address, f);
         if (fd < 0) {
             fault_prefix(f, "admin.listen");
             return false;

@@ -44,6 +44,11 @@ def wait_for(what, seconds=10):
     raise AssertionError(f"not in {seconds} s: {what.__doc__ or what}")
 
 
+def socket_is_open(port):
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
 class Origin(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -263,6 +268,21 @@ def test_a_burst_is_spread_over_the_workers(tmp_path):
     for sock in crowd:
         sock.close()
     proxy.stop()
+
+
+def test_an_address_in_use_is_waited_for_at_the_start(daemon):
+    daemon.process.kill()
+    daemon.process.wait()
+    wait_for(lambda: not socket_is_open(daemon.port))
+    command = [BINARY, "-c", str(daemon.folder / "consentd.json")]
+    with socket.create_server(("127.0.0.1", daemon.port)):
+        refused = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert refused.returncode != 0
+        assert f"listen[0]: 127.0.0.1:{daemon.port}: Address already in use" in refused.stderr
+        with open(daemon.log_path, "wb") as log:
+            daemon.process = subprocess.Popen(command, stderr=log)
+        wait_for(lambda: daemon.events("listen.busy"))
+    wait_for(lambda: len(daemon.ready("worker")) == 2)
 
 
 def test_sigterm_finishes_and_exits_0(daemon):
