@@ -56,10 +56,16 @@ MUST_USE bool names_server_add(struct names *names, const char *server);
 /* True when names_server_add() would take it. */
 MUST_USE bool names_server_check(const char *server);
 
-/* What /etc/hosts says by now; fd is read from its beginning and stays the caller's. */
+/*
+ * What /etc/hosts says by now. fd is a sealed memory file (memfile.h), which is read from its
+ * beginning and stays the caller's; one that others could still change is refused, and logged.
+ */
 void names_take_hosts(struct names *names, int fd);
 
-/* The servers and search domains of another /etc/resolv.conf; nothing where servers were added. */
+/*
+ * Likewise the servers and search domains of another /etc/resolv.conf; nothing where servers were
+ * added.
+ */
 void names_take_resolv(struct names *names, int fd);
 
 /* The entry of a host name; lives as long as the loop. Looks it up when it is new. */

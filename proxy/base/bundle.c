@@ -7,7 +7,6 @@
  */
 #include "consentd/bundle.h"
 
-#include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,10 +17,10 @@
 #include "consentd/crypto.h"
 #include "consentd/file.h"
 #include "consentd/mem.h"
+#include "consentd/memfile.h"
 
 #define MAGIC     "CNSNTBDL"
 #define MAGIC_LEN 8u
-#define ALL_SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 struct item {
     struct str name;
@@ -131,13 +130,13 @@ static bool write_items(int fd, const struct bundle *b)
 
 int bundle_seal(struct bundle *b, struct fault *f)
 {
-    int fd = memfd_create("consentd-bundle", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int fd = memfile_new("consentd-bundle");
 
     if (fd < 0) {
         fault_set_errno(f, "cannot create the bundle");
         return -1;
     }
-    if (!write_items(fd, b) || fcntl(fd, F_ADD_SEALS, ALL_SEALS) != 0) {
+    if (!write_items(fd, b) || !memfile_seal(fd)) {
         fault_set_errno(f, "cannot write the bundle");
         close(fd);
         return -1;
@@ -189,9 +188,8 @@ static bool parse(struct bundle *b)
 struct bundle *bundle_open(int fd, struct fault *f)
 {
     struct stat st;
-    int seals = fcntl(fd, F_GET_SEALS);
 
-    if (fstat(fd, &st) != 0 || seals < 0 || (seals & ALL_SEALS) != ALL_SEALS) {
+    if (fstat(fd, &st) != 0 || !memfile_is_sealed(fd)) {
         fault_set(f, "the bundle is not a sealed memory file");
         return NULL;
     }

@@ -25,6 +25,7 @@
 #include "consentd/loop.h"
 #include "consentd/map.h"
 #include "consentd/mem.h"
+#include "consentd/memfile.h"
 #include "consentd/timer.h"
 
 #define HOSTS_FILE "/etc/hosts"
@@ -147,12 +148,24 @@ static void read_hosts(struct names *names)
     }
 }
 
+/* False, and a line in the log: another process could still change what is there. */
+static bool is_sealed(int fd, const char *file)
+{
+    bool sealed = memfile_is_sealed(fd);
+
+    if (!sealed)
+        log_error("names.refused", "file=%s reason=\"it is not a sealed memory file\"", file);
+    return sealed;
+}
+
 void names_take_hosts(struct names *names, int fd)
 {
     struct buf text;
     uint8_t *room;
     ssize_t got;
 
+    if (!is_sealed(fd, HOSTS_FILE))
+        return;
     buf_init(&text, NAMES_HOSTS_MAX);
     room = buf_reserve(&text, NAMES_HOSTS_MAX);
     got = room != NULL ? pread(fd, room, NAMES_HOSTS_MAX, 0) : -1;
@@ -389,7 +402,7 @@ void names_take_resolv(struct names *names, int fd)
     int what = DNS_OPTIONS_ALL & ~DNS_OPTION_HOSTSFILE;
     char path[32];
 
-    if (names->own_servers || names->base == NULL)
+    if (!is_sealed(fd, "/etc/resolv.conf") || names->own_servers || names->base == NULL)
         return; /* not asked, or asked anew when the first name is */
     (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     evdns_base_search_clear(names->base);

@@ -3,12 +3,12 @@
  *
  * Landlock binds a rule to the file that was there when the sandbox was entered, and whoever edits
  * these two (editors, DHCP clients, container engines) puts another file in its place. The master
- * is in no sandbox: it looks, and sends what the new one says, as a copy in memory.
+ * is in no sandbox: it looks, and sends what the new one says, as a sealed copy in
+ * memory: all processes hold the same one, and none can change it for the others.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,6 +17,7 @@
 #include "consentd/ipc.h"
 #include "consentd/log.h"
 #include "consentd/loop.h"
+#include "consentd/memfile.h"
 #include "consentd/names.h"
 #include "master_priv.h"
 
@@ -37,7 +38,7 @@ static uint64_t look(const char *path)
            1;
 }
 
-/* Its contents in memory; -1 with the reason. */
+/* Its contents in memory, sealed; -1 with the reason. */
 static int copy_of(const char *path, struct fault *f)
 {
     struct buf text;
@@ -45,8 +46,8 @@ static int copy_of(const char *path, struct fault *f)
 
     buf_init(&text, NAMES_HOSTS_MAX);
     if (file_read(path, NAMES_HOSTS_MAX, &text, f)) {
-        fd = memfd_create("consentd-names", MFD_CLOEXEC);
-        if (fd < 0 || write(fd, text.data, text.len) != (ssize_t)text.len) {
+        fd = memfile_new("consentd-names");
+        if (fd < 0 || !file_write_all(fd, text.data, text.len) || !memfile_seal(fd)) {
             fault_set_errno(f, "%s: cannot be copied", path);
             if (fd >= 0)
                 close(fd);

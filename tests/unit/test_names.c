@@ -10,7 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "consentd/file.h"
 #include "consentd/loop.h"
+#include "consentd/memfile.h"
 #include "consentd/names.h"
 
 #define UNTIL(loop, cond)                                                                          \
@@ -176,6 +178,38 @@ static void test_a_change_is_noticed(void **state)
     world_stop(loop);
 }
 
+/* A file as the master hands it in; seal false: as only somebody else would. */
+static int handed_in(const char *text, bool seal)
+{
+    int fd = memfile_new("test");
+
+    assert_true(fd >= 0 && file_write_all(fd, text, strlen(text)));
+    assert_true(!seal || memfile_seal(fd));
+    assert_int_equal(memfile_is_sealed(fd), seal);
+    return fd;
+}
+
+static void test_hosts_that_another_can_change_are_refused(void **state)
+{
+    struct loop *loop = world_start();
+    struct names *names = loop_names(loop);
+    int open = handed_in("10.1.0.7 open.test\n", false);
+    int sealed = handed_in("10.1.0.8 sealed.test\n", true);
+
+    (void)state;
+    silent = true;
+    assert_int_equal(write(sealed, "x", 1), -1);
+    (void)names_find(names, "localhost"); /* the real file is read once, and then is not newer */
+    names_take_hosts(names, sealed);
+    names_take_hosts(names, open);
+    names_take_hosts(names, server_fd); /* nor what is no memory file */
+    assert_false(has(names_find(names, "open.test"), "10.1.0.7"));
+    assert_true(has(names_find(names, "sealed.test"), "10.1.0.8"));
+    close(open);
+    close(sealed);
+    world_stop(loop);
+}
+
 static void test_a_broken_resolver_changes_nothing(void **state)
 {
     struct loop *loop = world_start();
@@ -265,6 +299,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hosts),
         cmocka_unit_test(test_a_change_is_noticed),
+        cmocka_unit_test(test_hosts_that_another_can_change_are_refused),
         cmocka_unit_test(test_a_broken_resolver_changes_nothing),
         cmocka_unit_test(test_no_such_name),
         cmocka_unit_test(test_more_addresses_than_are_kept),
