@@ -42,7 +42,7 @@ uint64_t certs_look(const struct config *c)
             if (c->listens[i].tls.certs[k].ocsp != NULL)
                 sum = mix_file(sum, c->listens[i].tls.certs[k].ocsp);
         }
-    return sum;
+    return sum & INT64_MAX;
 }
 
 static void on_look(void *arg)

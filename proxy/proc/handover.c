@@ -73,7 +73,8 @@ static json_t *material_json(const struct master *m)
 
     for (unsigned role = 0; role < PROC_ROLES; role++)
         json_array_append_new(list, json_integer(from->bundles[role]));
-    return json_pack("{s:o, s:i}", "bundles", list, "origins", from->origins);
+    return json_pack("{s:o, s:i, s:I}", "bundles", list, "origins", from->origins, "certs",
+                     (json_int_t)(upgrade_on_trial(m) ? from->certs : m->certs_loaded));
 }
 
 /* What the program that goes on from this state is to watch. */
@@ -312,6 +313,7 @@ static bool adopt_material(const struct json_at *root, struct material *out, str
     if (!json_at_get(root, "material", &material) || !json_at_get(&material, "bundles", &list) ||
         !json_at_array(&list, f) || !descriptor(&material, "origins", &out->origins, f))
         return json_at_fault(root, f, "material is missing");
+    out->certs = (uint64_t)json_integer_value(json_object_get(material.value, "certs"));
     for (size_t role = 0; role < json_at_count(&list) && role < PROC_ROLES; role++) {
         at = json_at_index(&list, role);
         if (!json_at_int(&at, -1, INT32_MAX, &fd, f))

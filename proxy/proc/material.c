@@ -357,7 +357,7 @@ struct material *material_adopt(const struct material *left, struct fault *f)
     struct str text, path, dir;
     struct bundle *b;
 
-    *m = (struct material){.origins = left->origins};
+    *m = (struct material){.origins = left->origins, .certs = left->certs};
     memcpy(m->bundles, left->bundles, sizeof(m->bundles));
     b = bundle_open(m->bundles[IPC_ROLE_WORKER], f);
     if (b != NULL && bundle_get(b, STR(":config"), &text) &&
@@ -369,6 +369,8 @@ struct material *material_adopt(const struct material *left, struct fault *f)
         free(dir_text);
     }
     bundle_free(b);
+    if (m->config != NULL && m->certs == 0)
+        m->certs = certs_look(m->config); /* a program that did not say: as they are by now */
     if (m->config != NULL)
         return m;
     fault_prefix(f, "what the program before this one left");

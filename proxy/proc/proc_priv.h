@@ -52,13 +52,16 @@ struct material {
     struct config *config;   /* owned */
     int bundles[PROC_ROLES]; /* owned descriptors, by role; -1: none */
     int origins;             /* owned descriptor; -1: none */
-    uint64_t certs;          /* certs_look() before the certificates were read */
+    uint64_t certs;          /* certs_look() before they were read; 0: not known */
 };
 
 /* Reads the configuration and all it names, and checks it as the children will. */
 MUST_USE struct material *material_load(const char *path, struct fault *f);
 
-/* cert_watch.c: a number that changes when a file of certificates, keys or OCSP answers does. */
+/*
+ * cert_watch.c: a number that changes when a file of certificates, keys or OCSP answers does; one
+ * that JSON can hold.
+ */
 uint64_t certs_look(const struct config *c);
 
 /* What another program made: its descriptors, which are this one's then. NULL with the reason. */

@@ -148,6 +148,11 @@ def test_a_new_version_whose_processes_die_is_taken_back(tmp_path, role):
     assert proxy.file_of(proxy.pid) == inode and workers <= set(proxy.workers())
     wait_for(lambda: len(proxy.workers()) == 2 and len(crowd(proxy)) == 4 and None not in crowd(proxy))
     wait_for(lambda: {proxy.file_of(p) for p in crowd(proxy)} == {inode})
+    if role == "worker":  # after two looks at the certificates nothing was reloaded on its own
+        time.sleep(6)
+        assert not proxy.events("certificates.changed") + proxy.events("reload.started")
+        change = json.loads(proxy.ctl("status", "-o", "json").stdout)["last_change"]
+        assert change["what"] == "upgrade" and not change["done"]
     answer = proxy.get("/.consent/choice", [("Content-Type", "application/json")], "POST", CHOICE)
     assert answer.status == 201 and answer.header("set-cookie")
     proxy.replace()
