@@ -87,7 +87,7 @@ struct flow {
 
 #define SIBLINGS_MAX 127
 
-/* siblings.c: the other workers of this generation, by their slots of the metrics. */
+/* siblings.c: the other workers that serve, by their slots of the metrics. */
 struct siblings {
     uint16_t slots[SIBLINGS_MAX];
     unsigned cnt;

@@ -3,8 +3,8 @@
  *
  * All workers wait on the same sockets. Whoever has clearly more connections than another one
  * leaves a new one to it for a moment (listener.h). The numbers are read where the metrics are:
- * memory that all processes share, so asking costs no system call. Workers of another generation
- * finish what they have, and do not count.
+ * memory that all processes share, so asking costs no system call. Whoever finishes what it has
+ * does not count; of which generation those are that serve is all the same.
  */
 #include "consentd/ipc_msg.h"
 #include "consentd/metrics.h"
@@ -17,14 +17,12 @@
 void siblings_look(struct siblings *siblings)
 {
     unsigned own = metrics_slot();
-    struct metrics_owner self, other;
+    struct metrics_owner other;
 
     siblings->cnt = 0;
-    if (!metrics_owner(own, &self))
-        return;
     for (unsigned i = 0; i < metrics_slots() && siblings->cnt < SIBLINGS_MAX; i++) {
         if (i != own && metrics_owner(i, &other) && other.role == IPC_ROLE_WORKER &&
-            other.generation == self.generation && other.state == SERVES)
+            other.state == SERVES)
             siblings->slots[siblings->cnt++] = (uint16_t)i;
     }
 }
