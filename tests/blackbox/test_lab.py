@@ -79,6 +79,17 @@ worker.onmessage = () => {
   document.head.append(script);
 };
 if (box.firstChild.textContent !== 'own' || !document.querySelector('i')) ran.push('broken');"""
+# what trusted types refuse stays refused, whatever stands beside it or comes after it
+REFUSING = """var own = trustedTypes.createPolicy('own', {createHTML: text => text}), box = document.createElement('div'), thrown = [];
+[() => document.write(own.createHTML('<i>'), '<b id=e1>untrusted</b>'),
+ () => document.write('<b id=e2 title=untrusted '),
+ () => document.write(own.createHTML('<b id=half ')),
+ () => document.write('id=e3 '),
+ () => document.write(own.createHTML('title=whole>x</b>')),
+ () => document.write(own.createHTML('<b id=last '), own.createHTML('title=trusted>x</b>')),
+ () => { box.innerHTML = {constructor: {name: 'TrustedHTML'}, toString: () => '<b>x</b><img src="https://www.facebook.com/tr?id=1">'}; }
+].forEach((call, i) => { try { call(); } catch (e) { thrown.push([i, e.name]); } });
+window.result = [thrown, box.childNodes.length, [].map.call(document.querySelectorAll('b[id]'), b => [b.id, b.title])];"""
 HEAD = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">%s<title>%s</title><link rel="icon" href="data:,"><script nonce=abc123>window.ran = [];</script>
 </head><body><h1>x</h1>%s<img src="/own.png" alt=""><script src="/own.js" nonce=abc123></script></body></html>"""
 
@@ -98,8 +109,10 @@ def lab(folder):
         policy = [("Content-Security-Policy", field)] if field else []
         meta = f'<meta http-equiv="Content-Security-Policy" content="{meta}">' if meta else ""
         origin.routes["/" + name] = http_response(200, html + policy, (HEAD % (meta, name, markup)).encode())
+    origin.routes["/refused"] = http_response(200, html + [("Content-Security-Policy", TRUSTED)],
+        (HEAD % ("", "refused", '<script src="/refusing.js"></script>')).encode())
     javascript = [("Content-Type", "text/javascript")]
-    scripts = {"/own.js": "document.documentElement.dataset.own = 'ran';", "/module.js": "export default 1;", "/trusted.js": TRUSTING,
+    scripts = {"/own.js": "document.documentElement.dataset.own = 'ran';", "/module.js": "export default 1;", "/trusted.js": TRUSTING, "/refusing.js": REFUSING,
                "/inject.js": """['https://www.googletagmanager.com/gtag/js?id=G-TEST12345', 'https://connect.facebook.net/en_US/fbevents.js']
                    .forEach(function (url) { var s = document.createElement('script'); s.async = false; s.src = url; document.head.appendChild(s); });""",
                "/write.js": """document.write('<scr' + 'ipt src="https://www.googletagmanager.com/gtag/js?id=G-TEST12345"></scr' + 'ipt>');"""}
@@ -196,6 +209,18 @@ def test_page(lab, name):
     choose(lab, "reject-all")
     load(lab, name)
     nothing(lab, name + " withdrawn")
+
+
+def test_what_trusted_types_refuse(lab):
+    """The companion lets through what the browser lets through without it."""
+    results = []
+    for port in (lab.origin.port, lab.daemon.port):
+        lab.get(f"http://localhost:{port}/refused")
+        until(lambda: lab.execute_script("return !!window.result"))
+        results.append(lab.execute_script("return result"))
+    errors(lab)  # the refusals
+    assert results[0] == [[[i, "TypeError"] for i in (0, 1, 3, 6)], 0, [["half", "whole"], ["last", "trusted"]]]
+    assert results[1] == results[0]
 
 
 @pytest.fixture
