@@ -117,21 +117,26 @@ static bool all_granted(const struct decider *decider)
                                 ~(decider->grants | CATEGORY_ESSENTIAL)) == 0;
 }
 
-/* The file is one that comes through here, under any base. */
+/* The file comes through here, as the page did; a base without a host is none to browsers. */
+static bool is_own_under(struct html_engine *engine, struct str value, struct str base_text)
+{
+    const struct url *page = &engine->page;
+    struct url base, url;
+
+    if (base_text.len == 0 || !url_parse(base_text, page, &engine->scratch, &base) ||
+        base.host.len == 0)
+        base = *page;
+    return url_parse(value, &base, &engine->scratch, &url) && url.scheme == page->scheme &&
+           url.port == page->port &&
+           (str_eq(url.host, page->host) || decide_host_is_own(&engine->decider, url.host));
+}
+
+/* Under each base that counts in some reading: what may be another's keeps its digest. */
 static bool is_own_file(struct html_engine *engine, const struct html_ref *ref)
 {
-    const struct str bases[] = {STR(""), ref->base, ref->base_alt};
-    bool own = false;
+    bool own = is_own_under(engine, ref->value, ref->base) &&
+               is_own_under(engine, ref->value, ref->base_alt.len > 0 ? ref->base_alt : ref->base);
 
-    for (size_t i = 0; i < COUNT_OF(bases) && !own; i++) {
-        struct url base = engine->page;
-        struct url url;
-
-        if ((bases[i].len == 0 || url_parse(bases[i], &engine->page, &engine->scratch, &base)) &&
-            url_parse(ref->value, &base, &engine->scratch, &url))
-            own = str_eq(url.host, engine->page.host) ||
-                  decide_host_is_own(&engine->decider, url.host);
-    }
     arena_fini(&engine->scratch);
     arena_init(&engine->scratch, NULL, URL_ARENA_MAX);
     return own;

@@ -249,6 +249,25 @@ def test_chromium_asks_no_tracker(browser, proxy, trackers):
     assert trackers.asked["www.facebook.com"] >= 20  # the test would see them
 
 
+@pytest.mark.parametrize("base, src, stays", [
+    ("", "lib/a.js", False),
+    ("/lib/", "a.js", False),
+    ("data:,x", "a.js", False),
+    ("https://cdn.example.net/lib/", "a.js", True),
+    ("https://cdn.example.net/lib/", "http://localhost/a.js", False),
+    ("/lib/><base href=https://cdn.example.net/", "a.js", True),
+    ("", "http://localhost:8443/a.js", True),
+    ("", "https://localhost/a.js", True),
+])
+def test_whose_digest_goes(proxy, base, src, stays):
+    """Only that of a file which comes through here, whatever the page's base is."""
+    base = base and f"<base href={base}>"
+    proxy.origin.routes["/whose"] = http_response(200, [("Content-Type", "text/html")],
+        f"<!DOCTYPE html><head>{base}<title>t</title><script src={src} integrity=sha256-x></script></head><body></body>".encode())
+    answer = proxy.get("/whose", [("Sec-Fetch-Dest", "document")])
+    assert (b"integrity=sha256-x" in answer.body) == stays
+
+
 def test_files_with_a_digest_still_work(browser, proxy, trackers):
     """The page says what its files' bytes are, and the proxy changes them: the page must not lose them."""
     def digest(data):
