@@ -402,8 +402,12 @@ void names_take_resolv(struct names *names, int fd)
     int what = DNS_OPTIONS_ALL & ~DNS_OPTION_HOSTSFILE;
     char path[32];
 
-    if (!is_sealed(fd, "/etc/resolv.conf") || names->own_servers || names->base == NULL)
-        return; /* not asked, or asked anew when the first name is */
+    if (!is_sealed(fd, "/etc/resolv.conf") || names->own_servers)
+        return;                   /* those of the system are not asked */
+    if (base_of(names) == NULL) { /* before the first name too: the real file can't be opened */
+        log_warn("names.resolv", "reason=\"no resolver can be made\"");
+        return;
+    }
     (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     evdns_base_search_clear(names->base);
     evdns_base_clear_nameservers_and_suspend(names->base);

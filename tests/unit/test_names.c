@@ -103,21 +103,29 @@ static void serve(void)
     }
 }
 
-static struct loop *world_start(void)
+/* A world whose resolver nobody was told of. */
+static struct loop *world_of(char server[64])
 {
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct loop *loop = loop_new();
     socklen_t len = sizeof(in);
-    char server[64];
 
     server_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(server_fd, (struct sockaddr *)&in, sizeof(in)), 0);
     assert_int_equal(getsockname(server_fd, (struct sockaddr *)&in, &len), 0);
-    snprintf(server, sizeof(server), "127.0.0.1:%u", ntohs(in.sin_port));
-    assert_true(names_server_add(loop_names(loop), server));
+    snprintf(server, 64, "127.0.0.1:%u", ntohs(in.sin_port));
     memset(a_records, 0, sizeof(a_records));
     rcode = questions = 0;
     silent = false;
+    return loop;
+}
+
+static struct loop *world_start(void)
+{
+    char server[64];
+    struct loop *loop = world_of(server);
+
+    assert_true(names_server_add(loop_names(loop), server));
     return loop;
 }
 
@@ -207,6 +215,25 @@ static void test_hosts_that_another_can_change_are_refused(void **state)
     assert_true(has(names_find(names, "sealed.test"), "10.1.0.8"));
     close(open);
     close(sealed);
+    world_stop(loop);
+}
+
+/* The first name is asked of the servers that were handed in before it, not of the system's. */
+static void test_servers_before_the_first_name(void **state)
+{
+    char server[64], text[96];
+    struct loop *loop = world_of(server);
+    struct name *name;
+    int fd;
+
+    (void)state;
+    snprintf(text, sizeof(text), "nameserver %s\n", server);
+    fd = handed_in(text, true);
+    names_take_resolv(loop_names(loop), fd);
+    close(fd);
+    a_records[0] = "10.1.0.1";
+    name = names_find(loop_names(loop), "origin.test");
+    UNTIL(loop, has(name, "10.1.0.1"));
     world_stop(loop);
 }
 
@@ -300,6 +327,7 @@ int main(void)
         cmocka_unit_test(test_hosts),
         cmocka_unit_test(test_a_change_is_noticed),
         cmocka_unit_test(test_hosts_that_another_can_change_are_refused),
+        cmocka_unit_test(test_servers_before_the_first_name),
         cmocka_unit_test(test_a_broken_resolver_changes_nothing),
         cmocka_unit_test(test_no_such_name),
         cmocka_unit_test(test_more_addresses_than_are_kept),
