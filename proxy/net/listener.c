@@ -228,7 +228,8 @@ static bool yields(struct listener *l)
     if (l->gate(l->gate_arg))
         return false;
     event_del(l->event);
-    event_add(l->moment, &moment);
+    if (event_add(l->moment, &moment) != 0)
+        timer_set(&l->retry, LISTENER_PAUSE_MS);
     l->owed = LISTENER_OWED;
     return true;
 }

@@ -6,6 +6,8 @@
 
 #include <arpa/inet.h>
 #include <cmocka.h>
+#include <dlfcn.h>
+#include <event2/event.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -136,6 +138,51 @@ static void test_paused_leaves_them_in_the_kernel(void **state)
     world_stop(&w);
 }
 
+static bool refuse_next; /* event_add() then fails once, as without memory */
+
+/* Before libevent's own. */
+int event_add(struct event *event, const struct timeval *after)
+{
+    int (*real)(struct event *, const struct timeval *) = NULL;
+
+    if (refuse_next) {
+        refuse_next = false;
+        return -1;
+    }
+    *(void **)(&real) = dlsym(RTLD_NEXT, "event_add");
+    assert_non_null(real);
+    return real(event, after);
+}
+
+/* Others first, and the moment that they have can't be had. */
+static bool never_and_refuse(void *arg)
+{
+    bool *used = arg;
+
+    refuse_next = !*used;
+    *used = true;
+    return false;
+}
+
+static void test_a_moment_that_cannot_be_had_leaves_no_listener_deaf(void **state)
+{
+    bool used = false;
+    struct world w;
+    int fd;
+
+    UNUSED(state);
+    world_start(&w);
+    listener_set_gate(w.listener, never_and_refuse, &used);
+    fd = world_dial(&w);
+    loop_poll(w.loop);
+    assert_true(used && !refuse_next);
+    assert_int_equal(w.cnt, 0);
+    turns(&w, LISTENER_PAUSE_MS + 200);
+    assert_int_equal(w.cnt, 1);
+    close(fd);
+    world_stop(&w);
+}
+
 static bool never(void *arg)
 {
     unsigned *asked = arg;
@@ -249,6 +296,7 @@ int main(void)
         cmocka_unit_test(test_what_it_hands_over_is_ready_for_use),
         cmocka_unit_test(test_paused_leaves_them_in_the_kernel),
         cmocka_unit_test(test_a_gate_leaves_them_to_others_for_a_moment),
+        cmocka_unit_test(test_a_moment_that_cannot_be_had_leaves_no_listener_deaf),
         cmocka_unit_test(test_freed_inside_on_accept),
         cmocka_unit_test(test_out_of_descriptors_waits_and_goes_on),
         cmocka_unit_test(test_addresses),
