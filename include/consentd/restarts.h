@@ -1,7 +1,7 @@
 /*
  * restarts.h - the logs that a machine has had: which node number a leaf belongs to. layer: ledger
  *
- *   JOURNAL/restarts   a line per restart: FIRST NODE FROM TIME
+ *   JOURNAL/restarts   a line per restart: FIRST NODE FROM TIME; a copy is beside the month keys
  *   JOURNAL/tlog       the log that is signed today
  *   JOURNAL/tlog-NODE  an earlier one, as it ended; served at …/consent-log/NODE/
  *
@@ -38,13 +38,16 @@ struct log_restarts {
     } items[RESTARTS_MAX];
 };
 
-/* What the journal's folder says; no file: there was none. False: it can't be read, or is wrong. */
-MUST_USE bool restarts_read(const char *journal_dir, unsigned node, struct log_restarts *out,
+/* What a folder's file says; no file: there was none. False: it can't be read, or is wrong. */
+MUST_USE bool restarts_read(const char *folder, unsigned node, struct log_restarts *out,
                             struct fault *f);
 
 /* Adds one, durably. False: it can't be written, or there are no numbers left. */
-MUST_USE bool restarts_add(const char *journal_dir, struct log_restarts *r, uint64_t from,
+MUST_USE bool restarts_add(const char *folder, struct log_restarts *r, uint64_t from,
                            uint64_t ts_ms, struct fault *f);
+
+/* Writes them, durably; lines of another configured number stay. */
+MUST_USE bool restarts_write(const char *folder, const struct log_restarts *r, struct fault *f);
 
 uint8_t restarts_node(const struct log_restarts *r); /* of the log of today */
 uint8_t restarts_next(const struct log_restarts *r); /* that of the next one; 0: none is left */

@@ -116,13 +116,18 @@ MUST_USE bool tlog_add_known(struct tlog *t, uint64_t until, struct fault *f);
  */
 MUST_USE bool tlog_add(struct tlog *t, uint64_t leaf, const uint8_t cmt[32], struct fault *f);
 
+bool tlog_is_broken(const struct tlog *t);  /* signs nothing more: to be opened again */
 uint64_t tlog_size(const struct tlog *t);   /* leaves */
 uint64_t tlog_signed(const struct tlog *t); /* leaves of the last checkpoint */
 
 /* The newest checkpoint as it was signed; empty: none. Valid until the next tlog_publish. */
 struct str tlog_note(const struct tlog *t);
 
-/* Signs what was added since; nothing to do is fine. Blocks for a sync. */
+/*
+ * Signs what was added since; nothing to do is fine. Blocks for a sync. False with the reason: a
+ * file can't be written, or made durable; in the latter case this log signs nothing more and has to
+ * be opened again, which writes the tiles behind the last checkpoint anew.
+ */
 MUST_USE bool tlog_publish(struct tlog *t, struct fault *f);
 
 #endif

@@ -289,10 +289,10 @@ static const char *resolved(const struct config *c, const char *name)
     return kept;
 }
 
-/* True when the checkpoint in this folder of the journal is of a log with this name. */
+/* True when the checkpoint in this folder is of a log with this name. */
 static bool is_named(const struct config *c, const char *folder, const char *name)
 {
-    char *path = arena_printf(&c->memory->arena, "%s/%s/checkpoint", c->ledger.journal, folder);
+    char *path = arena_printf(&c->memory->arena, "%s/checkpoint", folder);
     struct buf text;
     bool is;
 
@@ -305,17 +305,20 @@ static bool is_named(const struct config *c, const char *folder, const char *nam
 
 /*
  * The log's name when none is given: made from the first host, which it does not show, since it
- * stands in clear in Redis and in every backup of it. A log that has that host's name keeps it.
+ * stands in clear in Redis and in every backup of it. A log that has that host's name keeps it; the
+ * copy of its checkpoint in state_dir tells that when the journal was lost.
  */
 static const char *default_name(const struct config *c)
 {
     const char *host = c->sites[0].hosts.items[0];
-    char *earlier = arena_printf(&c->memory->arena, "tlog-%u", c->ledger.node);
+    char *today = arena_printf(&c->memory->arena, "%s/tlog", c->ledger.journal);
+    char *earlier =
+        arena_printf(&c->memory->arena, "%s/tlog-%u", c->ledger.journal, c->ledger.node);
     struct crypto_hash hash;
     uint8_t digest[32];
     char text[17];
 
-    if (is_named(c, "tlog", host) || is_named(c, earlier, host))
+    if (is_named(c, today, host) || is_named(c, earlier, host) || is_named(c, c->state_dir, host))
         return host;
     crypto_sha256_init(&hash);
     crypto_sha256_update(&hash, NAME_LABEL, sizeof(NAME_LABEL));

@@ -23,7 +23,10 @@
 #include "consentd/metrics.h"
 #include "consentd/ship.h"
 #include "consentd/sinks.h"
+#include "earlier_priv.h"
 #include "ledger_priv.h"
+
+#define REBUILD_MS 60000 /* between two readings of the whole journal */
 
 static void refuse(struct ledger *l, const struct fault *f)
 {
@@ -55,31 +58,38 @@ static void hand_on(struct ledger *l)
 
 /*
  * Leaves below `to` that the journal has not. What was signed must come from the entries; what
- * never was is marked as lost.
+ * never was comes from an earlier log, or is marked as lost.
  */
 static bool add_missing(struct ledger *l, uint64_t to, struct fault *f)
 {
-    uint8_t cmt[MERKLE_HASH_LEN];
-    uint64_t from;
+    uint64_t from, lost = 0;
+    struct earlier *earlier;
+    bool ok = true;
 
     if (!tlog_add_known(l->log, to, f))
         return false;
     from = tlog_size(l->log);
-    if (from < to)
-        log_error("log.lost", "from=%llu to=%llu reason=\"the journal has them no more\"",
-                  (unsigned long long)from, (unsigned long long)to);
-    for (uint64_t leaf = from; leaf < to; leaf++) {
-        restarts_lost(leaf, cmt);
-        if (!tlog_add(l->log, leaf, cmt, f))
-            return false;
+    if (from >= to)
+        return true;
+    earlier = earlier_open(l);
+    for (uint64_t leaf = from; ok && leaf < to; leaf++) {
+        uint8_t cmt[MERKLE_HASH_LEN];
+
+        if (!earlier_entry(earlier, leaf, cmt))
+            lost++;
+        ok = tlog_add(l->log, leaf, cmt, f);
     }
-    return true;
+    earlier_free(earlier);
+    if (ok && lost > 0)
+        log_error("log.lost", "from=%llu to=%llu leaves=%llu reason=\"no journal or log has them\"",
+                  (unsigned long long)from, (unsigned long long)to, (unsigned long long)lost);
+    return ok;
 }
 
 /* The leaves below `next` that the journal has and the tiles have not. */
-static bool read_journal(struct ledger *l, const char *dir, uint64_t next, struct fault *f)
+static bool read_journal(struct ledger *l, uint64_t next, struct fault *f)
 {
-    struct journal_reader *rd = journal_reader_open(dir, l->node, f);
+    struct journal_reader *rd = journal_reader_open(l->dir, l->node, f);
     enum journal_step step = JOURNAL_STEP_RECORD;
     struct journal_record rec;
     bool ok = rd != NULL && journal_reader_seek(rd, tlog_size(l->log), f);
@@ -88,7 +98,8 @@ static bool read_journal(struct ledger *l, const char *dir, uint64_t next, struc
            step != JOURNAL_STEP_ERROR)
         if (step == JOURNAL_STEP_RECORD && journal_type_has_leaf(rec.type))
             ok = add_missing(l, rec.leaf, f) && tlog_add(l->log, rec.leaf, rec.cmt, f);
-    if (ok && step == JOURNAL_STEP_ERROR) {
+    /* a log that begins is made of what there is */
+    if (ok && step == JOURNAL_STEP_ERROR && !(tlog_signed(l->log) == 0 && l->restarts.cnt > 0)) {
         fault_set(f, "%s", journal_reader_fault(rd));
         ok = false;
     }
@@ -97,7 +108,7 @@ static bool read_journal(struct ledger *l, const char *dir, uint64_t next, struc
 }
 
 /* Everything that there is into the log, up to the journal's end. */
-static bool catch_up(struct ledger *l, const char *dir, struct fault *f)
+static bool catch_up(struct ledger *l, struct fault *f)
 {
     uint64_t next = journal_next_leaf(l->journal);
     uint64_t was_signed = tlog_signed(l->log);
@@ -116,7 +127,7 @@ static bool catch_up(struct ledger *l, const char *dir, struct fault *f)
         fault_set(f, "the journal can't be continued behind them");
         return false;
     }
-    return tlog_size(l->log) == next || (read_journal(l, dir, next, f) && add_missing(l, next, f));
+    return tlog_size(l->log) == next || (read_journal(l, next, f) && add_missing(l, next, f));
 }
 
 bool ledger_log_peek(struct ledger *l, const struct ledger_config *cfg, struct fault *f)
@@ -134,11 +145,10 @@ bool ledger_log_peek(struct ledger *l, const struct ledger_config *cfg, struct f
         l->log_keys = mem_dup(cfg->log_keys, cfg->log_key_cnt * sizeof(*cfg->log_keys));
         l->log_key_cnt = cfg->log_key_cnt;
     }
-    ok = restarts_read(l->dir, l->node, &l->restarts, f) && ledger_restart_finish(l, f) &&
-         ledger_restart_names(l);
+    ok = ledger_restart_read(l, f) && ledger_restart_finish(l, f) && ledger_restart_names(l);
     if (ok && l->log_wanted) {
         if (tlog_checkpoint(path, l->log_keys, l->log_key_cnt, &text, &tree, NULL))
-            l->signed_size = l->log_found = tree.size;
+            l->signed_size = tree.size;
         if (ledger_restart_kept(l, &l->kept) && l->kept.size > l->signed_size)
             l->signed_size = l->kept.size;
     }
@@ -153,7 +163,8 @@ static bool is_readable(const char *path)
     return access(path, R_OK | X_OK) == 0 || errno == ENOENT;
 }
 
-void ledger_log_open(struct ledger *l)
+/* The log's files taken up; from the journal where they are not all there. */
+static bool open_files(struct ledger *l, struct fault *f)
 {
     char *path = file_resolve(l->dir, "tlog");
     struct tlog_config config = {.path = path,
@@ -161,17 +172,34 @@ void ledger_log_open(struct ledger *l)
                                  .key_cnt = l->log_key_cnt,
                                  .seed = l->log_seed,
                                  .kept = l->kept};
+
+    l->log = tlog_open(&config, f);
+    if (l->log == NULL && journal_first_leaf(l->journal) == 0 &&
+        clock_mono_ms() >= l->log_rebuild_ms) {
+        if (!l->log_again)
+            log_warn("log.rebuilt", "reason=\"%s\"", f->text);
+        config.rebuild = true; /* the journal has it all; what was signed must come out */
+        l->log = tlog_open(&config, f);
+    }
+    free(path);
+    return l->log != NULL;
+}
+
+bool ledger_log_begin(struct ledger *l, struct fault *f)
+{
+    return open_files(l, f) && catch_up(l, f);
+}
+
+void ledger_log_open(struct ledger *l)
+{
+    char *path = file_resolve(l->dir, "tlog");
     struct fault f = {{0}};
     bool readable = is_readable(path);
 
-    if (l->log_wanted) {
-        l->log = tlog_open(&config, &f);
-        if (l->log == NULL && journal_first_leaf(l->journal) == 0) {
-            log_warn("log.rebuilt", "reason=\"%s\"", f.text);
-            config.rebuild = true; /* the journal has it all; what was signed must come out */
-            l->log = tlog_open(&config, &f);
-        }
-        if (l->log != NULL && catch_up(l, l->dir, &f))
+    if (!ledger_restart_skip(l, &f)) {
+        refuse(l, &f);
+    } else if (l->log_wanted) {
+        if (ledger_log_begin(l, &f))
             l->signed_size = 0; /* it is continued */
         else if (readable && l->signed_size > 0)
             end_log(l, 0, &f);
@@ -207,20 +235,10 @@ static void put_off(struct ledger *l, const struct fault *f)
 
 static void try_again(struct ledger *l)
 {
-    char *path = file_resolve(l->dir, "tlog");
-    struct tlog_config config = {
-        .path = path, .keys = l->log_keys, .key_cnt = l->log_key_cnt, .seed = l->log_seed};
     struct fault f = {{0}};
 
-    l->log = tlog_open(&config, &f);
-    free(path);
-    if (l->log == NULL || !catch_up(l, l->dir, &f)) {
+    if (!ledger_log_begin(l, &f))
         put_off(l, &f);
-        return;
-    }
-    l->log_again = false;
-    metric_set(METRIC_LOG_REFUSED, 0);
-    log_info("log.continued", "leaves=%llu", (unsigned long long)tlog_size(l->log));
 }
 
 void ledger_log_batch(struct ledger *l)
@@ -243,9 +261,19 @@ void ledger_log_publish(struct ledger *l)
     if (l->log == NULL)
         return;
     before = tlog_signed(l->log);
-    if (!tlog_publish(l->log, &f)) /* no space, perhaps: the next second tries again */
-        log_error("log.unsigned", "reason=\"%s\"", f.text);
-    else if (tlog_signed(l->log) != before)
+    if (!tlog_publish(l->log, &f)) { /* no space, perhaps: the next second tries again */
+        if (tlog_is_broken(l->log))
+            put_off(l, &f);
+        else
+            log_error("log.unsigned", "reason=\"%s\"", f.text);
+        return;
+    }
+    if (l->log_again) {
+        l->log_again = false;
+        metric_set(METRIC_LOG_REFUSED, 0);
+        log_info("log.continued", "leaves=%llu", (unsigned long long)tlog_size(l->log));
+    }
+    if (tlog_signed(l->log) != before)
         hand_on(l);
     metric_set(METRIC_LOG_SIGNED, tlog_signed(l->log));
 }

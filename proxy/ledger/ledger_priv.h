@@ -71,8 +71,9 @@ struct ledger {
     struct sinks *sinks;       /* owned; NULL: nobody outside gets checkpoints */
     struct note_key *log_keys; /* owned; the first signs */
     unsigned log_key_cnt;
-    bool log_wanted; /* there is a key to sign with */
-    bool log_again;  /* a file of it could not be written: tried every second */
+    bool log_wanted;         /* there is a key to sign with */
+    bool log_again;          /* a file of it could not be written: tried every second */
+    uint64_t log_rebuild_ms; /* monotonic: all its tiles are not written again before */
     uint8_t log_seed[32];
     struct keks *keks;       /* owned */
     struct ship *ship;       /* owned; NULL: the journal alone */
@@ -84,7 +85,6 @@ struct ledger {
     struct timer tick, gate; /* every second; the wait for Redis at the start */
     bool ready;              /* commits run */
     uint64_t signed_size;    /* leaves of the newest checkpoint found at the start; 0: none */
-    uint64_t log_found;      /* leaves of the one beside the tiles */
     struct merkle_tree kept; /* of the one outside the journal; size 0: none */
     enum journal_tail tail;  /* what recovery found */
     unsigned space;          /* 0: enough; 1: tight; 2: too little for grants */
@@ -149,15 +149,18 @@ void ledger_rebuild_close(struct ledger *l);
 /* Ends the log and begins the next one, behind `size` leaves at least. False: not possible. */
 MUST_USE bool ledger_restart(struct ledger *l, uint64_t size, const struct fault *why);
 MUST_USE bool ledger_restart_names(struct ledger *l); /* keys and numbers of the log of today */
-MUST_USE bool ledger_restart_finish(struct ledger *l, struct fault *f); /* what a crash left */
+MUST_USE bool ledger_restart_read(struct ledger *l, struct fault *f);         /* the logs before */
+MUST_USE bool ledger_restart_finish(const struct ledger *l, struct fault *f); /* a folder's move */
+MUST_USE bool ledger_restart_skip(struct ledger *l, struct fault *f);         /* taken numbers */
 /* A copy of the newest checkpoint outside the journal's folder. */
 void ledger_restart_keep(const struct ledger *l, struct str note);
 MUST_USE bool ledger_restart_kept(const struct ledger *l, struct merkle_tree *out);
 
 /* ledger_log.c: the Merkle log; what goes wrong with it is logged and ends its signing. */
 MUST_USE bool ledger_log_peek(struct ledger *l, const struct ledger_config *cfg,
-                              struct fault *f);          /* what was signed */
-void ledger_log_open(struct ledger *l);                  /* once ready */
+                              struct fault *f);                    /* what was signed */
+void ledger_log_open(struct ledger *l);                            /* once ready */
+MUST_USE bool ledger_log_begin(struct ledger *l, struct fault *f); /* a log with no checkpoint */
 void ledger_log_behind(struct ledger *l, uint64_t size); /* another history goes on to `size` */
 void ledger_log_batch(struct ledger *l);                 /* the batch that was synced just now */
 void ledger_log_publish(struct ledger *l);

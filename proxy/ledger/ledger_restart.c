@@ -15,42 +15,52 @@
 
 #include "consentd/clock.h"
 #include "consentd/file.h"
-#include "consentd/journal_read.h"
 #include "consentd/log.h"
-#include "consentd/mem.h"
 #include "consentd/metrics.h"
+#include "earlier_priv.h"
 #include "ledger_priv.h"
 
 #define SIGNED_COPY "checkpoint" /* beside the month keys: what a lost journal can't take along */
 
 /* --- names -------------------------------------------------------------------------------- */
 
-/* The same keys under the name of log i; false: the name makes no key. */
-static bool keys_for(const struct ledger *l, unsigned i, struct note_key *keys)
+/* A copy of the list, which a lost journal can't take along. */
+static void keep_list(const struct ledger *l)
 {
-    struct buf origin;
-    bool ok;
+    struct fault f = {{0}};
 
-    buf_init(&origin, NOTE_NAME_MAX);
-    ok = note_origin(l->site, restarts_node_at(&l->restarts, i), &origin);
-    for (unsigned k = 0; ok && k < l->log_key_cnt; k++)
-        ok = note_key_named(buf_str(&origin), l->log_keys[k].public_key, &keys[k]);
-    buf_free(&origin);
-    return ok;
+    if (!restarts_write(l->state_dir, &l->restarts, &f))
+        log_warn("log.copy", "reason=\"%s\"", f.text);
 }
 
 bool ledger_restart_names(struct ledger *l)
 {
     l->log_node = restarts_node(&l->restarts);
     metric_set(METRIC_LOG_RESTARTS, l->restarts.cnt);
-    return !l->log_wanted || keys_for(l, l->restarts.cnt, l->log_keys);
+    return !l->log_wanted || earlier_keys(l, l->restarts.cnt, l->log_keys);
 }
 
-/* A restart that was cut short between its note and the move of the old log's folder. */
-static bool move_old(const struct ledger *l, struct fault *f)
+/* The longer list counts: the other one came from a backup, or its folder was lost. */
+bool ledger_restart_read(struct ledger *l, struct fault *f)
+{
+    struct log_restarts copy;
+
+    if (!restarts_read(l->dir, l->node, &l->restarts, f) ||
+        !restarts_read(l->state_dir, l->node, &copy, f))
+        return false;
+    if (copy.cnt < l->restarts.cnt)
+        keep_list(l);
+    if (copy.cnt <= l->restarts.cnt)
+        return true;
+    l->restarts = copy;
+    return restarts_write(l->dir, &l->restarts, f);
+}
+
+/* The folder of today's name gets the name of log i. */
+static bool move_old(const struct ledger *l, unsigned i, struct fault *f)
 {
     char *from = file_resolve(l->dir, "tlog");
-    char *to = restarts_folder(l->dir, &l->restarts, l->restarts.cnt - 1);
+    char *to = restarts_folder(l->dir, &l->restarts, i);
     bool ok = access(from, F_OK) != 0 || rename(from, to) == 0;
 
     if (!ok)
@@ -60,25 +70,21 @@ static bool move_old(const struct ledger *l, struct fault *f)
     return ok;
 }
 
-bool ledger_restart_finish(struct ledger *l, struct fault *f)
+bool ledger_restart_finish(const struct ledger *l, struct fault *f)
 {
-    struct note_key *keys;
-    struct merkle_tree tree;
-    struct buf text;
-    char *path;
-    bool old;
+    char *path = file_resolve(l->dir, "tlog");
+    bool ok = true;
 
-    if (l->restarts.cnt == 0 || !l->log_wanted)
-        return true;
-    keys = mem_calloc(l->log_key_cnt, sizeof(*keys));
-    path = file_resolve(l->dir, "tlog");
-    buf_init(&text, NOTE_CHECKPOINT_MAX);
-    old = keys_for(l, l->restarts.cnt - 1, keys) &&
-          tlog_checkpoint(path, keys, l->log_key_cnt, &text, &tree, NULL);
-    buf_free(&text);
+    for (unsigned i = l->log_wanted ? l->restarts.cnt : 0; i-- > 0;) {
+        struct merkle_tree tree;
+
+        if (earlier_checkpoint(l, i, path, &tree)) {
+            ok = move_old(l, i, f);
+            break;
+        }
+    }
     free(path);
-    free(keys);
-    return !old || move_old(l, f);
+    return ok;
 }
 
 /* --- what was signed, kept outside the journal ----------------------------------------------- */
@@ -109,90 +115,6 @@ bool ledger_restart_kept(const struct ledger *l, struct merkle_tree *out)
 
 /* --- the next log ---------------------------------------------------------------------------- */
 
-struct refill {
-    struct ledger *ledger;
-    struct tlog_dir old;
-    struct buf bundle; /* of the old log's entries */
-    uint64_t number;   /* of the bundle */
-    uint64_t lost;
-};
-
-/* The entry that the old log has of a leaf. */
-static bool old_entry(struct refill *r, uint64_t leaf, uint8_t cmt[32])
-{
-    uint64_t number = leaf / TLOG_TILE_WIDTH;
-    size_t at = leaf % TLOG_TILE_WIDTH * TLOG_ENTRY_LEN;
-
-    if (leaf >= r->old.size)
-        return false;
-    if (r->number != number) {
-        buf_clear(&r->bundle);
-        r->number = number;
-        if (!tlog_read(&r->old, TLOG_ENTRIES, number, &r->bundle, NULL))
-            buf_clear(&r->bundle);
-    }
-    if (r->bundle.len < at + TLOG_ENTRY_LEN)
-        return false;
-    memcpy(cmt, r->bundle.data + at + 2, MERKLE_HASH_LEN);
-    return true;
-}
-
-/* Up to `to`: what the journal has not. */
-static bool add_missing(struct refill *r, uint64_t to, struct fault *f)
-{
-    struct tlog *log = r->ledger->log;
-    uint8_t cmt[MERKLE_HASH_LEN];
-
-    while (tlog_size(log) < to) {
-        uint64_t leaf = tlog_size(log);
-
-        if (!old_entry(r, leaf, cmt)) {
-            restarts_lost(leaf, cmt);
-            r->lost++;
-        }
-        if (!tlog_add(log, leaf, cmt, f))
-            return false;
-    }
-    return true;
-}
-
-static bool add_all(struct refill *r, uint64_t next, struct fault *f)
-{
-    struct journal_reader *rd = journal_reader_open(r->ledger->dir, r->ledger->node, f);
-    struct journal_record rec;
-    enum journal_step step;
-    bool ok = rd != NULL && journal_reader_seek(rd, 0, f);
-
-    while (ok && (step = journal_reader_next(rd, next, &rec)) != JOURNAL_STEP_END &&
-           step != JOURNAL_STEP_ERROR)
-        if (step == JOURNAL_STEP_RECORD && journal_type_has_leaf(rec.type))
-            ok = add_missing(r, rec.leaf, f) && tlog_add(r->ledger->log, rec.leaf, rec.cmt, f);
-    journal_reader_close(rd);
-    return ok && add_missing(r, next, f);
-}
-
-static bool fill(struct ledger *l, uint64_t next, struct fault *f)
-{
-    char *old = restarts_folder(l->dir, &l->restarts, l->restarts.cnt - 1);
-    char *path = file_resolve(l->dir, "tlog");
-    struct refill r = {.ledger = l, .old = {.path = old, .size = l->log_found}};
-    const struct tlog_config config = {
-        .path = path, .keys = l->log_keys, .key_cnt = l->log_key_cnt, .seed = l->log_seed};
-    bool ok;
-
-    buf_init(&r.bundle, TLOG_BUNDLE_LEN);
-    r.number = UINT64_MAX;
-    l->log = tlog_open(&config, f);
-    ok = l->log != NULL && add_all(&r, next, f);
-    if (ok && r.lost > 0)
-        log_error("log.lost", "leaves=%llu reason=\"neither journal nor old log has them\"",
-                  (unsigned long long)r.lost);
-    buf_free(&r.bundle);
-    free(path);
-    free(old);
-    return ok;
-}
-
 /* Every number that was ever signed or shipped stays taken. */
 static bool pass_over(struct ledger *l, uint64_t next, struct fault *f)
 {
@@ -207,6 +129,25 @@ static bool pass_over(struct ledger *l, uint64_t next, struct fault *f)
     return false;
 }
 
+/* Numbers below that were given under an earlier name, whether or not the journal has them. */
+bool ledger_restart_skip(struct ledger *l, struct fault *f)
+{
+    return l->restarts.cnt == 0 || pass_over(l, l->restarts.items[l->restarts.cnt - 1].from, f);
+}
+
+/*
+ * The list comes first: whatever is not done when the process stops, the next start does, by
+ * ledger_restart_finish, ledger_restart_skip and ledger_log_open.
+ */
+static bool begin_next(struct ledger *l, uint64_t next, struct fault *f)
+{
+    if (!restarts_add(l->dir, &l->restarts, next, clock_wall_ms(), f))
+        return false;
+    keep_list(l);
+    return pass_over(l, next, f) && move_old(l, l->restarts.cnt - 1, f) &&
+           ledger_restart_names(l) && ledger_log_begin(l, f);
+}
+
 bool ledger_restart(struct ledger *l, uint64_t size, const struct fault *why)
 {
     uint8_t node = restarts_next(&l->restarts);
@@ -217,12 +158,11 @@ bool ledger_restart(struct ledger *l, uint64_t size, const struct fault *why)
         return false;
     next = size > next ? size : next;
     next = l->signed_size > next ? l->signed_size : next;
-    if (l->log != NULL)
-        l->log_found = tlog_signed(l->log);
     tlog_free(l->log);
     l->log = NULL;
-    if (!pass_over(l, next, &f) || !restarts_add(l->dir, &l->restarts, next, clock_wall_ms(), &f) ||
-        !move_old(l, &f) || !ledger_restart_names(l) || !fill(l, next, &f)) {
+    l->signed_size = 0;
+    l->kept = (struct merkle_tree){0}; /* of the log that ends */
+    if (!begin_next(l, next, &f)) {
         log_error("log.restart", "node=%u error=\"%s\"", node, f.text);
         tlog_free(l->log);
         l->log = NULL;
@@ -231,6 +171,5 @@ bool ledger_restart(struct ledger *l, uint64_t size, const struct fault *why)
     log_error("log.restarted", "node=%u earlier=%u leaves=%llu reason=\"%s\"", node,
               restarts_node_at(&l->restarts, l->restarts.cnt - 1), (unsigned long long)next,
               why->text);
-    l->signed_size = 0;
     return true;
 }

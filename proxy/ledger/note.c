@@ -181,21 +181,25 @@ bool checkpoint_verify(const struct note_key *key, struct str note, struct merkl
 {
     ptrdiff_t gap = str_find(note, STR("\n\n"));
     struct str body, rest, line;
+    struct merkle_tree tree = {0};
 
+    *out = tree; /* nothing is told of a note before its signature is right */
     if (note.len > NOTE_CHECKPOINT_MAX || gap < 0) {
         fault_set(f, "not a signed note: no empty line in front of signatures");
         return false;
     }
     body = str_slice(note, 0, (size_t)gap + 1);
     rest = str_slice(note, (size_t)gap + 2, note.len);
-    if (!read_body(key, body, out, f))
+    if (!read_body(key, body, &tree, f))
         return false;
     while (take_line(&rest, &line)) {
         bool ok;
 
         if (!is_ours(key, line, body, &ok))
             continue;
-        if (!ok)
+        if (ok)
+            *out = tree;
+        else
             fault_set(f, "the signature of %s is wrong", key->name);
         return ok;
     }

@@ -59,10 +59,9 @@ static bool read_text(const char *path, struct buf *text, struct fault *f)
     return access(path, F_OK) != 0 || file_read(path, FILE_MAX, text, f);
 }
 
-bool restarts_read(const char *journal_dir, unsigned node, struct log_restarts *out,
-                   struct fault *f)
+bool restarts_read(const char *folder, unsigned node, struct log_restarts *out, struct fault *f)
 {
-    char *path = file_resolve(journal_dir, "restarts");
+    char *path = file_resolve(folder, "restarts");
     struct buf text;
     bool ok;
 
@@ -78,25 +77,57 @@ bool restarts_read(const char *journal_dir, unsigned node, struct log_restarts *
     return ok;
 }
 
-bool restarts_add(const char *journal_dir, struct log_restarts *r, uint64_t from, uint64_t ts_ms,
-                  struct fault *f)
+/* The lines of other configured numbers, as they are. */
+static bool copy_others(const struct log_restarts *r, struct str text, struct buf *out)
 {
-    struct log_restart next = {restarts_next(r), from, ts_ms};
-    char *path = file_resolve(journal_dir, "restarts");
-    struct buf text;
+    struct str line;
+    bool ok = true;
+
+    while (ok && text.len > 0 && str_cut(&text, '\n', &line)) {
+        struct str rest = line;
+        uint64_t first;
+
+        if (take_number(&rest, UINT8_MAX, &first) && first != r->first)
+            ok = buf_append_str(out, line) && buf_append_c(out, "\n");
+    }
+    return ok;
+}
+
+bool restarts_write(const char *folder, const struct log_restarts *r, struct fault *f)
+{
+    char *path = file_resolve(folder, "restarts");
+    struct buf text, whole;
     bool ok;
 
     buf_init(&text, FILE_MAX);
-    if (next.node == 0)
-        fault_set(f, "no node numbers are left for another log");
-    ok = next.node != 0 && read_text(path, &text, f) &&
-         buf_printf(&text, "%u %u %" PRIu64 " %" PRIu64 "\n", r->first, next.node, from, ts_ms) &&
-         file_write_atomic(path, text.data, text.len, 0640, f);
-    if (ok)
-        r->items[r->cnt++] = next;
+    buf_init(&whole, FILE_MAX);
+    ok = read_text(path, &text, f);
+    if (ok && !copy_others(r, buf_str(&text), &whole))
+        ok = false;
+    for (unsigned i = 0; ok && i < r->cnt; i++)
+        ok = buf_printf(&whole, "%u %u %" PRIu64 " %" PRIu64 "\n", r->first, r->items[i].node,
+                        r->items[i].from, r->items[i].ts_ms);
+    ok = ok && file_write_atomic(path, whole.data, whole.len, 0640, f);
+    buf_free(&whole);
     buf_free(&text);
     free(path);
     return ok;
+}
+
+bool restarts_add(const char *folder, struct log_restarts *r, uint64_t from, uint64_t ts_ms,
+                  struct fault *f)
+{
+    struct log_restart next = {restarts_next(r), from, ts_ms};
+
+    if (next.node == 0) {
+        fault_set(f, "no node numbers are left for another log");
+        return false;
+    }
+    r->items[r->cnt++] = next;
+    if (restarts_write(folder, r, f))
+        return true;
+    r->cnt--;
+    return false;
 }
 
 uint8_t restarts_node(const struct log_restarts *r)

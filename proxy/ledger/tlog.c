@@ -153,11 +153,16 @@ static void drop_partials(const struct tlog *t, uint64_t before)
     }
 }
 
-/* Everything up to here is durable: a rebuild that got so far is over. */
+/*
+ * Everything up to here is durable: a rebuild that got so far is over. What a sync did not write,
+ * the next one does not write either: the tiles are then to be made again.
+ */
 static bool settle(struct tlog *t, struct fault *f)
 {
-    if (!tlog_files_settle(&t->files, t->path, f))
+    if (!tlog_files_settle(&t->files, t->path, f)) {
+        t->broken = true;
         return false;
+    }
     if (t->rebuilding && t->frontier.size >= t->last.size) {
         char *mark = file_resolve(t->path, REBUILDING);
 
@@ -336,6 +341,11 @@ bool tlog_add_known(struct tlog *t, uint64_t until, struct fault *f)
         if (!tlog_entry(&dir, t->frontier.size, cmt, f) || !tlog_add(t, t->frontier.size, cmt, f))
             return false;
     return true;
+}
+
+bool tlog_is_broken(const struct tlog *t)
+{
+    return t->broken;
 }
 
 uint64_t tlog_size(const struct tlog *t)

@@ -176,6 +176,7 @@ bool tlog_checkpoint(const char *path, const struct note_key *keys, unsigned key
     char *file = file_resolve(path, "checkpoint");
     bool ok = false;
 
+    *out = (struct merkle_tree){0};
     if (file_read(file, NOTE_CHECKPOINT_MAX, text_out, f)) {
         for (unsigned i = 0; i < key_cnt && !ok; i++)
             ok = checkpoint_verify(&keys[i], buf_str(text_out), out, f);

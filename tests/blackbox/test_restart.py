@@ -147,6 +147,132 @@ def test_a_journal_that_is_older_than_its_last_checkpoint(tmp_path, what):
     proxy.stop()
 
 
+def start_again(proxy, log="log.restarted"):
+    again(proxy)
+    wait_for(lambda: log in proxy.log())
+
+
+def state_of(proxy):
+    """The folder of the month keys."""
+    return proxy.folder / "state"
+
+
+def empty(journal):
+    shutil.rmtree(journal)
+    journal.mkdir()
+
+
+def test_another_node_beside_an_empty_journal_begins_a_log(tmp_path):
+    """The copy beside the keys is of another log: it says nothing about this one."""
+    proxy = Proxy(tmp_path)
+    signed(proxy, max(choose(proxy, 3)) + 1)
+    proxy.stop()
+    empty(journal_of(proxy))
+    proxy.config["ledger"]["node"] = 2
+    proxy.rewrite(proxy.config)
+    for _ in range(2):
+        again(proxy)
+        signed(proxy, max(choose(proxy, 3)) + 1)
+        assert vkey_of(proxy).split("+")[0].endswith("/consent/2") and metric(proxy, "log_refused") == 0
+        assert "log.refused" not in proxy.log() and "log.restarted" not in proxy.log()
+        proxy.stop()
+
+
+def test_a_journal_that_is_lost_twice(tmp_path):
+    """What the second loss takes along are the notes of the first one: they are beside the keys too."""
+    proxy = Proxy(tmp_path)
+    last = max(choose(proxy, 3)) + 1
+    signed(proxy, last)
+    proxy.stop()
+    for node in (NEXT, NEXT + 64):
+        empty(journal_of(proxy))
+        start_again(proxy)
+        more = choose(proxy, 3)
+        assert min(more) >= last, "a number was given out twice"
+        last = max(more) + 1
+        signed(proxy, last)
+        assert vkey_of(proxy).split("+")[0].endswith(f"/consent/{node}")
+        proxy.stop()
+    again(proxy)
+    assert min(choose(proxy, 2)) >= last and "log.restarted" not in proxy.log()
+    assert metric(proxy, "log_restarts") == 2
+    proxy.stop()
+
+
+def test_a_backup_from_before_the_first_restart(tmp_path):
+    """It has neither the notes nor the later log: both are behind it."""
+    proxy = Proxy(tmp_path)
+    signed(proxy, max(choose(proxy, 3)) + 1)
+    proxy.stop()
+    journal = journal_of(proxy)
+    backup = tmp_path.with_name(tmp_path.name + "-backup")
+    shutil.copytree(journal, backup)
+    again(proxy)
+    signed(proxy, max(choose(proxy, 3)) + 1)
+    last = signed_size(proxy)
+    proxy.stop()
+    for node in (NEXT, NEXT + 64):
+        shutil.rmtree(journal)
+        shutil.copytree(backup, journal)
+        start_again(proxy)
+        more = choose(proxy, 3)
+        assert min(more) >= last, "a number was given out twice"
+        last = max(more) + 1
+        signed(proxy, last)
+        assert vkey_of(proxy).split("+")[0].endswith(f"/consent/{node}")
+        assert (journal / "tlog-1/checkpoint").read_bytes() == (backup / "tlog/checkpoint").read_bytes()
+        kept = int((backup / "tlog/checkpoint").read_text().splitlines()[1])
+        assert lost(kept - 1) not in entries_of(proxy, last), "what the journal has was not taken over"
+        proxy.stop()
+
+
+@pytest.mark.parametrize("until", ["numbers", "folder", "tiles"])
+def test_a_restart_that_is_cut_short_is_finished(tmp_path, until):
+    """Stopped before the new log's first checkpoint: what the old one knew is still taken over."""
+    proxy = Proxy(tmp_path)
+    kept = max(choose(proxy, 3)) + 1
+    signed(proxy, kept)
+    proxy.stop()
+    journal = journal_of(proxy)
+    backup = tmp_path.with_name(tmp_path.name + "-backup")
+    shutil.copytree(journal / "tlog", backup)
+    again(proxy)
+    size = max(choose(proxy, 3)) + 1
+    signed(proxy, size)
+    size, old = signed_size(proxy), vkey_of(proxy)
+    proxy.stop()
+    copy = (state_of(proxy) / "checkpoint").read_bytes()
+    empty(journal)
+    shutil.copytree(backup, journal / "tlog")
+    start_again(proxy)
+    signed(proxy, max(choose(proxy, 3)) + 1)
+    gone = list(range(kept, size))
+    entries = check_new_log(proxy, tmp_path, old, size, gone)
+    proxy.stop()
+    # as it was on disk before the first checkpoint
+    (state_of(proxy) / "checkpoint").write_bytes(copy)
+    if until == "tiles":
+        (journal / "tlog/checkpoint").unlink()
+        (journal / "tlog/checkpoints").unlink()
+    else:
+        shutil.rmtree(journal / "tlog")
+    if until == "numbers": # noted, and neither the journal nor the folder is where it belongs
+        for wal in journal.glob("wal-1-*"):
+            wal.unlink()
+        (journal / "tlog-1").rename(journal / "tlog")
+    again(proxy)
+    more = choose(proxy, 3)
+    assert min(more) >= size
+    signed(proxy, max(more) + 1)
+    now = check_new_log(proxy, tmp_path, old, size, gone)
+    assert now[:size] == entries[:size]
+    if until != "numbers":
+        assert now[:len(entries)] == entries
+    assert "log.restarted" not in proxy.log() and metric(proxy, "log_refused") == 0
+    assert (journal / "tlog-1/checkpoint").read_bytes() == (backup / "checkpoint").read_bytes()
+    proxy.stop()
+
+
 def test_an_older_log_beside_a_whole_journal_is_taken_up(tmp_path):
     """Only the log's files came from a backup: the journal has it all, nothing ends."""
     proxy = Proxy(tmp_path)
@@ -214,6 +340,11 @@ def test_no_host_in_what_is_stored(tmp_path):
     again(proxy)
     signed(proxy, max(choose(proxy, 3)) + 1)
     assert vkey_of(proxy).startswith("localhost/consent/1+") and "log.refused" not in proxy.log()
+    proxy.stop()
+    shutil.rmtree(journal_of(proxy)) # the name is not lost with it: Redis' keys are made from it
+    again(proxy)
+    signed(proxy, max(choose(proxy, 3)) + 1)
+    assert vkey_of(proxy).startswith("localhost/consent/") and "log.refused" not in proxy.log()
     proxy.stop()
     shutil.rmtree(journal_of(proxy))
     for left in list((tmp_path).rglob("checkpoint")):

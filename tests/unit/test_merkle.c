@@ -216,7 +216,9 @@ static void test_changed_notes(void **state)
         memcpy(text, note, sizeof(note));
         text[i] ^= 1;
         f = (struct fault){{0}};
+        tree.size = 1;
         assert_false(checkpoint_verify(&key, str_make(text, sizeof(note) - 1), &tree, &f));
+        assert_int_equal(tree.size, 0); /* what is not believed is not told */
         assert_true(f.text[0] != '\0');
         assert_false(checkpoint_verify(&key, str_make(note, i), &tree, &f));
     }

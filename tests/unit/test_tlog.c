@@ -1,6 +1,7 @@
 /*
  * The log as files: any number of leaves, taken up at any point, and every byte that matters.
  */
+#include <errno.h>
 #include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -20,6 +23,25 @@
 static char folder[64];
 static struct note_key key;
 static const uint8_t seed[32] = {1, 2, 3};
+
+/* Put before libc's: syncs that fail, and which files were synced since. */
+static int syncs_that_fail;
+static ino_t synced[64];
+static unsigned synced_cnt;
+
+int fdatasync(int fd)
+{
+    struct stat st;
+
+    if (syncs_that_fail > 0) {
+        syncs_that_fail--;
+        errno = EIO;
+        return -1;
+    }
+    if (fstat(fd, &st) == 0 && synced_cnt < sizeof(synced) / sizeof(synced[0]))
+        synced[synced_cnt++] = st.st_ino;
+    return (int)syscall(SYS_fdatasync, fd);
+}
 
 static int setup(void **state)
 {
@@ -267,6 +289,51 @@ static void test_many_tiles_between_two_checkpoints(void **state)
     check_published(70000);
 }
 
+static bool was_synced(const char *name)
+{
+    char path[160];
+    struct stat st;
+
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    assert_int_equal(stat(path, &st), 0);
+    for (unsigned i = 0; i < synced_cnt; i++)
+        if (synced[i] == st.st_ino)
+            return true;
+    return false;
+}
+
+/* A sync that failed has lost what it was for: the tiles are written again before they are signed.
+ */
+static void test_a_sync_that_fails(void **state)
+{
+    struct fault f = {{0}};
+    struct tlog *t = start(&f);
+
+    (void)state;
+    for (int fail = 1; fail <= 2; fail++) { /* of the entries; of the hashes too */
+        uint64_t before = tlog_signed(t);
+
+        add_until(t, before + 300);
+        synced_cnt = 0;
+        syncs_that_fail = fail;
+        assert_false(tlog_publish(t, &f));
+        assert_non_null(strstr(f.text, "durable"));
+        assert_true(tlog_is_broken(t));
+        assert_true(tlog_publish(t, &f)); /* signs nothing */
+        assert_int_equal(tlog_signed(t), before);
+        tlog_free(t);
+        synced_cnt = 0;
+        t = start(&f);
+        assert_false(tlog_is_broken(t));
+        add_until(t, before + 300);
+        assert_true(tlog_publish(t, &f));
+        assert_true(was_synced(fail == 1 ? "tile/entries/000" : "tile/entries/001"));
+        assert_true(was_synced(fail == 1 ? "tile/0/000" : "tile/0/001"));
+        check_published(before + 300);
+    }
+    tlog_free(t);
+}
+
 static void test_paths(void **state)
 {
     static const char *const good[] = {"checkpoint",           "tile/0/000",
@@ -315,6 +382,7 @@ int main(void)
         CASE(test_changed_files_are_not_taken_up),
         CASE(test_missing_tiles_are_written_again),
         CASE(test_many_tiles_between_two_checkpoints),
+        CASE(test_a_sync_that_fails),
         CASE(test_paths),
     };
 
