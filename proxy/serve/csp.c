@@ -4,9 +4,9 @@
  * A nonce of the page is used where there is one. Where the page's own host is allowed nothing is
  * needed. Else the folder that only consentd answers ("https://host/.consent/") is added to the
  * list that would stop us: it lets nothing pass but our own files. A list with 'strict-dynamic'
- * and no nonce takes no addresses: it gets the hashes of our scripts, which then say so in their
- * integrity attribute. A list of trusted types gets the names of ours, which make nothing but the
- * addresses of our own files and what the page itself trusted.
+ * takes no addresses: without our nonce it gets the hashes of our scripts, which then say so in
+ * their integrity attribute. A list of trusted types gets the names of ours, which make nothing but
+ * the addresses of our own files and what the page itself trusted.
  *
  * The policy of a meta element counts for what comes behind it: for the banner and what that
  * fetches, not for the companion before it.
@@ -117,14 +117,19 @@ static struct sources sources_read(const struct exchange *x, struct str list)
     return found;
 }
 
+/* Under this list an element of ours with the nonce may stand in the page. */
+static bool stands_in_line(const struct sources *one, struct str nonce)
+{
+    return one->in_line || (one->nonce.len > 0 && str_eq(one->nonce, nonce));
+}
+
 /* One use under all policies of one field's value; each of them must agree. */
 static void merge(struct sources *all, const struct sources *one)
 {
     if (all->nonce.len == 0)
         all->nonce = one->nonce;
     all->own_host = all->own_host && one->own_host;
-    all->in_line = all->in_line && one->in_line;
-    all->strict = all->strict || (one->strict && one->nonce.len == 0);
+    all->in_line = all->in_line && stands_in_line(one, all->nonce);
 }
 
 static struct sources page_sources(const struct exchange *x, enum use use)
@@ -183,6 +188,43 @@ static const char *types_addition(struct str list)
     return "consentd consentd-banner";
 }
 
+static const char *hash_of(struct exchange *x, struct str script)
+{
+    char text[B64_PADDED_LEN(CRYPTO_SHA256_LEN) + 1];
+    uint8_t digest[CRYPTO_SHA256_LEN];
+
+    crypto_sha256(script.ptr, script.len, digest);
+    b64_encode(text, digest, sizeof(digest));
+    return arena_printf(&x->arena, "sha256-%s", text);
+}
+
+static const char *hash_of_rendered(struct exchange *x,
+                                    bool (*render)(const struct exchange *x, struct buf *out))
+{
+    const char *hash = NULL;
+    struct buf script;
+
+    buf_init(&script, SCRIPT_MAX);
+    if (render(x, &script))
+        hash = hash_of(x, buf_str(&script));
+    buf_free(&script);
+    return hash;
+}
+
+/* Rare: a list that takes neither the nonce that our parts carry nor addresses. */
+static bool hashes_make(struct exchange *x)
+{
+    struct enforcement *e = enforcement_of(x);
+
+    if (e->banner_hash == NULL)
+        e->banner_hash = hash_of(x, web_banner_js);
+    if (e->guard_hash == NULL)
+        e->guard_hash = hash_of_rendered(x, guard_render);
+    if (e->signals_hash == NULL)
+        e->signals_hash = hash_of_rendered(x, signals_render);
+    return e->banner_hash != NULL && e->guard_hash != NULL && e->signals_hash != NULL;
+}
+
 /* What one policy needs behind this directive so that our parts pass; NULL: nothing. */
 static const char *addition(struct exchange *x, struct str policy, struct str directive)
 {
@@ -200,8 +242,9 @@ static const char *addition(struct exchange *x, struct str policy, struct str di
         if (found.own_host || nonce_is_ours(x, use, found.nonce))
             continue;
         if (found.strict && use == USE_SCRIPT)
-            return arena_printf(&x->arena, "'%s' '%s' '%s'", e->banner_hash, e->guard_hash,
-                                e->signals_hash);
+            return hashes_make(x) ? arena_printf(&x->arena, "'%s' '%s' '%s'", e->banner_hash,
+                                                 e->guard_hash, e->signals_hash)
+                                  : NULL;
         return arena_printf(&x->arena, "%s://%.*s%s", x->secure ? "https" : "http",
                             STR_ARGS(x->req.authority), x->site->config->prefix);
     }
@@ -258,38 +301,6 @@ static void field_amend(struct exchange *x, struct header *field)
     buf_free(&out);
 }
 
-static const char *hash_of(struct exchange *x, struct str script)
-{
-    char text[B64_PADDED_LEN(CRYPTO_SHA256_LEN) + 1];
-    uint8_t digest[CRYPTO_SHA256_LEN];
-
-    crypto_sha256(script.ptr, script.len, digest);
-    b64_encode(text, digest, sizeof(digest));
-    return arena_printf(&x->arena, "sha256-%s", text);
-}
-
-static const char *hash_of_rendered(struct exchange *x,
-                                    bool (*render)(const struct exchange *x, struct buf *out))
-{
-    const char *hash = NULL;
-    struct buf script;
-
-    buf_init(&script, SCRIPT_MAX);
-    if (render(x, &script))
-        hash = hash_of(x, buf_str(&script));
-    buf_free(&script);
-    return hash;
-}
-
-/* Rare: a list that takes neither a nonce nor addresses. */
-static bool hashes_make(struct exchange *x, struct enforcement *e)
-{
-    e->banner_hash = hash_of(x, web_banner_js);
-    e->guard_hash = hash_of_rendered(x, guard_render);
-    e->signals_hash = hash_of_rendered(x, signals_render);
-    return e->banner_hash != NULL && e->guard_hash != NULL && e->signals_hash != NULL;
-}
-
 void csp_prepare(struct exchange *x)
 {
     struct enforcement *e = enforcement_of(x);
@@ -300,11 +311,9 @@ void csp_prepare(struct exchange *x)
 
     e->script_nonce = scripts.nonce;
     e->style_nonce = styles.nonce;
-    e->script_inline = scripts.in_line || scripts.nonce.len > 0;
-    e->style_inline = styles.in_line || styles.nonce.len > 0;
+    e->script_inline = scripts.in_line;
+    e->style_inline = styles.in_line;
     e->reloads = !page_sources(x, USE_CONNECT).own_host;
-    if (scripts.strict && !hashes_make(x, e))
-        return;
     while ((field = headers_next(&x->resp.headers, HDR_CONTENT_SECURITY_POLICY, &iter)) != NULL) {
         e->reloads = e->reloads || wants_types(field->value);
         field_amend(x, field);
@@ -317,7 +326,7 @@ static bool list_join(struct exchange *x, const struct sources *one, struct str 
 {
     if (nonce->len == 0 && one->nonce.len > 0 && !arena_str(&x->arena, one->nonce, nonce))
         return false;
-    *in_line = *in_line && (one->in_line || (one->nonce.len > 0 && str_eq(one->nonce, *nonce)));
+    *in_line = *in_line && stands_in_line(one, *nonce);
     return true;
 }
 
@@ -332,8 +341,7 @@ bool csp_meta(struct exchange *x, struct str policy, struct buf *out)
                  (sources_of(policy, USE_CONNECT, &list) && !sources_read(x, list).own_host);
     if (sources_of(policy, USE_SCRIPT, &list)) {
         found = sources_read(x, list);
-        if (!list_join(x, &found, &e->script_nonce, &e->script_inline) ||
-            (found.strict && found.nonce.len == 0 && e->banner_hash == NULL && !hashes_make(x, e)))
+        if (!list_join(x, &found, &e->script_nonce, &e->script_inline))
             return false;
     }
     if (sources_of(policy, USE_STYLE, &list)) {

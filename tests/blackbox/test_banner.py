@@ -8,6 +8,7 @@ import pytest
 
 from chromium import By, Keys, chromium, control, cookies, errors, until
 from harness import ROOT, Origin, Proxy, http_response
+from test_enforce import decide, with_cookie
 
 PAGE = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>t</title><link rel=icon href="data:,"><meta name="viewport" content="width=device-width">
 <style>button { text-transform: uppercase; padding: 40px } form { background: red } .far { height: 1500px }</style></head><body><main><h1>t</h1><p class=far>x</p>
@@ -20,6 +21,7 @@ POLICIES = {
     "none": "default-src 'none'; script-src 'none'; form-action 'none'",
     "elsewhere": "default-src https://cdn.example; script-src-elem https://cdn.example; style-src-elem https://cdn.example",
     "two": "default-src 'self', script-src https://cdn.example",
+    "nonces": "script-src 'nonce-aaa' 'strict-dynamic', script-src 'nonce-bbb' 'strict-dynamic'",
     "inline": "default-src 'self'; style-src 'self' 'unsafe-inline'",
     "hashes": "script-src 'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=' 'strict-dynamic'",
 }
@@ -45,6 +47,9 @@ def proxy(folder):
         origin.routes["/csp-" + name] = http_response(200, html + [("Content-Security-Policy", policy)], (PAGE % "").encode())
         origin.routes["/meta-" + name] = http_response(200, html, (PAGE % "").replace(
             "<title>", f'<meta content="{policy}" http-equiv=Content-Security-Policy><title>').encode())
+    first, second = POLICIES["nonces"].split(", ")
+    origin.routes["/mixed-nonces"] = http_response(200, html + [("Content-Security-Policy", first)], (PAGE % "").replace(
+        "<title>", f'<meta content="{second}" http-equiv=Content-Security-Policy><title>').encode())
     daemon = Proxy(folder, origin, workers=1)
     yield daemon
     daemon.stop()
@@ -326,7 +331,7 @@ def test_a_page_made_ahead_of_time(browser, proxy):
 
 # --- the page's own policy ---
 
-@pytest.mark.parametrize("name", ["csp-" + name for name in POLICIES] + ["meta-" + name for name in POLICIES if name != "two"])
+@pytest.mark.parametrize("name", ["csp-" + name for name in POLICIES] + ["meta-" + name for name in POLICIES if ", " not in POLICIES[name]] + ["mixed-nonces"])
 def test_under_the_policy_of_the_page(browser, proxy, name):
     def complaints():
         return [e["message"] for e in browser.get_log("browser") if re.search(r"'http[^' ]*/\.consent/[a-z]", e["message"])]
@@ -352,6 +357,20 @@ def test_what_a_policy_becomes(proxy):
     proxy.origin.routes["/csp-long"] = http_response(200, [("Content-Type", "text/html"), ("Content-Security-Policy", "script-src 'none'" + hosts)], b"<p>long</p>")
     answer = page_of(proxy, "/csp-long")
     assert (answer.status, answer.header("Content-Security-Policy")) == (200, f"script-src {own}{hosts}")
+
+
+def test_two_policies_with_a_nonce_each(proxy):
+    """Ours carry the first one's nonce, and the other one gets their hashes: for files, as nothing else of ours passes both."""
+    first, second = POLICIES["nonces"].split(", ")
+    hashes = r"( 'sha256-[\w+/]{43}='){3}"
+    answer = page_of(proxy, "/csp-nonces")
+    assert re.fullmatch(re.escape(first + ", " + second) + hashes, answer.header("Content-Security-Policy"))
+    answer = page_of(proxy, "/csp-nonces", **dict(with_cookie(decide(proxy, "analytics"))))
+    ours = re.findall(rb"<script data-consent-[^>]*>", answer.body)
+    assert len(ours) == 2 and all(b' nonce="aaa"' in tag and b' src="' in tag and b' integrity="sha256-' in tag for tag in ours)
+    answer = page_of(proxy, "/mixed-nonces")
+    assert answer.header("Content-Security-Policy") == first
+    assert re.search(re.escape(f'<meta content="{second}') + hashes + '"', answer.body.decode().replace("&#39;", "'"))
 
 
 # --- weight ---
