@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "consentd/file.h"
 #include "consentd/mem.h"
+#include "consentd/str.h"
 
 struct earlier {
     unsigned cnt;
@@ -19,20 +21,20 @@ struct earlier {
     } logs[RESTARTS_MAX];  /* newest first */
 };
 
-bool earlier_keys(const struct ledger *l, unsigned i, struct note_key *keys)
+bool earlier_keys(const struct ledger *l, unsigned node, struct note_key *keys)
 {
     struct buf origin;
     bool ok;
 
     buf_init(&origin, NOTE_NAME_MAX);
-    ok = note_origin(l->site, restarts_node_at(&l->restarts, i), &origin);
+    ok = note_origin(l->site, node, &origin);
     for (unsigned k = 0; ok && k < l->log_key_cnt; k++)
         ok = note_key_named(buf_str(&origin), l->log_keys[k].public_key, &keys[k]);
     buf_free(&origin);
     return ok;
 }
 
-bool earlier_checkpoint(const struct ledger *l, unsigned i, const char *path,
+bool earlier_checkpoint(const struct ledger *l, unsigned node, const char *path,
                         struct merkle_tree *out)
 {
     struct note_key *keys = mem_calloc(l->log_key_cnt, sizeof(*keys));
@@ -40,10 +42,32 @@ bool earlier_checkpoint(const struct ledger *l, unsigned i, const char *path,
     bool ok;
 
     buf_init(&text, NOTE_CHECKPOINT_MAX);
-    ok = earlier_keys(l, i, keys) && tlog_checkpoint(path, keys, l->log_key_cnt, &text, out, NULL);
+    ok = earlier_keys(l, node, keys) &&
+         tlog_checkpoint(path, keys, l->log_key_cnt, &text, out, NULL);
     buf_free(&text);
     free(keys);
     return ok;
+}
+
+uint8_t earlier_node(const struct ledger *l, const char *path)
+{
+    char *file = file_resolve(path, "checkpoint");
+    struct merkle_tree tree;
+    struct buf text;
+    struct str rest, origin, part;
+    uint64_t node = 0;
+
+    buf_init(&text, NOTE_CHECKPOINT_MAX);
+    if (file_read(file, NOTE_CHECKPOINT_MAX, &text, NULL)) {
+        rest = buf_str(&text);
+        if (str_cut(&rest, '\n', &origin))
+            while (str_cut(&origin, '/', &part))
+                if (!str_to_u64(part, UINT8_MAX, &node)) /* the last one counts */
+                    node = 0;
+    }
+    buf_free(&text);
+    free(file);
+    return node > 0 && earlier_checkpoint(l, (unsigned)node, path, &tree) ? (uint8_t)node : 0;
 }
 
 struct earlier *earlier_open(const struct ledger *l)
@@ -54,7 +78,7 @@ struct earlier *earlier_open(const struct ledger *l)
         char *path = restarts_folder(l->dir, &l->restarts, i);
         struct merkle_tree tree;
 
-        if (earlier_checkpoint(l, i, path, &tree)) {
+        if (earlier_checkpoint(l, restarts_node_at(&l->restarts, i), path, &tree)) {
             struct earlier_log *log = &e->logs[e->cnt++];
 
             log->path = path;

@@ -11,12 +11,15 @@
 #include "consentd/attr.h"
 #include "ledger_priv.h"
 
-/* The ledger's keys under the name of log i; false: the name makes no key. */
-MUST_USE bool earlier_keys(const struct ledger *l, unsigned i, struct note_key *keys);
+/* The ledger's keys under the name of a node's log; false: the name makes no key. */
+MUST_USE bool earlier_keys(const struct ledger *l, unsigned node, struct note_key *keys);
 
-/* The checkpoint in this folder, when log i signed it. */
-MUST_USE bool earlier_checkpoint(const struct ledger *l, unsigned i, const char *path,
+/* The checkpoint in this folder, when this node's log signed it. */
+MUST_USE bool earlier_checkpoint(const struct ledger *l, unsigned node, const char *path,
                                  struct merkle_tree *out);
+
+/* The node whose log this folder holds, by a checkpoint that can be believed; 0: none. */
+uint8_t earlier_node(const struct ledger *l, const char *path);
 
 struct earlier;
 

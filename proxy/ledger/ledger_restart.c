@@ -37,7 +37,7 @@ bool ledger_restart_names(struct ledger *l)
 {
     l->log_node = restarts_node(&l->restarts);
     metric_set(METRIC_LOG_RESTARTS, l->restarts.cnt);
-    return !l->log_wanted || earlier_keys(l, l->restarts.cnt, l->log_keys);
+    return !l->log_wanted || earlier_keys(l, l->log_node, l->log_keys);
 }
 
 /* The longer list counts: the other one came from a backup, or its folder was lost. */
@@ -56,33 +56,50 @@ bool ledger_restart_read(struct ledger *l, struct fault *f)
     return restarts_write(l->dir, &l->restarts, f);
 }
 
-/* The folder of today's name gets the name of log i. */
-static bool move_old(const struct ledger *l, unsigned i, struct fault *f)
+/* The folder of a log that is not today's, named by its node. Heap. */
+static char *folder_of(const struct ledger *l, unsigned node)
+{
+    char name[16];
+
+    (void)snprintf(name, sizeof(name), "tlog-%u", node);
+    return file_resolve(l->dir, name);
+}
+
+static bool move(const char *from, const char *to, struct fault *f)
+{
+    if (access(from, F_OK) != 0 || rename(from, to) == 0)
+        return true;
+    fault_set_errno(f, "%s: cannot become %s", from, to);
+    return false;
+}
+
+/* The folder of today's name gets the one of its node. */
+static bool move_old(const struct ledger *l, unsigned node, struct fault *f)
 {
     char *from = file_resolve(l->dir, "tlog");
-    char *to = restarts_folder(l->dir, &l->restarts, i);
-    bool ok = access(from, F_OK) != 0 || rename(from, to) == 0;
+    char *to = folder_of(l, node);
+    bool ok = move(from, to, f);
 
-    if (!ok)
-        fault_set_errno(f, "%s: cannot become %s", from, to);
     free(from);
     free(to);
     return ok;
 }
 
+/*
+ * The log in `tlog` is of another node: a restart was cut short, the folder came from a backup, or
+ * ledger.node was changed. When it is changed back, the log of that node goes on.
+ */
 bool ledger_restart_finish(const struct ledger *l, struct fault *f)
 {
+    unsigned today = restarts_node(&l->restarts);
     char *path = file_resolve(l->dir, "tlog");
-    bool ok = true;
+    char *own = folder_of(l, today);
+    unsigned node = l->log_wanted ? earlier_node(l, path) : 0;
+    bool ok = node == 0 || node == today || move_old(l, node, f);
 
-    for (unsigned i = l->log_wanted ? l->restarts.cnt : 0; i-- > 0;) {
-        struct merkle_tree tree;
-
-        if (earlier_checkpoint(l, i, path, &tree)) {
-            ok = move_old(l, i, f);
-            break;
-        }
-    }
+    if (ok && l->log_wanted && access(path, F_OK) != 0 && earlier_node(l, own) == today)
+        ok = move(own, path, f);
+    free(own);
     free(path);
     return ok;
 }
@@ -144,7 +161,8 @@ static bool begin_next(struct ledger *l, uint64_t next, struct fault *f)
     if (!restarts_add(l->dir, &l->restarts, next, clock_wall_ms(), f))
         return false;
     keep_list(l);
-    return pass_over(l, next, f) && move_old(l, l->restarts.cnt - 1, f) &&
+    return pass_over(l, next, f) &&
+           move_old(l, restarts_node_at(&l->restarts, l->restarts.cnt - 1), f) &&
            ledger_restart_names(l) && ledger_log_begin(l, f);
 }
 

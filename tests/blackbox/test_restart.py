@@ -162,20 +162,28 @@ def empty(journal):
     journal.mkdir()
 
 
-def test_another_node_beside_an_empty_journal_begins_a_log(tmp_path):
-    """The copy beside the keys is of another log: it says nothing about this one."""
+@pytest.mark.parametrize("what", ["empty", "whole"])
+def test_another_node_begins_a_log(tmp_path, what):
+    """What an earlier number signed says nothing about this one; it stays, and can go on later."""
     proxy = Proxy(tmp_path)
     signed(proxy, max(choose(proxy, 3)) + 1)
+    size, journal = signed_size(proxy), journal_of(proxy)
     proxy.stop()
-    empty(journal_of(proxy))
-    proxy.config["ledger"]["node"] = 2
-    proxy.rewrite(proxy.config)
-    for _ in range(2):
+    if what == "empty":
+        empty(journal)
+    for node in (2, 2, 1) if what == "whole" else (2, 2):
+        proxy.config["ledger"]["node"] = node
+        proxy.rewrite(proxy.config)
         again(proxy)
-        signed(proxy, max(choose(proxy, 3)) + 1)
-        assert vkey_of(proxy).split("+")[0].endswith("/consent/2") and metric(proxy, "log_refused") == 0
+        leaves = choose(proxy, 3)
+        assert node == 2 or min(leaves) >= size, "a number was given out twice"
+        signed(proxy, max(leaves) + 1)
+        assert vkey_of(proxy).split("+")[0].endswith(f"/consent/{node}") and metric(proxy, "log_refused") == 0
         assert "log.refused" not in proxy.log() and "log.restarted" not in proxy.log()
+        assert proxy.ctl("audit", "verify").returncode == 0
         proxy.stop()
+    aside = {"empty": [], "whole": ["tlog-2"]}[what]
+    assert [p.name for p in journal.glob("tlog-*")] == aside
 
 
 def test_a_journal_that_is_lost_twice(tmp_path):
