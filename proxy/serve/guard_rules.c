@@ -125,7 +125,7 @@ static void put_other(struct writer *w, const struct rule_url *rule)
         put_literal(w, rule->label, "[^.]+");
         put(w, rule->label.len > 0 ? "\\\\." : "");
         put_literal(w, rule->host, NULL);
-        put(w, "\\\\?");
+        put(w, "(?=\\\\?)"); /* the first parameter begins with it */
     }
     for (unsigned i = 0; i < rule->query_cnt; i++) {
         put(w, "(?=.*[?&]");

@@ -435,3 +435,25 @@ def test_its_verdicts_are_those_of_the_proxy(browser, proxy):
     })""", names)
     assert sorted(got) == sorted(passed_on(proxy, names))
     assert sum(urls.values()) > 100 and len(names) - len(got) > 100
+
+
+def test_a_parameter_may_be_the_first_or_a_later_one(browser, tmp_path):
+    origin = Origin()
+    origin.routes["/"] = http_response(200, [("Content-Type", "text/html")], b"<p>x")
+    own = {"id": "own", "category": "marketing", "urls": [
+        {"host": "one.example", "exact_host": True, "query": {"id": "G-*"}},
+        {"host": "t-*.two.example", "query": {"id": "G-*"}}]}
+    daemon = Proxy(tmp_path, origin, workers=1, site={"rules": [own]})
+    try:
+        browser.get(f"http://localhost:{daemon.port}/")
+        denied = browser.execute_script("""return arguments[0].map(function (url) {
+            var track = document.createElement('track');
+            track.setAttribute('src', url);
+            return !track.hasAttribute('src');
+        })""", ["https://one.example/t.js?id=G-1", "https://one.example/t.js?l=1&id=G-1",
+                "https://t-1.two.example/t.js?id=G-1", "https://t-1.two.example/t.js?l=1&id=G-1",
+                "https://one.example/t.js?id=H-1", "https://one.example/t.js", "https://a.one.example/t.js?id=G-1"])
+    finally:
+        daemon.stop()
+        origin.stop()
+    assert denied == [True] * 4 + [False] * 3

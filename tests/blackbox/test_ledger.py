@@ -207,7 +207,8 @@ def test_both_killed_at_a_given_rate(tmp_path, redis, monkeypatch, record_proper
     rate, seconds = int(os.environ.get("LEDGER_STORM_RATE", 5000)), int(os.environ.get("LEDGER_STORM", 8))
     monkeypatch.setenv("LEDGER_RATE", str(rate))
     monkeypatch.setenv("LEDGER_LOG", "1")
-    load = Load(tmp_path, redis.url, rate * seconds, window=8192, segment=64 << 20)
+    # choices for the last round of kills, too: a ledger that is killed behind the last one stays dead
+    load = Load(tmp_path, redis.url, rate * (seconds + 5), window=8192, segment=64 << 20)
     chance, until, kills = random.Random(5), time.time() + seconds, [0, 0]
     while time.time() < until:
         time.sleep(0.5 + chance.random())
