@@ -83,11 +83,11 @@
     var before = String(html), after = before.replace(/<(?!(a|area|base)\b)[a-z][^>]*>/gi, tag =>
       tag.replace(/([\s"'/])(\w*src\w*|href|data|poster)\s*=\s*("[^"]*"|'[^']*'|[^\s>]+)/gi, (all, gap, name, value) =>
         bad(name, value.replace(/["']|amp;/g, '')) ? gap : all)
-    ).replace(/<style\b[^]*?<\/style|\sstyle\s*=\s*("[^"]*"|'[^']*')/gi, css);
+    ).replace(/<style\b[^]*?<\/style|\sstyle\s*=\s*("[^"]*"|'[^']*'|[^\s>]+)/gi, css);
     return after === before ? html : like([html], after);
   };
   var css = text => text?.replace ?
-    text.replace(/((?:url|image|set)\(\s*["']?|@import\s*["'])([^"')]+)/gi, (all, head, url) => denied(url) ? head : all) : text;
+    text.replace(/(["'(,]\s*(?:&quot;)?)([^"'(),]*\/\/[^"'(),]+)/gi, (all, head, url) => denied(url) ? head : all) : text;
   var needs = mask => !(mask & R.m);
   var instead = value => denied(value?.url || value) ? like([value], location.origin + R.p + 'empty.js') : value;
 

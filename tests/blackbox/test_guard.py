@@ -64,6 +64,9 @@ box.innerHTML = '<style>h1{background:url(' + T + '10)}</style><p style="backgro
 var attr = document.createAttribute('src'); attr.value = T + 12;
 var img = new Image(); img.setAttributeNode(attr);
 var other = new Image(); other.setAttribute('src', '/own.png'); other.attributes.src.value = T + 13;
+box.innerHTML = '<p style="background-image:url(&quot;' + T + '23&quot;)">x</p><p style=background-image:url(' + T + '24)>x</p>'
+  + '<p style="background-image:image-set(&quot;/own.png&quot; 2x, &quot;' + T + '25&quot; 1x)">x</p>';
+box.style.cssText = 'background-image:image-set("/own.png" 2x, "' + T + '26" 1x);list-style-image:image-set(url("' + T + '27") 1x)';
 document.write('<scr'); document.write('ipt src="https://connect.facebook.net/en_US/fbevents.js"></scr'); document.write('ipt>');
 var parsed = new DOMParser().parseFromString('<img src="' + T + '14">', 'text/html'); document.body.append(parsed.body.firstChild);
 new FontFace('sly', 'url(' + T + '15)').load().catch(function () {});
