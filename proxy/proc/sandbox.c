@@ -23,23 +23,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "consentd/sanitized.h"
+
 #if defined(__x86_64__)
 #define OUR_ARCH AUDIT_ARCH_X86_64
 #elif defined(__aarch64__)
 #define OUR_ARCH AUDIT_ARCH_AARCH64
 #else
 #define OUR_ARCH 0 /* not known: calls are not filtered */
-#endif
-
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
 #endif
 
 #ifndef LANDLOCK_ACCESS_FS_REFER
