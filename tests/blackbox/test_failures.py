@@ -22,7 +22,7 @@ import pytest
 import test_ledger
 from harness import Origin, Proxy, Redis, free_port, preload, wait_for
 from test_kill import records
-from test_log import choose, journal_of, signed
+from test_log import backed_up, choose, journal_of, signed
 
 HERE = pathlib.Path(__file__).parent
 
@@ -470,9 +470,7 @@ def test_journal_from_an_old_backup(tmp_path):
     choose(proxy, 40)
     signed(proxy, 40)
     proxy.stop()
-    journal = journal_of(proxy)
-    backup = tmp_path.with_name(tmp_path.name + "-backup")
-    shutil.copytree(journal, backup)
+    journal, backup = backed_up(proxy, tmp_path)
     again(proxy)
     size = max(choose(proxy, 300)) + 1
     signed(proxy, size)

@@ -156,6 +156,13 @@ def journal_of(proxy):
     return tlog.parent
 
 
+def backed_up(proxy, tmp_path):
+    """The journal's folder and a copy of it beside the test's."""
+    backup = tmp_path.with_name(tmp_path.name + "-backup")
+    shutil.copytree(journal_of(proxy), backup)
+    return journal_of(proxy), backup
+
+
 def vkey_of(proxy):
     return proxy.ctl("ledger", "vkey").stdout.strip()
 

@@ -13,8 +13,8 @@ import pytest
 from harness import Proxy, wait_for
 from test_failures import again, grant, metric, settled
 from test_kill import Redis, records
-from test_log import (LOG, choose, entries_of, fetch, journal_of, leaf_hash, read_checkpoint, root_by_proof, root_of,
-                      signed, signed_size, tile_path, vkey_of)
+from test_log import (LOG, backed_up, choose, entries_of, fetch, journal_of, leaf_hash, read_checkpoint, root_by_proof,
+                      root_of, signed, signed_size, tile_path, vkey_of)
 
 NEXT = 65 # ledger.node 1, once more
 
@@ -123,9 +123,7 @@ def test_a_journal_that_is_older_than_its_last_checkpoint(tmp_path, what):
     choose(proxy, 40)
     signed(proxy, 40)
     proxy.stop()
-    journal = journal_of(proxy)
-    backup = tmp_path.with_name(tmp_path.name + "-backup")
-    shutil.copytree(journal, backup)
+    journal, backup = backed_up(proxy, tmp_path)
     again(proxy)
     size = max(choose(proxy, 60)) + 1
     signed(proxy, size)
@@ -212,9 +210,7 @@ def test_a_backup_from_before_the_first_restart(tmp_path):
     proxy = Proxy(tmp_path)
     signed(proxy, max(choose(proxy, 3)) + 1)
     proxy.stop()
-    journal = journal_of(proxy)
-    backup = tmp_path.with_name(tmp_path.name + "-backup")
-    shutil.copytree(journal, backup)
+    journal, backup = backed_up(proxy, tmp_path)
     again(proxy)
     signed(proxy, max(choose(proxy, 3)) + 1)
     last = signed_size(proxy)
@@ -310,9 +306,7 @@ def test_redis_has_records_that_are_not_in_one_piece(tmp_path):
     signed(proxy, 40)
     wait_for(lambda: settled(proxy))
     proxy.stop()
-    journal = journal_of(proxy)
-    backup = tmp_path.with_name(tmp_path.name + "-backup")
-    shutil.copytree(journal, backup)
+    journal, backup = backed_up(proxy, tmp_path)
     again(proxy)
     size = max(choose(proxy, 100)) + 1
     signed(proxy, size)
