@@ -21,6 +21,7 @@
 #include "consentd/buf.h"
 #include "consentd/json.h"
 #include "enforce_priv.h"
+#include "guard_priv.h"
 #include "web_assets.h"
 
 #define FOR_EVER "public, max-age=31536000, immutable"

@@ -16,6 +16,7 @@
 #include "consentd/buf.h"
 #include "consentd/crypto.h"
 #include "enforce_priv.h"
+#include "guard_priv.h"
 #include "web_assets.h"
 
 #define SCRIPT_MAX (1u << 20)

@@ -234,41 +234,6 @@ static uint16_t grants_of(const struct enforcement *e)
     return grants;
 }
 
-/* May the client show the answer as a page? By Sec-Fetch-Dest, for older ones by Accept. */
-static bool wants_document(const struct headers *h)
-{
-    static const char *const pages[] = {"document", "iframe",      "frame",
-                                        "embed",    "fencedframe", "object"};
-    struct str dest = headers_value(h, HDR_SEC_FETCH_DEST);
-
-    if (dest.len > 0) {
-        for (size_t i = 0; i < COUNT_OF(pages); i++) {
-            if (str_eq_c(dest, pages[i]))
-                return true;
-        }
-        return false;
-    }
-    return headers_has_token(h, HDR_ACCEPT, "text/html") ||
-           headers_has_token(h, HDR_ACCEPT, "application/xhtml+xml");
-}
-
-/* The client runs the answer in a worker of its own (Fetch 2.2.7). */
-static bool wants_worker(const struct headers *h)
-{
-    struct str dest = headers_value(h, HDR_SEC_FETCH_DEST);
-
-    return str_eq_c(dest, "worker") || str_eq_c(dest, "sharedworker") ||
-           str_eq_c(dest, "serviceworker");
-}
-
-/* The client takes the answer for a style sheet, whatever its type says. */
-static bool wants_style(const struct headers *h)
-{
-    struct str dest = headers_value(h, HDR_SEC_FETCH_DEST);
-
-    return dest.len > 0 ? str_eq_c(dest, "style") : headers_has_token(h, HDR_ACCEPT, "text/css");
-}
-
 static bool enforcement_begin(struct exchange *x)
 {
     struct enforcement *e = arena_calloc(&x->arena, 1, sizeof(*e));
@@ -278,10 +243,7 @@ static bool enforcement_begin(struct exchange *x)
         return false;
     x->enforce = e;
     e->gpc = str_eq_c(headers_value(h, HDR_SEC_GPC), "1");
-    e->document = wants_document(h);
-    e->worker = wants_worker(h);
-    e->style = wants_style(h);
-    e->script = str_eq_c(headers_value(h, HDR_SEC_FETCH_DEST), "script");
+    kind_asked(h, e);
     if (x->site->policy != NULL) {
         token_read(x, e);
         e->language = languages_choose(x->site, headers_value(h, HDR_ACCEPT_LANGUAGE));
@@ -463,144 +425,12 @@ enum enforce_step enforce_request(struct exchange *x)
 /* --- the response --- */
 
 /*
- * The essence of one media type: "type/subtype", or empty when it is none. Browsers end it also at
- * white space and '(' (a forgotten ';', a comment), so that must not hide a page.
- */
-static struct str type_essence(struct str type)
-{
-    struct str essence = {NULL, 0};
-    size_t len = 0;
-    ptrdiff_t slash;
-
-    (void)str_cut(&type, ';', &essence);
-    essence = str_trim(essence);
-    while (len < essence.len && str_find_char(STR(" \t("), essence.ptr[len]) < 0)
-        len++;
-    essence = str_slice(essence, 0, len);
-    slash = str_find_char(essence, '/');
-    return slash > 0 && (size_t)slash + 1 < essence.len ? essence : STR("");
-}
-
-/* XML that a browser shows as a document of its own (MIME Sniffing 4.6): SVG, mostly. */
-static bool is_xml(struct str essence)
-{
-    return str_eq_fold_c(essence, "text/xml") || str_eq_fold_c(essence, "application/xml") ||
-           (essence.len > 4 && str_eq_fold_c(str_slice(essence, essence.len - 4, 4), "+xml"));
-}
-
-static bool has_xml_type(const struct exchange *x)
-{
-    unsigned iter = 0;
-    struct header *field;
-
-    while ((field = headers_next(&x->resp.headers, HDR_CONTENT_TYPE, &iter)) != NULL) {
-        struct str rest = field->value;
-        struct str one;
-
-        while (header_list_next(&rest, &one)) {
-            if (is_xml(type_essence(one)))
-                return true;
-        }
-    }
-    return false;
-}
-
-/*
- * The media type that makes the answer a page, with its parameters; empty: none does. Several
- * Content-Type fields, or a list in one, are read by browsers as the last that is a type (Fetch
- * 2.2.5): a page if any of them says so.
- */
-static struct str page_type(const struct exchange *x)
-{
-    struct str found = {NULL, 0};
-    unsigned iter = 0;
-    struct header *field;
-
-    while ((field = headers_next(&x->resp.headers, HDR_CONTENT_TYPE, &iter)) != NULL) {
-        struct str rest = field->value;
-        struct str one;
-
-        while (header_list_next(&rest, &one)) {
-            struct str essence = type_essence(one);
-
-            if (str_eq_fold_c(essence, "text/html") ||
-                str_eq_fold_c(essence, "application/xhtml+xml") ||
-                (enforcement_of(x)->document && is_xml(essence)))
-                found = one;
-        }
-    }
-    return found;
-}
-
-/* No type, or none that a browser takes for one: it looks at the bytes (MIME Sniffing 7). */
-static bool type_is_sniffed(const struct exchange *x)
-{
-    struct str type = type_essence(headers_value(&x->resp.headers, HDR_CONTENT_TYPE));
-
-    if (str_eq_fold_c(headers_value(&x->resp.headers, HDR_X_CONTENT_TYPE_OPTIONS), "nosniff"))
-        return false;
-    return type.len == 0 || str_eq_c(type, "*/*") || str_eq_fold_c(type, "unknown/unknown") ||
-           str_eq_fold_c(type, "application/unknown");
-}
-
-/* What a browser would render as HTML, as far as the head tells. */
-static bool is_page(const struct exchange *x)
-{
-    struct str disposition = headers_value(&x->resp.headers, HDR_CONTENT_DISPOSITION);
-
-    if (x->resp.status < 200 || x->resp.status == 204 || x->resp.status == 304)
-        return false;
-    if (str_starts_fold(disposition, STR("attachment")))
-        return false;
-    if (page_type(x).len > 0)
-        return true;
-    return type_is_sniffed(x) && x->resp.body != H1_BODY_NONE &&
-           (x->resp.body != H1_BODY_LENGTH || x->resp.content_length > 0);
-}
-
-/* The script of a worker, which gets the companion. */
-static bool is_worker(const struct exchange *x, const struct enforcement *e)
-{
-    return e->worker && (x->resp.status == 200 || x->resp.status == 206) && guard_is_wanted(x);
-}
-
-/* A style sheet, by its type or, where a page in quirks mode may take any, by what asks for it. */
-static bool is_sheet(const struct exchange *x, const struct enforcement *e)
-{
-    struct str type = type_essence(headers_value(&x->resp.headers, HDR_CONTENT_TYPE));
-
-    return (x->resp.status == 200 || x->resp.status == 203 || x->resp.status == 206) &&
-           (e->style || str_eq_fold_c(type, "text/css"));
-}
-
-static bool has_script_type(const struct exchange *x)
-{
-    static const char *const types[] = {"text/javascript", "application/javascript",
-                                        "application/x-javascript", "text/ecmascript",
-                                        "application/ecmascript"};
-    struct str type = type_essence(headers_value(&x->resp.headers, HDR_CONTENT_TYPE));
-
-    for (size_t i = 0; i < COUNT_OF(types); i++) {
-        if (str_eq_fold_c(type, types[i]))
-            return true;
-    }
-    return false;
-}
-
-/* A script of a page; workers' get the companion instead, which sees more. */
-static bool is_script(const struct exchange *x, const struct enforcement *e)
-{
-    return (e->script || has_script_type(x)) && !e->worker && x->site->config->guard &&
-           (x->resp.status == 200 || x->resp.status == 203);
-}
-
-/*
  * Who asks decides how an answer is read. Where its type would have it read as another thing, a
  * cache must not give it to those who ask for that: anybody can claim to ask for a style sheet.
  */
 static bool cache_only_for_its_type(struct exchange *x, bool script)
 {
-    return (!is_page(x) && (script || !has_script_type(x))) || cache_nothing(x);
+    return (!kind_is_page(x) && (script || !kind_has_script_type(x))) || cache_nothing(x);
 }
 
 /* The coding of the answer we send: what the client would have got without us, or better. */
@@ -656,7 +486,7 @@ static enum coding coding_in(const struct exchange *x)
 static enum enforce_step enforce_page(struct exchange *x, struct enforcement *e)
 {
     enum coding in = coding_in(x);
-    struct str type = page_type(x);
+    struct str type = kind_page_type(x);
     enum coding out;
 
     if (passes_whole(x))
@@ -679,9 +509,9 @@ static enum enforce_step enforce_page(struct exchange *x, struct enforcement *e)
         !headers_add_id(&x->resp.headers, &x->arena, HDR_CONTENT_ENCODING, str_c(coding_name(out))))
         return ENFORCE_REFUSE;
     cookies_delete_denied(x, &x->resp.headers);
-    if (e->told && is_page(x) && (!cache_nothing(x) || !notice_note_seen(x, &x->resp.headers)))
+    if (e->told && kind_is_page(x) && (!cache_nothing(x) || !notice_note_seen(x, &x->resp.headers)))
         return ENFORCE_REFUSE;
-    if (!(is_page(x) ? page_filter_add(x, type, in, out) : worker_filter_add(x, in, out)))
+    if (!(kind_is_page(x) ? page_filter_add(x, type, in, out) : worker_filter_add(x, in, out)))
         return ENFORCE_REFUSE;
     return ENFORCE_FORWARD;
 }
@@ -749,13 +579,13 @@ enum enforce_step enforce_response(struct exchange *x)
         csp_prepare(x);
     if (x->resp.status == 304)
         return not_modified_headers(x) ? ENFORCE_FORWARD : ENFORCE_REFUSE;
-    if (is_sheet(x, e) && x->resp.body != H1_BODY_NONE)
+    if (kind_is_sheet(x) && x->resp.body != H1_BODY_NONE)
         return enforce_sheet(x, e);
-    if (is_script(x, e) && x->resp.body != H1_BODY_NONE && coding_in(x) != CODING_UNKNOWN)
+    if (kind_is_script(x) && x->resp.body != H1_BODY_NONE && coding_in(x) != CODING_UNKNOWN)
         return enforce_script(x, e);
-    if (has_xml_type(x) && !picture_headers(x))
+    if (kind_has_xml_type(x) && !picture_headers(x))
         return ENFORCE_REFUSE;
-    if (!is_page(x) && !is_worker(x, e))
+    if (!kind_is_page(x) && !kind_is_worker(x))
         return ENFORCE_FORWARD;
     return enforce_page(x, e);
 }

@@ -2,6 +2,7 @@
  * enforce_priv.h - what the files of the enforcement side share.
  *
  *   enforce.c         the calls of consentd/enforce.h: who is it, what may pass
+ *   answer_kind.c     what a browser takes an answer for
  *   enforce_cache.c   ETags, conditions and caching of pages that differ by consent
  *   filter_headers.c  Cookie, Set-Cookie, Link, Refresh, Location, reports
  *   filter_html.c     decode, rewrite (html_engine.h), encode
@@ -107,6 +108,20 @@ uint16_t policy_optional(const struct policy *policy);
 /* "https://host" of this request: what an Origin field must say. */
 bool origin_is_own(const struct exchange *x, struct str origin);
 
+/* --- answer_kind.c --- */
+
+/* What the fetch wants: sets document, worker, style and script. */
+void kind_asked(const struct headers *h, struct enforcement *e);
+
+/* The media type that makes the answer a page, with its parameters; empty: none does. */
+struct str kind_page_type(const struct exchange *x);
+bool kind_has_xml_type(const struct exchange *x);
+bool kind_has_script_type(const struct exchange *x);
+bool kind_is_page(const struct exchange *x);   /* rendered as HTML, as far as the head tells */
+bool kind_is_worker(const struct exchange *x); /* the script of a worker: it gets the companion */
+bool kind_is_sheet(const struct exchange *x);
+bool kind_is_script(const struct exchange *x); /* of a page; workers' are not */
+
 /* --- filter_headers.c --- */
 MUST_USE bool cookies_filter_request(struct exchange *x);
 void cookies_filter_response(struct exchange *x, struct headers *h);
@@ -135,7 +150,7 @@ MUST_USE bool banner_is_wanted(const struct exchange *x);
 
 /* --- filter_html.c --- */
 
-/* Installs the filter of an HTML answer; type: page_type()'s. False: no memory. */
+/* Installs the filter of an HTML answer; type: kind_page_type()'s. False: no memory. */
 MUST_USE bool page_filter_add(struct exchange *x, struct str type, enum coding in, enum coding out);
 
 /* Installs the filter that puts the companion before the script of a worker. Likewise. */
@@ -194,33 +209,6 @@ enum enforce_step consent_api_request(struct exchange *x, struct str rest);
 enum enforce_step consent_log_request(struct exchange *x, struct str path);
 enum enforce_step consent_choice_post(struct exchange *x, bool withdraw);
 enum enforce_step consent_answer_json(struct exchange *x, unsigned status, struct str body);
-
-/* --- guard.c: the script that goes first into pages with something denied --- */
-
-#define GUARD_KEY_LEN    44    /* names rules, grants and script in the address */
-#define GUARD_LOOK       6     /* bytes that tell "<head" and its end from other markup */
-#define GUARD_HOLD_MAX   65536 /* bytes of a page that are held until the place is known */
-#define GUARD_PLACE_MORE (-1)
-#define GUARD_PLACE_NONE (-2)
-
-/* Whether the answer, should it be a page, gets the companion. */
-MUST_USE bool guard_is_wanted(const struct exchange *x);
-
-/* The script with the rules that are in force for this exchange; the key of its address. */
-MUST_USE bool guard_render(const struct exchange *x, struct buf *out);
-void guard_key(const struct exchange *x, char out[GUARD_KEY_LEN + 1]);
-
-/* guard_rules.c: what can deny, and what outranks that, as members of its argument. */
-MUST_USE bool guard_rules_render(const struct exchange *x, struct buf *out);
-
-/* The script element. */
-MUST_USE bool guard_element(const struct exchange *x, struct buf *out);
-
-/* What goes before the script of a worker, of which these are the first bytes. */
-MUST_USE bool guard_prefix(const struct exchange *x, struct str script, struct buf *out);
-
-/* Where the element goes in the page so far (all: it ends here), or GUARD_PLACE_*. Pure. */
-ptrdiff_t guard_place(struct str page, bool all, bool xml);
 
 /* --- gone.c: erased subjects; the ledger tells them --- */
 struct gone_set;

@@ -22,6 +22,7 @@
 #include "consentd/metrics.h"
 #include "consentd/utf16.h"
 #include "enforce_priv.h"
+#include "guard_priv.h"
 
 #define OUTPUT_MAX   (8u << 20)   /* output of one push: scripts held, then let go */
 #define PAGE_OUT_MAX (4ull << 30) /* bytes of one decoded page */

@@ -12,6 +12,7 @@
 #include "consentd/json.h"
 #include "consentd/snapshot.h"
 #include "enforce_priv.h"
+#include "guard_priv.h"
 #include "web_assets.h"
 
 bool guard_render(const struct exchange *x, struct buf *out)

@@ -21,6 +21,7 @@
 #include "consentd/ruleset.h"
 #include "consentd/snapshot.h"
 #include "enforce_priv.h"
+#include "guard_priv.h"
 
 #define MASK_ANY 0xffffu /* of rules that are not enforced: any grant, also that of essential */
 

@@ -1,0 +1,195 @@
+/*
+ * answer_kind.c - what a browser takes an answer for: by the fetch that asks (Sec-Fetch-Dest, for
+ * older ones Accept) and by the types that the head names. Whatever could be read as a page is
+ * one: a wrong guess removes more, never less.
+ */
+#include "consentd/headers.h"
+#include "consentd/str.h"
+#include "enforce_priv.h"
+#include "guard_priv.h"
+
+/* --- who asks --- */
+
+/* May the client show the answer as a page? By Sec-Fetch-Dest, for older ones by Accept. */
+static bool wants_document(const struct headers *h)
+{
+    static const char *const pages[] = {"document", "iframe",      "frame",
+                                        "embed",    "fencedframe", "object"};
+    struct str dest = headers_value(h, HDR_SEC_FETCH_DEST);
+
+    if (dest.len > 0) {
+        for (size_t i = 0; i < COUNT_OF(pages); i++) {
+            if (str_eq_c(dest, pages[i]))
+                return true;
+        }
+        return false;
+    }
+    return headers_has_token(h, HDR_ACCEPT, "text/html") ||
+           headers_has_token(h, HDR_ACCEPT, "application/xhtml+xml");
+}
+
+/* The client runs the answer in a worker of its own (Fetch 2.2.7). */
+static bool wants_worker(const struct headers *h)
+{
+    struct str dest = headers_value(h, HDR_SEC_FETCH_DEST);
+
+    return str_eq_c(dest, "worker") || str_eq_c(dest, "sharedworker") ||
+           str_eq_c(dest, "serviceworker");
+}
+
+/* The client takes the answer for a style sheet, whatever its type says. */
+static bool wants_style(const struct headers *h)
+{
+    struct str dest = headers_value(h, HDR_SEC_FETCH_DEST);
+
+    return dest.len > 0 ? str_eq_c(dest, "style") : headers_has_token(h, HDR_ACCEPT, "text/css");
+}
+
+void kind_asked(const struct headers *h, struct enforcement *e)
+{
+    e->document = wants_document(h);
+    e->worker = wants_worker(h);
+    e->style = wants_style(h);
+    e->script = str_eq_c(headers_value(h, HDR_SEC_FETCH_DEST), "script");
+}
+
+/* --- what is answered --- */
+
+/*
+ * The essence of one media type: "type/subtype", or empty when it is none. Browsers end it also at
+ * white space and '(' (a forgotten ';', a comment), so that must not hide a page.
+ */
+static struct str type_essence(struct str type)
+{
+    struct str essence = {NULL, 0};
+    size_t len = 0;
+    ptrdiff_t slash;
+
+    (void)str_cut(&type, ';', &essence);
+    essence = str_trim(essence);
+    while (len < essence.len && str_find_char(STR(" \t("), essence.ptr[len]) < 0)
+        len++;
+    essence = str_slice(essence, 0, len);
+    slash = str_find_char(essence, '/');
+    return slash > 0 && (size_t)slash + 1 < essence.len ? essence : STR("");
+}
+
+/* XML that a browser shows as a document of its own (MIME Sniffing 4.6): SVG, mostly. */
+static bool is_xml(struct str essence)
+{
+    return str_eq_fold_c(essence, "text/xml") || str_eq_fold_c(essence, "application/xml") ||
+           (essence.len > 4 && str_eq_fold_c(str_slice(essence, essence.len - 4, 4), "+xml"));
+}
+
+static bool is_html(struct str essence)
+{
+    return str_eq_fold_c(essence, "text/html") || str_eq_fold_c(essence, "application/xhtml+xml");
+}
+
+/* A walk over the media types of an answer: of several Content-Type fields, of a list in one. */
+struct type_walk {
+    const struct headers *headers;
+    unsigned iter;
+    struct str rest; /* of the field at hand */
+};
+
+static bool type_next(struct type_walk *w, struct str *out)
+{
+    while (!header_list_next(&w->rest, out)) {
+        const struct header *field = headers_next(w->headers, HDR_CONTENT_TYPE, &w->iter);
+
+        if (field == NULL)
+            return false;
+        w->rest = field->value;
+    }
+    return true;
+}
+
+bool kind_has_xml_type(const struct exchange *x)
+{
+    struct type_walk walk = {.headers = &x->resp.headers};
+    struct str one;
+
+    while (type_next(&walk, &one)) {
+        if (is_xml(type_essence(one)))
+            return true;
+    }
+    return false;
+}
+
+/* Browsers take the last that is a type (Fetch 2.2.5): a page if any of them says so. */
+struct str kind_page_type(const struct exchange *x)
+{
+    struct type_walk walk = {.headers = &x->resp.headers};
+    struct str found = {NULL, 0};
+    struct str one;
+
+    while (type_next(&walk, &one)) {
+        struct str essence = type_essence(one);
+
+        if (is_html(essence) || (enforcement_of(x)->document && is_xml(essence)))
+            found = one;
+    }
+    return found;
+}
+
+/* No type, or none that a browser takes for one: it looks at the bytes (MIME Sniffing 7). */
+static bool type_is_sniffed(const struct exchange *x)
+{
+    struct str type = type_essence(headers_value(&x->resp.headers, HDR_CONTENT_TYPE));
+
+    if (str_eq_fold_c(headers_value(&x->resp.headers, HDR_X_CONTENT_TYPE_OPTIONS), "nosniff"))
+        return false;
+    return type.len == 0 || str_eq_c(type, "*/*") || str_eq_fold_c(type, "unknown/unknown") ||
+           str_eq_fold_c(type, "application/unknown");
+}
+
+bool kind_is_page(const struct exchange *x)
+{
+    struct str disposition = headers_value(&x->resp.headers, HDR_CONTENT_DISPOSITION);
+
+    if (x->resp.status < 200 || x->resp.status == 204 || x->resp.status == 304)
+        return false;
+    if (str_starts_fold(disposition, STR("attachment")))
+        return false;
+    if (kind_page_type(x).len > 0)
+        return true;
+    return type_is_sniffed(x) && x->resp.body != H1_BODY_NONE &&
+           (x->resp.body != H1_BODY_LENGTH || x->resp.content_length > 0);
+}
+
+bool kind_is_worker(const struct exchange *x)
+{
+    return enforcement_of(x)->worker && (x->resp.status == 200 || x->resp.status == 206) &&
+           guard_is_wanted(x);
+}
+
+/* A style sheet, by its type or, where a page in quirks mode may take any, by what asks for it. */
+bool kind_is_sheet(const struct exchange *x)
+{
+    struct str type = type_essence(headers_value(&x->resp.headers, HDR_CONTENT_TYPE));
+
+    return (x->resp.status == 200 || x->resp.status == 203 || x->resp.status == 206) &&
+           (enforcement_of(x)->style || str_eq_fold_c(type, "text/css"));
+}
+
+bool kind_has_script_type(const struct exchange *x)
+{
+    static const char *const types[] = {"text/javascript", "application/javascript",
+                                        "application/x-javascript", "text/ecmascript",
+                                        "application/ecmascript"};
+    struct str type = type_essence(headers_value(&x->resp.headers, HDR_CONTENT_TYPE));
+
+    for (size_t i = 0; i < COUNT_OF(types); i++) {
+        if (str_eq_fold_c(type, types[i]))
+            return true;
+    }
+    return false;
+}
+
+/* A script of a page; workers' get the companion instead, which sees more. */
+bool kind_is_script(const struct exchange *x)
+{
+    return (enforcement_of(x)->script || kind_has_script_type(x)) && !enforcement_of(x)->worker &&
+           x->site->config->guard && (x->resp.status == 200 || x->resp.status == 203);
+}
