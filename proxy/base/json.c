@@ -14,22 +14,6 @@
 #include "consentd/mem.h"
 #include "json_priv.h"
 
-void json_blank_comments(char *text, size_t len)
-{
-    bool quoted = false;
-
-    for (size_t i = 0; i < len; i++) {
-        if (quoted && text[i] == '\\') {
-            i++;
-        } else if (text[i] == '"') {
-            quoted = !quoted;
-        } else if (!quoted && text[i] == '/' && i + 1 < len && text[i + 1] == '/') {
-            while (i < len && text[i] != '\n')
-                text[i++] = ' ';
-        }
-    }
-}
-
 json_t *json_load_text(const char *name, struct str text, unsigned flags, struct fault *f)
 {
     json_error_t error;

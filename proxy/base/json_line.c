@@ -1,5 +1,5 @@
 /*
- * json_line.c - the line a value stands on; contract in consentd/json.h.
+ * json_line.c - JSON as text: comments, and where a value stands; contract in consentd/json.h.
  *
  * Walks text that jansson has accepted, so it may be trusting about the grammar, but
  * never about the end. Member names with escapes are not found: the line of the
@@ -8,6 +8,22 @@
 #include <stdlib.h>
 
 #include "json_priv.h"
+
+void json_blank_comments(char *text, size_t len)
+{
+    bool quoted = false;
+
+    for (size_t i = 0; i < len; i++) {
+        if (quoted && text[i] == '\\') {
+            i++;
+        } else if (text[i] == '"') {
+            quoted = !quoted;
+        } else if (!quoted && text[i] == '/' && i + 1 < len && text[i + 1] == '/') {
+            while (i < len && text[i] != '\n')
+                text[i++] = ' ';
+        }
+    }
+}
 
 struct walk {
     const char *text;

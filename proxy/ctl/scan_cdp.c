@@ -163,3 +163,15 @@ json_t *cdp_call(struct cdp *cdp, const char *session, const char *method, json_
     json_decref(answer);
     return result;
 }
+
+const char *scan_text(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+
+    return text != NULL ? text : "";
+}
+
+int64_t scan_number(const json_t *object, const char *key)
+{
+    return (int64_t)json_number_value(json_object_get(object, key));
+}

@@ -10,6 +10,18 @@
 
 #define URL_ARENA_MAX (1u << 20)
 
+static const char *const state_names[SCAN_STATE_CNT] = {
+    [SCAN_DIRECT] = "direct",   [SCAN_UNDECIDED] = "undecided",
+    [SCAN_REFUSED] = "refused", [SCAN_ANALYTICS] = "analytics",
+    [SCAN_ALL] = "all",         [SCAN_WITHDRAWN] = "withdrawn",
+    [SCAN_GPC] = "gpc",
+};
+
+const char *scan_state_name(enum scan_state state)
+{
+    return state_names[state];
+}
+
 bool scan_is_consent(const char *name)
 {
     static const char *const names[] = {"consent", "__Host-consent", "__Secure-consent"};

@@ -3,7 +3,7 @@
  *
  *   cmd_scan.c       options, the list of visits
  *   scan_visit.c     one visit: decide, load, gather what was requested, set and stored
- *   scan_judge.c     what the rules say of it
+ *   scan_judge.c     the states of consent, and what the rules say of a visit
  *   scan_report.c    the report as JSON;  scan_html.c  the same for people
  *   scan_cdp.c       the DevTools protocol over two pipes
  *   scan_chromium.c  the browser's process and its profile
@@ -76,7 +76,11 @@ void cdp_send(struct cdp *cdp, const char *session, const char *method, json_t *
 /* Tells of events until ms are over; false: the browser is gone. */
 MUST_USE bool cdp_wait(struct cdp *cdp, unsigned ms);
 
-/* --- scan_visit.c --- */
+/* Members of JSON objects, "" and 0 where there is none. */
+const char *scan_text(const json_t *object, const char *key);
+int64_t scan_number(const json_t *object, const char *key);
+
+/* --- scan_judge.c --- */
 
 enum scan_state {
     SCAN_DIRECT = 0, /* without consentd */
@@ -100,17 +104,6 @@ struct scan {
     struct str host;        /* of the site, canonical */
 };
 
-/*
- * One visit in a context of its own (no cookie of another one):
- *   {"state", "grants", "url", "status", "requests": [{"url", "host", "type", "initiator"}],
- *    "cookies": [{"name", "domain", "path", "expires", "http_only", "set_by"}],
- *    "storage": [{"store", "key"}], "errors": [TEXT], "complete", "image": base64 of a JPEG}
- * NULL with the reason.
- */
-MUST_USE json_t *scan_visit(struct scan *scan, enum scan_state state, struct fault *f);
-
-/* --- scan_judge.c --- */
-
 /* The consent cookie by any of its names. */
 bool scan_is_consent(const char *name);
 
@@ -126,6 +119,17 @@ void scan_judge(const struct scan *scan, json_t *visit);
 /* What no rule set knows, of all visits: {"hosts": […], "cookies": […], "storage": […]}. */
 json_t *scan_unclassified(const struct scan *scan, const json_t *visits);
 
+/* --- scan_visit.c --- */
+
+/*
+ * One visit in a context of its own (no cookie of another one):
+ *   {"state", "grants", "url", "status", "requests": [{"url", "host", "type", "initiator"}],
+ *    "cookies": [{"name", "domain", "path", "expires", "http_only", "set_by"}],
+ *    "storage": [{"store", "key"}], "errors": [TEXT], "complete", "image": base64 of a JPEG}
+ * NULL with the reason.
+ */
+MUST_USE json_t *scan_visit(struct scan *scan, enum scan_state state, struct fault *f);
+
 /* --- scan_report.c, scan_html.c --- */
 
 /* Writes DIR/report.json, DIR/report.html and DIR/STATE.jpg. */
@@ -134,9 +138,5 @@ MUST_USE bool scan_html(const json_t *report, struct buf *out);
 
 /* What passed that is denied in its state, of all visits through consentd. */
 unsigned scan_escaped(const json_t *report);
-
-/* Members of JSON objects, "" and 0 where there is none. */
-const char *scan_text(const json_t *object, const char *key);
-int64_t scan_number(const json_t *object, const char *key);
 
 #endif

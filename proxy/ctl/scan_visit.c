@@ -33,30 +33,6 @@ struct visit {
     uint64_t last_ms; /* when something was asked for, or answered */
 };
 
-static const char *const state_names[SCAN_STATE_CNT] = {
-    [SCAN_DIRECT] = "direct",   [SCAN_UNDECIDED] = "undecided",
-    [SCAN_REFUSED] = "refused", [SCAN_ANALYTICS] = "analytics",
-    [SCAN_ALL] = "all",         [SCAN_WITHDRAWN] = "withdrawn",
-    [SCAN_GPC] = "gpc",
-};
-
-const char *scan_state_name(enum scan_state state)
-{
-    return state_names[state];
-}
-
-const char *scan_text(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-
-    return text != NULL ? text : "";
-}
-
-int64_t scan_number(const json_t *object, const char *key)
-{
-    return (int64_t)json_number_value(json_object_get(object, key));
-}
-
 /* A copy of the text, cut where it is longer than the report wants it. */
 static json_t *short_text(const char *text)
 {
