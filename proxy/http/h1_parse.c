@@ -38,11 +38,12 @@ static enum h1_status scan_line(struct h1_parser *parser, struct str in, size_t 
         parser->start = 2;
         return parser->error == H1_ERR_NONE ? H1_MORE : H1_BAD;
     }
-    if (parser->lines++ > limits->fields_max) {
+    if (is_request && parser->lines == 0) /* what is no request is not waited for */
+        parser->error = h1_request_line(str_slice(in, parser->start, lf + 1 - parser->start),
+                                        limits->target_max);
+    if (parser->lines++ > limits->fields_max)
         parser->error = H1_ERR_FIELD_CNT;
-        return H1_BAD;
-    }
-    return H1_MORE;
+    return parser->error == H1_ERR_NONE ? H1_MORE : H1_BAD;
 }
 
 /* Limits at offset end, the last byte looked at. */

@@ -18,11 +18,14 @@ struct h1_text {
 enum { H1_LINE_EXTRA = H1_METHOD_MAX + 12 };
 
 /*
- * Looks for the end of the head; checks line ends and limits on the way. first_line_max 0:
- * no limit of its own (responses; those may not start with an empty line either).
+ * Looks for the end of the head; checks line ends, limits and the request line on the way.
+ * first_line_max 0: a response, whose first line has no limit of its own and no empty line before.
  */
 enum h1_status h1_scan(struct h1_parser *parser, struct str in, const struct h1_limits *limits,
                        size_t first_line_max);
+
+/* What is wrong with a request line, its CR LF included. */
+enum h1_error h1_request_line(struct str line, size_t target_max);
 
 /* Copies the head that h1_scan found into the arena. */
 enum h1_error h1_text_take(const struct h1_parser *parser, struct arena *a, struct str in,

@@ -58,7 +58,7 @@ bool http_host_parse(struct str in, struct str *host_out, uint16_t *port_out)
 
     *port_out = 0;
     *host_out = str_slice(in, 0, len);
-    if (len == 0 || len > HOST_MAX || in.ptr[0] == '.')
+    if (len == 0 || len > HOST_MAX || in.ptr[0] == '.' || str_find(*host_out, STR("..")) >= 0)
         return false;
     if (len == in.len)
         return true;
@@ -85,10 +85,9 @@ static enum h1_error parse_version(struct str version, struct h1_request *out)
 }
 
 /* RFC 9112 3: method SP request-target SP HTTP-version CR LF, and no other white space. */
-static enum h1_error parse_line(const struct h1_text *text, size_t target_max,
-                                struct h1_request *out)
+static enum h1_error parse_line(struct str line, size_t target_max, struct h1_request *out)
 {
-    struct str rest = str_slice(text->text, 0, text->fields - 2);
+    struct str rest = str_slice(line, 0, line.len - 2);
 
     out->method = str_slice(rest, 0, chars_span(rest, CHAR_TOKEN));
     rest = str_slice(rest, out->method.len, rest.len);
@@ -109,6 +108,13 @@ static enum h1_error parse_line(const struct h1_text *text, size_t target_max,
         return H1_ERR_TARGET;
     out->method_id = http_method_of(out->method);
     return parse_version(str_slice(rest, 1, rest.len), out);
+}
+
+enum h1_error h1_request_line(struct str line, size_t target_max)
+{
+    struct h1_request ignored = {0};
+
+    return parse_line(line, target_max, &ignored);
 }
 
 /* "http://authority/path?query": the path, made complete when it is not. */
@@ -214,7 +220,7 @@ static void drop_aliases(struct headers *h)
     }
 }
 
-/* RFC 9110 10.1.1; HTTP/1.0 clients cannot mean it. */
+/* RFC 9110 10.1.1: a list, in one field or several; HTTP/1.0 clients cannot mean it. */
 static enum h1_error check_expect(struct h1_request *out)
 {
     unsigned iter = 0;
@@ -223,9 +229,14 @@ static enum h1_error check_expect(struct h1_request *out)
     if (out->version_minor == 0)
         return H1_ERR_NONE;
     while ((item = headers_next(&out->headers, HDR_EXPECT, &iter)) != NULL) {
-        if (!str_eq_fold_c(item->value, "100-continue"))
-            return H1_ERR_EXPECT;
-        out->expect_continue = true;
+        struct str rest = item->value;
+        struct str one;
+
+        while (header_list_next(&rest, &one)) {
+            if (!str_eq_fold_c(one, "100-continue"))
+                return H1_ERR_EXPECT;
+            out->expect_continue = true;
+        }
     }
     return H1_ERR_NONE;
 }
@@ -269,7 +280,8 @@ enum h1_error h1_request_check(struct arena *a, struct h1_request *req)
 static enum h1_error parse_head(const struct h1_text *text, const struct h1_limits *limits,
                                 struct h1_request *out)
 {
-    enum h1_error error = parse_line(text, limits->target_max, out);
+    enum h1_error error =
+        parse_line(str_slice(text->text, 0, text->fields), limits->target_max, out);
 
     out->version_major = 1;
     if (error == H1_ERR_NONE)

@@ -3,6 +3,7 @@
  * older ones Accept) and by the types that the head names. Whatever could be read as a page is
  * one: a wrong guess removes more, never less.
  */
+#include "consentd/chars.h"
 #include "consentd/headers.h"
 #include "consentd/str.h"
 #include "enforce_priv.h"
@@ -55,6 +56,16 @@ void kind_asked(const struct headers *h, struct enforcement *e)
 
 /* --- what is answered --- */
 
+/* Tokens and slashes: with any other byte it is no type, and browsers look at the content. */
+static bool has_type_chars(struct str essence)
+{
+    for (size_t i = 0; i < essence.len; i++) {
+        if (essence.ptr[i] != '/' && !char_is(essence.ptr[i], CHAR_TOKEN))
+            return false;
+    }
+    return true;
+}
+
 /*
  * The essence of one media type: "type/subtype", or empty when it is none. Browsers end it also at
  * white space and '(' (a forgotten ';', a comment), so that must not hide a page.
@@ -71,13 +82,18 @@ static struct str type_essence(struct str type)
         len++;
     essence = str_slice(essence, 0, len);
     slash = str_find_char(essence, '/');
-    return slash > 0 && (size_t)slash + 1 < essence.len ? essence : STR("");
+    return slash > 0 && (size_t)slash + 1 < essence.len && has_type_chars(essence) ? essence
+                                                                                   : STR("");
 }
 
-/* XML that a browser shows as a document of its own (MIME Sniffing 4.6): SVG, mostly. */
+/*
+ * XML that a browser shows as a document of its own (MIME Sniffing 4.6): SVG, mostly. Chromium
+ * takes text/xsl for XML, too.
+ */
 static bool is_xml(struct str essence)
 {
     return str_eq_fold_c(essence, "text/xml") || str_eq_fold_c(essence, "application/xml") ||
+           str_eq_fold_c(essence, "text/xsl") ||
            (essence.len > 4 && str_eq_fold_c(str_slice(essence, essence.len - 4, 4), "+xml"));
 }
 
@@ -105,16 +121,32 @@ static bool type_next(struct type_walk *w, struct str *out)
     return true;
 }
 
-bool kind_has_xml_type(const struct exchange *x)
+/* Firefox shows every part of it as a page of its own type; there is no end to filter up to. */
+static bool is_replaced(struct str essence)
+{
+    return str_eq_fold_c(essence, "multipart/x-mixed-replace");
+}
+
+static bool has_type(const struct exchange *x, bool (*is)(struct str essence))
 {
     struct type_walk walk = {.headers = &x->resp.headers};
     struct str one;
 
     while (type_next(&walk, &one)) {
-        if (is_xml(type_essence(one)))
+        if (is(type_essence(one)))
             return true;
     }
     return false;
+}
+
+bool kind_is_up_to_who_asks(const struct exchange *x)
+{
+    return has_type(x, is_xml) || has_type(x, is_replaced);
+}
+
+bool kind_is_replaced(const struct exchange *x)
+{
+    return enforcement_of(x)->document && has_type(x, is_replaced);
 }
 
 /* Browsers take the last that is a type (Fetch 2.2.5): a page if any of them says so. */
@@ -152,7 +184,7 @@ bool kind_is_page(const struct exchange *x)
         return false;
     if (str_starts_fold(disposition, STR("attachment")))
         return false;
-    if (kind_page_type(x).len > 0)
+    if (kind_page_type(x).len > 0 || kind_is_replaced(x))
         return true;
     return type_is_sniffed(x) && x->resp.body != H1_BODY_NONE &&
            (x->resp.body != H1_BODY_LENGTH || x->resp.content_length > 0);

@@ -495,9 +495,11 @@ static enum enforce_step enforce_page(struct exchange *x, struct enforcement *e)
         return ENFORCE_REFUSE;
     if (x->resp.status == 206)
         return restart_whole(x);
-    if (in == CODING_UNKNOWN) {
+    if (in == CODING_UNKNOWN || kind_is_replaced(x)) {
         metric_add(METRIC_BODIES_REFUSED, 1);
-        exchange_fail(x, 502, "the page has a content coding that cannot be decoded");
+        exchange_fail(x, 502,
+                      in == CODING_UNKNOWN ? "the page has a content coding that cannot be decoded"
+                                           : "pages in multipart/x-mixed-replace are not filtered");
         return ENFORCE_ANSWERED;
     }
     out = coding_out(x, e, in);
@@ -583,7 +585,7 @@ enum enforce_step enforce_response(struct exchange *x)
         return enforce_sheet(x, e);
     if (kind_is_script(x) && x->resp.body != H1_BODY_NONE && coding_in(x) != CODING_UNKNOWN)
         return enforce_script(x, e);
-    if (kind_has_xml_type(x) && !picture_headers(x))
+    if (kind_is_up_to_who_asks(x) && !picture_headers(x))
         return ENFORCE_REFUSE;
     if (!kind_is_page(x) && !kind_is_worker(x))
         return ENFORCE_FORWARD;

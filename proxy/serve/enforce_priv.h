@@ -115,7 +115,9 @@ void kind_asked(const struct headers *h, struct enforcement *e);
 
 /* The media type that makes the answer a page, with its parameters; empty: none does. */
 struct str kind_page_type(const struct exchange *x);
-bool kind_has_xml_type(const struct exchange *x);
+/* XML, pages that replace each other: a page for who opens it, else a picture, or data. */
+bool kind_is_up_to_who_asks(const struct exchange *x);
+bool kind_is_replaced(const struct exchange *x); /* and a page is what was asked for */
 bool kind_has_script_type(const struct exchange *x);
 bool kind_is_page(const struct exchange *x);   /* rendered as HTML, as far as the head tells */
 bool kind_is_worker(const struct exchange *x); /* the script of a worker: it gets the companion */

@@ -2,7 +2,9 @@
 """Hours' worth of requests through one consentd: does anything grow?
 
 usage: tests/bench/soak.py BUILD [--requests N] [--workers N] [--samples N]
+       tests/bench/soak.py BUILD --minutes N [--rate N] [--workers N] [--samples N]
 
+With --minutes it is time that is measured and not requests: so many a second, as a site has them.
 BUILD is a build folder made with -Dbuildtype=release. Needs nginx (the origin) and h2load
 (nghttp2-client). A mix is repeated until so many requests were answered:
 
@@ -13,8 +15,8 @@ BUILD is a build folder made with -Dbuildtype=release. Needs nginx (the origin) 
                choices that are recorded; a websocket that is tunnelled and cut
 
 Before each part the memory (anonymous, of all processes of a role) and descriptors are taken, and
-printed as a table with the share of requests that failed. The last line compares the last sample
-with the one after warm-up (a tenth of the requests). No pass mark, but a request that fails ends it.
+printed as a table. The last line compares the last sample with the one after warm-up (a tenth of
+the requests or the time). No pass mark, but a request that fails ends it.
 """
 import argparse
 import base64
@@ -88,9 +90,9 @@ def quiet(fn, *args):
 class Rabble(threading.Thread):
     """One kind of odd visitor after the other until told to stop."""
 
-    def __init__(self, proxy):
+    def __init__(self, proxy, pause):
         super().__init__(daemon=True)
-        self.proxy, self.over, self.cnt, self.choices = proxy, threading.Event(), 0, 0
+        self.proxy, self.pause, self.over, self.cnt, self.choices = proxy, pause, threading.Event(), 0, 0
         self.context = ssl.create_default_context()
         self.context.check_hostname, self.context.verify_mode = False, ssl.CERT_NONE
 
@@ -100,7 +102,7 @@ class Rabble(threading.Thread):
         while not self.over.is_set():
             quiet(random.choice(kinds))
             self.cnt += 1
-            time.sleep(0.002)
+            time.sleep(self.pause)
 
     def connect(self, secure=False):
         sock = socket.create_connection(("127.0.0.1", self.proxy.tls_port if secure else self.proxy.port), 5)
@@ -203,32 +205,48 @@ def row(done, seconds, sample, rabble):
     print(f"{done:>11} {seconds:>7.0f}{cells}{rabble.cnt:>9}{rabble.choices:>9}", flush=True)
 
 
+CLIENTS = 32
+PART_SECONDS = 10  # of one part at a fixed rate
+
+
+def load(proxy, part, each, rate):
+    """One part of the mix, `each` requests of all of it or PART_SECONDS at the rate; how many were answered."""
+    protocol, path = PARTS[part % len(PARTS)]
+    options = ["-c", CLIENTS, *(["-m", 8] if protocol == "HTTP/2" else [])]
+    if rate:
+        options += ["-n", rate * PART_SECONDS, f"--rps={rate / CLIENTS}"]
+    else:
+        options += ["-n", max(320, each // len(PARTS) // (4 if path == "/page.html" else 1))]
+    return bench.h2load(proxy, protocol, path, *options)[0]
+
+
 def soak(proxy, args):
-    rabble = Rabble(proxy)
+    rabble = Rabble(proxy, 0.05 if args.minutes else 0.002)
     rabble.start()
     start, done, samples, part = time.monotonic(), 0, [], 0
     each = max(1000, args.requests // args.samples)
+    total = args.minutes * 60 if args.minutes else args.requests
+
+    def gone():
+        return time.monotonic() - start if args.minutes else done
     print(f"{'requests':>11} {'seconds':>7}" + "".join(f"{role + ' KiB':>10} {'fds':>5}" for role in ROLES) +
           f"{'odd ones':>9}{'choices':>9}")
-    while done < args.requests:
-        target = min(done + each, args.requests)
-        while done < target:
-            protocol, path = PARTS[part % len(PARTS)]
-            cnt = each // len(PARTS) // (4 if path == "/page.html" else 1)
-            streams = ["-m", 8] if protocol == "HTTP/2" else []
-            done += bench.h2load(proxy, protocol, path, "-c", 32, "-n", max(320, cnt), *streams)[0]
+    while gone() < total:
+        target = min(total / args.samples * (len(samples) + 1), total)
+        while gone() < target:
+            done += load(proxy, part, each, args.rate if args.minutes else 0)
             part += 1
         rabble.over.set()
         rabble.join(30)
         time.sleep(1)  # what was cut is put away
-        samples.append((done, proxy.sample()))
+        samples.append((gone(), proxy.sample()))
         row(done, time.monotonic() - start, samples[-1][1], rabble)
-        again = Rabble(proxy)
+        again = Rabble(proxy, rabble.pause)
         again.cnt, again.choices = rabble.cnt, rabble.choices
         rabble = again
         rabble.start()
     rabble.over.set()
-    warm = next(s for d, s in samples if d >= args.requests / 10)
+    warm = next(s for g, s in samples if g >= total / 10)
     print("since warm-up: " + ", ".join(
         f"{role} {samples[-1][1][role][0] - warm[role][0]:+d} KiB {samples[-1][1][role][1] - warm[role][1]:+d} descriptors"
         for role in ROLES))
@@ -238,6 +256,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("build")
     parser.add_argument("--requests", type=int, default=1000000)
+    parser.add_argument("--minutes", type=float, default=0, help="as long as this, at a fixed rate")
+    parser.add_argument("--rate", type=int, default=500, help="requests/s of --minutes")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--samples", type=int, default=20)
     args = parser.parse_args()

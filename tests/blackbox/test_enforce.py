@@ -272,6 +272,8 @@ def test_a_bomb_is_refused(proxy, origin):
     ([("Content-Type", "text/html(a comment)")], True),
     ([("Content-Type", "text/")], True),                # no type at all: sniffed
     ([("Content-Type", "/html")], True),
+    ([("Content-Type", '"text/html"')], True),
+    ([("Content-Type", "text/html, image/\xe9")], True),
     ([("X-Content-Type-Options", "nosniff")], False),   # and here they must not
     ([("Content-Type", "text/plain")], False),
     ([("Content-Type", "application/json")], False),
@@ -286,6 +288,15 @@ def test_types(proxy, origin, headers, filtered):
     else:
         assert answer.body == PAGE
         assert answer.header("Content-Length") == str(len(PAGE))
+
+
+@pytest.mark.parametrize("dest, status", [("document", 502), ("iframe", 502), ("image", 200)])
+def test_pages_that_replace_each_other_are_refused(proxy, origin, dest, status):
+    """Firefox shows each part of such an answer as a page; a camera's pictures in <img> pass."""
+    body = b"--b\r\nContent-Type: text/html\r\n\r\n" + PAGE + b"\r\n--b--\r\n"
+    origin.routes["/parts"] = http_response(200, [("Content-Type", "Multipart/X-Mixed-Replace; boundary=b")], body)
+    answer = proxy.get("/parts", [("Sec-Fetch-Dest", dest)])
+    assert answer.status == status and (answer.body == body) == (status == 200)
 
 
 @pytest.mark.parametrize("body", [b"\0\1\2" * 700, b"{\"a\": \"<script src='https://www.googletagmanager.com/gtag/js?id=G-1'>\"}",
@@ -309,7 +320,7 @@ SVG = (b'<?xml version="1.0"?><s:svg xmlns:s="http://www.w3.org/2000/svg" xmlns:
        b'<s:script l:href="https://www.googletagmanager.com/gtag/js?id=G-1"/><s:g/></s:svg>')
 
 
-@pytest.mark.parametrize("kind", ["image/svg+xml", "text/xml", "application/xml; charset=utf-8", "application/x+xml"])
+@pytest.mark.parametrize("kind", ["image/svg+xml", "text/xml", "application/xml; charset=utf-8", "application/x+xml", "text/xsl"])
 def test_a_picture_that_is_a_document_is_filtered(proxy, origin, kind):
     origin.routes["/p.svg"] = http_response(200, [("Content-Type", kind)], SVG)
     shown = proxy.get("/p.svg", headers=[("Sec-Fetch-Dest", "document")]).body
