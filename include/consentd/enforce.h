@@ -74,6 +74,9 @@ void enforce_end(struct exchange *x);
  */
 void enforce_ledger_link(struct server *s, bool up);
 
+/* The last client has gone and no other will come: what was gathered goes to the ledger. */
+void enforce_drained(struct server *s);
+
 /* A message of the ledger process, length not yet checked. type: enum ipc_type. */
 void enforce_ledger_message(struct server *s, uint16_t type, const void *data, size_t len);
 

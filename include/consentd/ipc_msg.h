@@ -16,7 +16,7 @@
  * messages here and in ledger_msg.h, and the form of a bundle. Raise it with every change that
  * an older process would misunderstand; an upgrade between two numbers is refused.
  */
-#define IPC_VERSION 2
+#define IPC_VERSION 3
 
 enum ipc_type {
     IPC_NONE = 0,
@@ -47,6 +47,7 @@ enum ipc_type {
     IPC_NOTICE,
     IPC_ASK,
     IPC_TELL,
+    IPC_SHOWN,
     IPC_TYPE_CNT,
 };
 

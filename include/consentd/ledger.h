@@ -117,6 +117,9 @@ void ledger_erase(struct ledger *l, uint64_t peer, struct str payload);
 /* The payload of an IPC_ASK: what a visitor asks of their own records. */
 void ledger_ask(struct ledger *l, uint64_t peer, struct str payload);
 
+/* The payload of an IPC_SHOWN: how often the question was shown. Malformed: nothing. */
+void ledger_shown(struct ledger *l, struct str payload);
+
 /* The subjects erased so far, for a worker that connects. NULL: no list is kept. */
 const struct erased *ledger_erased(const struct ledger *l);
 

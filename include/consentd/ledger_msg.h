@@ -18,6 +18,7 @@
  *                      struct ledger_tell_head, then text; several until it is not TELL_MORE
  *   IPC_NOTICE         to workers: struct ledger_notice_msg, for each site's notice document as
  *                      soon as it is on record
+ *   IPC_SHOWN          of workers: struct shown_entry (shown.h), several; has no answer
  *
  * A sender keeps what is not acknowledged and sends it again on a new socket: the
  * ledger knows the eid and answers with what it did the first time.

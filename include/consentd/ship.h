@@ -42,6 +42,7 @@ struct suppressed;
 struct rlink;
 struct rlink_config;
 struct ship;
+struct shown_entry;
 
 struct ship_config {
     const char *site;   /* copied */
@@ -89,6 +90,9 @@ size_t ship_stats_key(const char *site, uint8_t node, uint64_t ms, char out[SHIP
 
 /* The list of erasures grew or changed. */
 void ship_erase(struct ship *s);
+
+/* What a worker counted of the question's showing; kept for Redis in memory. */
+void ship_shown(struct ship *s, const struct shown_entry *entries, size_t cnt, uint64_t wall_ms);
 
 /* There is another notice document, or somebody left a list. */
 void ship_keep(struct ship *s);

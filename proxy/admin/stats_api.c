@@ -6,13 +6,18 @@
  * an erasure; verification counts them again.
  *
  *   {"by":"day","from":"2026-11-01","to":"2026-11-30","suppressed":bool,
- *    "totals":{"act":{…},"decisions":N,"withdrawals":N,"first":N,"change":N,"gpc":N},
- *    "rows":[{"day":"2026-11-01","act":{…},"decisions":N,"purposes":{"analytics":{"granted":N,
- *             "refused":N,"opt_in_permille":N}}}, …]}
+ *    "totals":{"imp":N,"act":{…},"decisions":N,"decision_permille":N,"withdrawals":N,"first":N,
+ *              "change":N,"gpc":N,"operator":N,"purposes":{…}},
+ *    "rows":[{"day":"2026-11-01","imp":N,"act":{…},"decisions":N,"decision_permille":N,
+ *             "purposes":{"analytics":{"granted":N,"refused":N,"opt_in_permille":N,
+ *             "effective_permille":N}}}, …]}
  *
- * A decision is an answer to the question as a whole; a withdrawal is none. suppress=1 leaves out
- * every figure below SUPPRESS_BELOW (as null): for what is published, and for who may see
- * no single person's doing.
+ * A decision is an answer to the question as a whole; a withdrawal is none. imp is how often the
+ * question was shown (shown.h), decision_permille the decisions, and effective_permille the grants,
+ * by that. By ui, the places where it was shown ("banner") are rows beside the methods of deciding.
+ *
+ * suppress=1 leaves out every figure below SUPPRESS_BELOW (as null), and what another one could be
+ * told from: for what is published. Who may not read records gets nothing else.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -28,7 +33,7 @@
 #include "consentd/ship.h"
 
 #define DAY_MS         UINT64_C(86400000)
-#define DAYS_MAX       400  /* of one question */
+#define DAYS_MAX       4000 /* of one question */
 #define DAYS_DEFAULT   30   /* without from */
 #define AT_ONCE        16   /* days asked of Redis at a time */
 #define ROWS_MAX       4096 /* groups; more are added up as "others" */
@@ -118,6 +123,15 @@ static void add_grouped(const struct stats *s, struct str rest, uint64_t n)
     add(group_of(s, str_slice(rest, 0, (size_t)colon)), name, n);
 }
 
+/* "lang:en", "doc:…", "ui:banner" of how often the question was shown. */
+static void add_shown(const struct stats *s, struct str rest, uint64_t n)
+{
+    struct str kind;
+
+    if (str_cut(&rest, ':', &kind) && str_eq_c(kind, by_names[s->by]))
+        add(group_of(s, rest), "imp", n);
+}
+
 static void take_counter(const struct stats *s, const char *day, struct str name, uint64_t n)
 {
     struct str rest = name, kind;
@@ -126,6 +140,10 @@ static void take_counter(const struct stats *s, const char *day, struct str name
     (void)snprintf(text, sizeof(text), "%.*s", name.len < 255 ? (int)name.len : 255, name.ptr);
     if (!str_cut(&rest, ':', &kind))
         return;
+    if (str_eq_c(kind, "imp") && rest.ptr != NULL) {
+        add_shown(s, rest, n);
+        return;
+    }
     if (str_eq_c(kind, "act") || str_eq_c(kind, "g") || rest.ptr == NULL) {
         add(s->totals, text, n);
         if (s->by == BY_DAY)
@@ -158,24 +176,52 @@ static uint64_t decisions_of(const json_t *counters)
            counter(counters, "act:gpc");
 }
 
-static json_t *purpose_json(const struct stats *s, uint64_t granted, uint64_t refused)
+/* A rate of figures that may be told. */
+static json_t *permille(const struct stats *s, uint64_t part, uint64_t all)
 {
-    uint64_t all = granted + refused;
+    bool few = s->suppress && (part < SUPPRESS_BELOW || all < SUPPRESS_BELOW);
+
+    return few || all == 0 ? json_null()
+                           : json_integer((json_int_t)((part * 1000 + all / 2) / all));
+}
+
+/* Granted and refused together are the decisions: one alone would tell the other. */
+static json_t *purpose_json(const struct stats *s, uint64_t granted, uint64_t refused, uint64_t imp)
+{
     bool few = s->suppress && (granted < SUPPRESS_BELOW || refused < SUPPRESS_BELOW);
     json_t *out = json_object();
 
-    json_object_set_new(out, "granted", figure(s, granted));
-    json_object_set_new(out, "refused", figure(s, refused));
+    json_object_set_new(out, "granted", few ? json_null() : figure(s, granted));
+    json_object_set_new(out, "refused", few ? json_null() : figure(s, refused));
     json_object_set_new(out, "opt_in_permille",
-                        few || all == 0
-                            ? json_null()
-                            : json_integer((json_int_t)((granted * 1000 + all / 2) / all)));
+                        few ? json_null() : permille(s, granted, granted + refused));
+    json_object_set_new(out, "effective_permille", few ? json_null() : permille(s, granted, imp));
     return out;
 }
 
-/* Acts, decisions and purposes of a set of counters, into out. */
+/* The acts add up to the decisions: where one is left out, the next smallest goes too. */
+static void hide_second(json_t *acts)
+{
+    const char *name, *least = NULL;
+    json_int_t least_value = 0;
+    unsigned hidden = 0;
+    json_t *value;
+
+    json_object_foreach (acts, name, value)
+        if (json_is_null(value))
+            hidden++;
+        else if (least == NULL || json_integer_value(value) < least_value) {
+            least = name;
+            least_value = json_integer_value(value);
+        }
+    if (hidden == 1 && least != NULL)
+        json_object_set_new(acts, least, json_null());
+}
+
+/* Shown, acts, decisions and purposes of a set of counters, into out. */
 static void put_counters(const struct stats *s, json_t *counters, json_t *out)
 {
+    uint64_t imp = counter(counters, "imp");
     json_t *acts = json_object(), *purposes = json_object();
     const char *name;
     json_t *value;
@@ -192,11 +238,17 @@ static void put_counters(const struct stats *s, json_t *counters, json_t *out)
         (void)snprintf(other, sizeof(other), "g:%s:0", key);
         uint64_t refused = counter(counters, other);
         (void)snprintf(other, sizeof(other), "g:%s:1", key);
-        json_object_set_new(purposes, key, purpose_json(s, counter(counters, other), refused));
+        json_object_set_new(purposes, key, purpose_json(s, counter(counters, other), refused, imp));
     }
-    json_object_set_new(out, "act", acts);
+    hide_second(acts);
+    json_object_set_new(out, "imp", figure(s, imp));
     json_object_set_new(out, "decisions", figure(s, decisions_of(counters)));
-    json_object_set_new(out, "withdrawals", figure(s, counter(counters, "act:withdraw")));
+    json_object_set_new(out, "decision_permille", permille(s, decisions_of(counters), imp));
+    json_object_set_new(out, "withdrawals",
+                        json_is_null(json_object_get(acts, "withdraw"))
+                            ? json_null()
+                            : figure(s, counter(counters, "act:withdraw")));
+    json_object_set_new(out, "act", acts);
     if (json_object_size(purposes) > 0)
         json_object_set_new(out, "purposes", purposes);
     else
@@ -209,8 +261,10 @@ static json_t *row_json(const struct stats *s, const char *name, json_t *counter
 
     json_object_set_new(row, by_names[s->by], json_string(name));
     if (s->by == BY_PURPOSE)
-        json_object_update_new(row,
-                               purpose_json(s, counter(counters, "1"), counter(counters, "0")));
+        json_object_update_new(row, purpose_json(s, counter(counters, "1"), counter(counters, "0"),
+                                                 counter(s->totals, "imp")));
+    else if (s->by == BY_UI && json_object_get(counters, "imp") != NULL)
+        json_object_set_new(row, "imp", figure(s, counter(counters, "imp")));
     else if (s->by == BY_UI)
         json_object_set_new(row, "count", figure(s, counter(counters, "count")));
     else
@@ -229,7 +283,7 @@ static void put_day(json_t *out, const char *key, uint64_t day)
 static void answer(struct stats *s)
 {
     json_t *root = json_object(), *rows = json_array(), *totals = json_object();
-    static const char *const plain[] = {"first", "change", "gpc", "imp", "operator"};
+    static const char *const plain[] = {"first", "change", "gpc", "operator"};
     struct admin_client *c = s->c;
     const char *name;
     json_t *counters;
@@ -332,7 +386,7 @@ static bool take_question(struct stats *s, struct params *p, struct fault *f)
 {
     struct str by = params_take(p, "by"), suppress = params_take(p, "suppress");
 
-    s->suppress = str_eq_c(suppress, "1");
+    s->suppress = str_eq_c(suppress, "1") || !access_may(&s->c->peer, PERM_EVENTS_READ);
     for (size_t i = 0; i < BY_CNT; i++)
         if (str_eq_c(by, by_names[i]))
             s->by = (enum stats_by)i;

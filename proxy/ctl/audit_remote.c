@@ -3,13 +3,17 @@
  */
 #include "audit_remote.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "consentd/clock.h"
 #include "consentd/query_text.h"
 
-#define WAIT_S 10
+#define WAIT_S   10
+#define DAY_MS   UINT64_C(86400000)
+#define DAYS_MAX 3990 /* of one question about showing */
 
 bool audit_remote_is_there(const struct ctl_args *args)
 {
@@ -33,6 +37,34 @@ void audit_remote_print(FILE *out, enum audit_format format, const struct query_
     if (json_canonical(value, &text) && buf_append_char(&text, '\n'))
         (void)fwrite(text.data, 1, text.len, out);
     buf_free(&text);
+}
+
+bool audit_remote_shown(const struct audit_remote *r, const char *by, uint64_t from_ms,
+                        uint64_t to_ms, void (*on_shown)(void *arg, struct str name, uint64_t cnt),
+                        struct fault *f)
+{
+    char target[160];
+    const json_t *rows;
+    json_t *root;
+
+    if (to_ms == 0)
+        to_ms = clock_wall_ms() + 1;
+    if (from_ms + DAYS_MAX * DAY_MS < to_ms) /* longer than any ledger */
+        from_ms = to_ms - DAYS_MAX * DAY_MS;
+    (void)snprintf(target, sizeof(target), "/api/v1/stats?by=%s&from=%" PRIu64 "&to=%" PRIu64, by,
+                   from_ms, to_ms);
+    root = ctl_ask_json(r->args, "GET", target, f);
+    rows = json_object_get(root, "rows");
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *row = json_array_get(rows, i);
+        const char *name = json_string_value(json_object_get(row, by));
+
+        if (name != NULL)
+            on_shown(r->arg, str_c(name),
+                     (uint64_t)json_integer_value(json_object_get(row, "imp")));
+    }
+    json_decref(root);
+    return root != NULL;
 }
 
 static bool take_row(struct audit_remote *r, const json_t *value, struct buf *text)

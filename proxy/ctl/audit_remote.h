@@ -28,6 +28,15 @@ MUST_USE bool audit_remote_is_there(const struct ctl_args *args);
 /* Page by page; CTL_OK, or what was said on stderr. */
 int audit_remote_rows(struct audit_remote *r);
 
+/*
+ * How often the question was shown from `from_ms` to `to_ms` (0: now), whole days; on_shown gets
+ * each group of `by` that the API has. False: why not is in *f.
+ */
+MUST_USE bool audit_remote_shown(const struct audit_remote *r, const char *by, uint64_t from_ms,
+                                 uint64_t to_ms,
+                                 void (*on_shown)(void *arg, struct str name, uint64_t cnt),
+                                 struct fault *f);
+
 /* A row as it is printed. */
 void audit_remote_print(FILE *out, enum audit_format format, const struct query_row *row,
                         const json_t *value);

@@ -26,6 +26,7 @@ struct group {
     char name[NAME_LEN];
     uint64_t acts[CONSENT_ACT_CNT];
     struct tally purposes[STATS_PURPOSES_MAX];
+    uint64_t shown;
 };
 
 struct audit_stats {
@@ -36,6 +37,7 @@ struct audit_stats {
     char purposes[STATS_PURPOSES_MAX][NAME_LEN]; /* index of struct group's purposes */
     unsigned purpose_cnt;
     uint64_t closed, tampered;
+    bool knows_shown, suppress;
 };
 
 static const char *const by_names[STATS_BY_CNT] = {"day", "lang", "notice", "method"};
@@ -136,6 +138,29 @@ static void group_name(enum stats_by by, const struct query_row *row, char out[N
     }
 }
 
+const char *stats_by_api_name(enum stats_by by)
+{
+    static const char *const names[STATS_BY_CNT] = {"day", "lang", "doc", "ui"};
+
+    return names[by];
+}
+
+void audit_stats_shown(struct audit_stats *stats, struct str name, uint64_t cnt)
+{
+    char text[NAME_LEN];
+
+    (void)snprintf(text, sizeof(text), "%s%.*s", stats->by == STATS_BY_NOTICE ? "d_" : "",
+                   name.len < NAME_LEN - 3 ? (int)name.len : NAME_LEN - 3, name.ptr);
+    stats->knows_shown = true;
+    if (cnt > 0)
+        group_of(stats, text)->shown += cnt;
+}
+
+void audit_stats_suppress(struct audit_stats *stats)
+{
+    stats->suppress = true;
+}
+
 static bool is_decision(enum consent_act act)
 {
     for (size_t i = 0; i < COUNT_OF(decisions); i++)
@@ -190,63 +215,147 @@ static uint64_t decided(const struct group *g)
     return sum;
 }
 
-/* "12.3" percent by whole numbers, so that every machine prints the same; "" of nothing. */
-static const char *percent(const struct tally *t, char out[24])
+/* Too few to be told. */
+static bool is_few(const struct audit_stats *stats, uint64_t n)
 {
-    uint64_t all = t->granted + t->refused;
-    uint64_t tenths = all > 0 ? (t->granted * 1000 + all / 2) / all : 0;
+    return stats->suppress && n < STATS_SUPPRESS_BELOW;
+}
+
+/* Granted and refused together are the decisions: one alone would tell the other. */
+static bool purpose_is_few(const struct audit_stats *stats, const struct tally *t)
+{
+    return is_few(stats, t->granted) || is_few(stats, t->refused);
+}
+
+#define FIGURE_LEN 24
+
+/* "12.3" percent by whole numbers, so that every machine prints the same; "" of nothing. */
+static const char *percent(uint64_t part, uint64_t all, bool few, char out[FIGURE_LEN])
+{
+    uint64_t tenths = all > 0 ? (part * 1000 + all / 2) / all : 0;
 
     out[0] = '\0';
-    if (all > 0)
-        (void)snprintf(out, 24, "%" PRIu64 ".%" PRIu64, tenths / 10, tenths % 10);
+    if (all > 0 && !few)
+        (void)snprintf(out, FIGURE_LEN, "%" PRIu64 ".%" PRIu64, tenths / 10, tenths % 10);
     return out;
+}
+
+static const char *opt_in(const struct audit_stats *stats, const struct tally *t,
+                          char out[FIGURE_LEN])
+{
+    return percent(t->granted, t->granted + t->refused, purpose_is_few(stats, t), out);
+}
+
+/* Decisions by the number of times the question was shown. */
+static const char *decided_rate(const struct audit_stats *stats, const struct group *g,
+                                char out[FIGURE_LEN])
+{
+    return percent(decided(g), g->shown, is_few(stats, decided(g)) || is_few(stats, g->shown), out);
+}
+
+/* A number, or what stands for one that is too small. */
+static const char *figure(uint64_t n, bool few, const char *instead, char out[FIGURE_LEN])
+{
+    if (few)
+        (void)snprintf(out, FIGURE_LEN, "%s", instead);
+    else
+        (void)snprintf(out, FIGURE_LEN, "%" PRIu64, n);
+    return out;
+}
+
+/* The acts add up to the decisions: where one is left out, the next smallest goes too. */
+static uint64_t act_told_from(const struct audit_stats *stats, const struct group *g)
+{
+    uint64_t least = UINT64_MAX;
+    unsigned hidden = 0;
+
+    for (unsigned i = 1; i < CONSENT_ACT_CNT && stats->suppress; i++)
+        if (g->acts[i] > 0 && g->acts[i] < STATS_SUPPRESS_BELOW)
+            hidden++;
+        else if (g->acts[i] > 0 && g->acts[i] < least)
+            least = g->acts[i];
+    return hidden == 1 && least != UINT64_MAX ? least + 1 : STATS_SUPPRESS_BELOW;
+}
+
+static bool act_is_few(const struct audit_stats *stats, const struct group *g, uint64_t n)
+{
+    return stats->suppress && n < act_told_from(stats, g);
 }
 
 static void print_jsonl(FILE *out, const struct audit_stats *stats, const struct group *g)
 {
+    char n[FIGURE_LEN], m[FIGURE_LEN];
     const char *comma = "";
 
-    (void)fprintf(out, "{\"%s\":\"%s\",\"decisions\":%" PRIu64 ",\"acts\":{", by_names[stats->by],
-                  g->name, decided(g));
+    (void)fprintf(out, "{\"%s\":\"%s\"", by_names[stats->by], g->name);
+    if (stats->knows_shown)
+        (void)fprintf(out, ",\"shown\":%s", figure(g->shown, is_few(stats, g->shown), "null", n));
+    (void)fprintf(out, ",\"decisions\":%s,\"acts\":{",
+                  figure(decided(g), is_few(stats, decided(g)), "null", n));
     for (unsigned i = 1; i < CONSENT_ACT_CNT; i++)
         if (g->acts[i] > 0) {
-            (void)fprintf(out, "%s\"%s\":%" PRIu64, comma, consent_act_name((enum consent_act)i),
-                          g->acts[i]);
+            (void)fprintf(out, "%s\"%s\":%s", comma, consent_act_name((enum consent_act)i),
+                          figure(g->acts[i], act_is_few(stats, g, g->acts[i]), "null", n));
             comma = ",";
         }
     (void)fputs("},\"purposes\":{", out);
     comma = "";
     for (unsigned i = 0; i < stats->purpose_cnt; i++) {
-        (void)fprintf(out, "%s\"%s\":{\"granted\":%" PRIu64 ",\"refused\":%" PRIu64 "}", comma,
-                      stats->purposes[i], g->purposes[i].granted, g->purposes[i].refused);
+        const struct tally *t = &g->purposes[i];
+        bool few = purpose_is_few(stats, t);
+
+        (void)fprintf(out, "%s\"%s\":{\"granted\":%s,\"refused\":%s}", comma, stats->purposes[i],
+                      figure(t->granted, few, "null", n), figure(t->refused, few, "null", m));
         comma = ",";
     }
     (void)fputs("}}\n", out);
 }
 
 /* One line per group and purpose, what a spreadsheet's pivot table reads. */
+static void print_csv_line(FILE *out, const struct audit_stats *stats, const struct group *g,
+                           const char *purpose, const struct tally *t)
+{
+    bool few = purpose_is_few(stats, t);
+    uint64_t withdrawn = g->acts[CONSENT_WITHDRAW];
+    char n[5][FIGURE_LEN], share[FIGURE_LEN], rate[FIGURE_LEN];
+
+    audit_print_cell(out, str_c(g->name), false);
+    audit_print_cell(out, str_c(purpose), false);
+    (void)fprintf(out, "%s,%s,%s,%s,%s,%s,%s\r\n",
+                  figure(decided(g), is_few(stats, decided(g)), "", n[0]),
+                  figure(withdrawn, act_is_few(stats, g, withdrawn), "", n[1]),
+                  figure(t->granted, few || purpose[0] == '\0', "", n[2]),
+                  figure(t->refused, few || purpose[0] == '\0', "", n[3]), opt_in(stats, t, share),
+                  figure(g->shown, !stats->knows_shown || is_few(stats, g->shown), "", n[4]),
+                  decided_rate(stats, g, rate));
+}
+
 static void print_csv(FILE *out, const struct audit_stats *stats, const struct group *g)
 {
-    char share[24];
+    const struct tally none = {0, 0};
 
-    for (unsigned i = 0; i < stats->purpose_cnt; i++) {
-        const struct tally *t = &g->purposes[i];
-
-        audit_print_cell(out, str_c(g->name), false);
-        audit_print_cell(out, str_c(stats->purposes[i]), false);
-        (void)fprintf(out, "%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%s\r\n", decided(g),
-                      g->acts[CONSENT_WITHDRAW], t->granted, t->refused, percent(t, share));
-    }
+    for (unsigned i = 0; i < stats->purpose_cnt; i++)
+        print_csv_line(out, stats, g, stats->purposes[i], &g->purposes[i]);
+    if (stats->purpose_cnt == 0) /* shown, and nobody decided */
+        print_csv_line(out, stats, g, "", &none);
 }
 
 static void print_table(FILE *out, const struct audit_stats *stats, const struct group *g)
 {
-    char share[24];
+    uint64_t withdrawn = g->acts[CONSENT_WITHDRAW];
+    char n[FIGURE_LEN], share[FIGURE_LEN];
 
-    (void)fprintf(out, "%-24s  %9" PRIu64 "  %9" PRIu64, g->name[0] != '\0' ? g->name : "-",
-                  decided(g), g->acts[CONSENT_WITHDRAW]);
+    (void)fprintf(out, "%-24s", g->name[0] != '\0' ? g->name : "-");
+    if (stats->knows_shown)
+        (void)fprintf(out, "  %9s", figure(g->shown, is_few(stats, g->shown), "<10", n));
+    (void)fprintf(out, "  %9s", figure(decided(g), is_few(stats, decided(g)), "<10", n));
+    if (stats->knows_shown) {
+        (void)decided_rate(stats, g, share);
+        (void)fprintf(out, "  %7s%s", share[0] != '\0' ? share : "-", share[0] != '\0' ? "%" : " ");
+    }
+    (void)fprintf(out, "  %9s", figure(withdrawn, act_is_few(stats, g, withdrawn), "<10", n));
     for (unsigned i = 0; i < stats->purpose_cnt; i++) {
-        (void)percent(&g->purposes[i], share);
+        (void)opt_in(stats, &g->purposes[i], share);
         (void)fprintf(out, "  %14s%s", share[0] != '\0' ? share : "-",
                       share[0] != '\0' ? "%" : " ");
     }
@@ -256,11 +365,19 @@ static void print_table(FILE *out, const struct audit_stats *stats, const struct
 static void print_head(FILE *out, enum audit_format format, const struct audit_stats *stats)
 {
     if (format == AUDIT_CSV)
-        (void)fprintf(out, "%s,purpose,decisions,withdrawals,granted,refused,opt_in_percent\r\n",
+        (void)fprintf(out,
+                      "%s,purpose,decisions,withdrawals,granted,refused,opt_in_percent,shown,"
+                      "decided_percent\r\n",
                       by_names[stats->by]);
     if (format != AUDIT_TABLE)
         return;
-    (void)fprintf(out, "%-24s  %9s  %9s", by_names[stats->by], "decisions", "withdrawn");
+    (void)fprintf(out, "%-24s", by_names[stats->by]);
+    if (stats->knows_shown)
+        (void)fprintf(out, "  %9s", "shown");
+    (void)fprintf(out, "  %9s", "decisions");
+    if (stats->knows_shown)
+        (void)fprintf(out, "  %8s", "decided");
+    (void)fprintf(out, "  %9s", "withdrawn");
     for (unsigned i = 0; i < stats->purpose_cnt; i++)
         (void)fprintf(out, "  %15s", stats->purposes[i]);
     (void)fputc('\n', out);

@@ -27,6 +27,19 @@ void audit_stats_free(struct audit_stats *stats); /* NULL is fine */
 /* Counts one row. Rows that are no readable consent event are counted apart. */
 void audit_stats_add(struct audit_stats *stats, const struct query_row *row);
 
+/*
+ * How often the question was shown to that group (shown.h); by method the group is the place. Once
+ * it was called, figures of showing are printed. `name` as the API has it: a notice without "d_".
+ */
+void audit_stats_shown(struct audit_stats *stats, struct str name, uint64_t cnt);
+
+/* Figures below STATS_SUPPRESS_BELOW are left out, and what they could be told from. */
+#define STATS_SUPPRESS_BELOW 10
+void audit_stats_suppress(struct audit_stats *stats);
+
+/* The name that the API has for the groups. */
+const char *stats_by_api_name(enum stats_by by);
+
 /* Rows that could not be read because they were erased or their key is gone; and changed ones. */
 uint64_t audit_stats_closed(const struct audit_stats *stats);
 uint64_t audit_stats_tampered(const struct audit_stats *stats);

@@ -33,6 +33,7 @@
 
 #define CONNECT_WAIT_MS 5000
 #define TARGET_MAX      65536 /* bytes of a question to the admin */
+#define DAY_MS          UINT64_C(86400000)
 #define PROGRESS_ROWS   16384 /* rows between two signs of life on a terminal */
 
 struct audit {
@@ -54,6 +55,8 @@ struct audit {
     bool status_only;  /* ledger status: the newest record alone */
     uint64_t behind;   /* with status_only: the leaf behind Redis' newest */
     bool counting;     /* stats */
+    bool suppress;     /* with counting: small figures are left out */
+    bool whole_days;   /* with counting: no filter but from and to, at midnight */
     enum stats_by by;
     struct audit_stats *stats; /* owned; with counting */
     uint64_t left;             /* rows still wanted */
@@ -68,43 +71,14 @@ struct audit {
 /* --- arguments -------------------------------------------------------------------------- */
 
 /* The options that are filters by the same name (query_text.h). */
-static const char *const filters[] = {"--from", "--to",  "--act",  "--purpose", "--granted",
-                                      "--sub",  "--pe",  "--doc",  "--lang",    "--jur",
-                                      "--host", "--gpc", "--kind", "--order",   "--cursor"};
+static const char *const filters[] = {"--from", "--to", /* first */
+                                      "--act",  "--purpose", "--granted", "--sub",  "--pe",
+                                      "--doc",  "--lang",    "--jur",     "--host", "--gpc",
+                                      "--kind", "--order",   "--cursor"};
 
-/* Reads the options; *place gets the word without a dash, if there may be one. */
-static bool take_arguments(struct audit *a, const struct ctl_args *args, const char **place)
+/* How many rows, in which form, by what: false, and said, when it makes no sense. */
+static bool take_form(struct audit *a, const char *limit, const char *format, const char *by)
 {
-    const char *values[COUNT_OF(filters)] = {NULL}, *limit = NULL, *format = NULL, *by = NULL;
-    struct ctl_option options[COUNT_OF(filters) + 6];
-    size_t cnt = COUNT_OF(filters);
-    struct fault f = {{0}};
-    bool ok = buf_append_c(&a->target, a->path);
-
-    for (size_t i = 0; i < cnt; i++)
-        options[i] = (struct ctl_option){filters[i], &values[i], NULL};
-    options[cnt++] = (struct ctl_option){"--journal", NULL, &a->journal};
-    options[cnt++] = (struct ctl_option){"--direct", NULL, &a->direct};
-    options[cnt++] = (struct ctl_option){"--limit", &limit, NULL};
-    options[cnt++] = (struct ctl_option){"-o", &format, NULL};
-    if (a->counting)
-        options[cnt++] = (struct ctl_option){"--by", &by, NULL};
-    if (place != NULL)
-        options[cnt++] = (struct ctl_option){"", place, NULL};
-    if (!ctl_options(args, options, cnt))
-        return false;
-    for (size_t i = 0; i < COUNT_OF(filters); i++)
-        if (values[i] != NULL &&
-            !query_spec_set(&a->spec, str_c(filters[i] + 2), str_c(values[i]), &f)) {
-            (void)ctl_fail("--%s", f.text);
-            return false;
-        } else if (values[i] != NULL && strcmp(filters[i], "--cursor") != 0) {
-            ok = ok && ctl_target_add(&a->target, filters[i] + 2, str_c(values[i]));
-        }
-    if (!ok) {
-        (void)ctl_fail("the filters are too long");
-        return false;
-    }
     if (limit != NULL && (!str_to_u64(str_c(limit), UINT64_MAX, &a->left) || a->left == 0))
         (void)ctl_fail("--limit \"%s\": expected a number of rows", limit);
     else if (format != NULL && !audit_format_parse(str_c(format), &a->format))
@@ -114,6 +88,53 @@ static bool take_arguments(struct audit *a, const struct ctl_args *args, const c
     else
         return true;
     return false;
+}
+
+/* The filters, as a question to the stores and as one to the admin. */
+static bool take_filters(struct audit *a, const char *const values[COUNT_OF(filters)])
+{
+    bool ok = buf_append_c(&a->target, a->path);
+    struct fault f = {{0}};
+
+    a->whole_days = true;
+    for (size_t i = 0; i < COUNT_OF(filters); i++) {
+        if (values[i] == NULL)
+            continue;
+        if (!query_spec_set(&a->spec, str_c(filters[i] + 2), str_c(values[i]), &f)) {
+            (void)ctl_fail("--%s", f.text);
+            return false;
+        }
+        if (strcmp(filters[i], "--cursor") != 0)
+            ok = ok && ctl_target_add(&a->target, filters[i] + 2, str_c(values[i]));
+        a->whole_days = a->whole_days && i < 2;
+    }
+    a->whole_days = a->whole_days && a->spec.from_ms % DAY_MS == 0 && a->spec.to_ms % DAY_MS == 0;
+    if (!ok)
+        (void)ctl_fail("the filters are too long");
+    return ok;
+}
+
+/* Reads the options; *place gets the word without a dash, if there may be one. */
+static bool take_arguments(struct audit *a, const struct ctl_args *args, const char **place)
+{
+    const char *values[COUNT_OF(filters)] = {NULL}, *limit = NULL, *format = NULL, *by = NULL;
+    struct ctl_option options[COUNT_OF(filters) + 7];
+    size_t cnt = COUNT_OF(filters);
+
+    for (size_t i = 0; i < cnt; i++)
+        options[i] = (struct ctl_option){filters[i], &values[i], NULL};
+    options[cnt++] = (struct ctl_option){"--journal", NULL, &a->journal};
+    options[cnt++] = (struct ctl_option){"--direct", NULL, &a->direct};
+    options[cnt++] = (struct ctl_option){"--limit", &limit, NULL};
+    options[cnt++] = (struct ctl_option){"-o", &format, NULL};
+    if (a->counting) {
+        options[cnt++] = (struct ctl_option){"--by", &by, NULL};
+        options[cnt++] = (struct ctl_option){"--suppress", NULL, &a->suppress};
+    }
+    if (place != NULL)
+        options[cnt++] = (struct ctl_option){"", place, NULL};
+    return ctl_options(args, options, cnt) && take_filters(a, values) &&
+           take_form(a, limit, format, by);
 }
 
 /* --- opening ------------------------------------------------------------------------------ */
@@ -347,6 +368,24 @@ static bool on_remote_row(void *arg, const struct query_row *row, const json_t *
     return !ferror(stdout);
 }
 
+static void on_shown(void *arg, struct str name, uint64_t cnt)
+{
+    const struct audit *a = arg;
+
+    audit_stats_shown(a->stats, name, cnt);
+}
+
+/* Showing is counted by days; of what else is asked for there is no number. */
+static void take_shown(const struct audit_remote *r, struct audit *a)
+{
+    struct fault f = {{0}};
+
+    if (a->counting && a->whole_days &&
+        !audit_remote_shown(r, stats_by_api_name(a->by), a->spec.from_ms, a->spec.to_ms, on_shown,
+                            &f))
+        (void)fprintf(stderr, "how often the banner was shown is not known: %s\n", f.text);
+}
+
 static int from_admin(const struct ctl_args *args, struct audit *a)
 {
     char cursor[QUERY_CURSOR_LEN + 1];
@@ -367,6 +406,8 @@ static int from_admin(const struct ctl_args *args, struct audit *a)
         (void)fprintf(stderr, "more: --cursor %s\n", r.next);
     if (status == CTL_OK && r.partial && a->counting)
         status = ctl_fail("the statistics would not be whole: see --journal");
+    if (status == CTL_OK)
+        take_shown(&r, a);
     buf_free(&a->target);
     return fflush(stdout) != 0 && status == CTL_OK ? CTL_FAILED : status;
 }
@@ -486,6 +527,8 @@ int cmd_audit_stats(struct ctl_args *args)
         return ctl_fail("the filters are too long");
     a.spec.limit = QUERY_LIMIT_MAX;
     a.stats = audit_stats_new(a.by);
+    if (a.suppress)
+        audit_stats_suppress(a.stats);
     status = audit_run(args, &a);
     if (status == CTL_OK) /* a part would look like the whole */
         status = print_stats(&a);

@@ -57,9 +57,11 @@ static const struct ctl_command commands[] = {
     {"audit get", "NODE:LEAF [-o table|jsonl|csv] [--direct | --journal]", "one record",
      cmd_audit_get},
     {"audit stats",
-     "[--by day|lang|notice|method] [the filters of audit query] [-o table|jsonl|csv]\n"
-     "      [--direct | --journal]",
-     "decisions, withdrawals, opt-in per purpose", cmd_audit_stats},
+     "[--by day|lang|notice|method] [the filters of audit query] [--suppress]\n"
+     "      [-o table|jsonl|csv] [--direct | --journal]",
+     "how often the banner was shown (by the running consentd, whole days), decisions,\n"
+     "      withdrawals, opt-in per purpose; --suppress: no figure below 10, for what is published",
+     cmd_audit_stats},
     {"audit export",
      "[--format jsonl|csv|dpv] [--disclose] [--out FILE [--vkey KEY]] [the filters of audit query]",
      "all records with a signed manifest; a second run goes on where the first was cut",

@@ -21,6 +21,7 @@
 #include "consentd/metrics.h"
 #include "consentd/redis.h"
 #include "consentd/ship.h"
+#include "consentd/shown.h"
 #include "consentd/sinks.h"
 #include "consentd/suppressed.h"
 #include "ledger_priv.h"
@@ -407,6 +408,15 @@ static void enqueue(struct ledger *l, struct item item, struct str payload)
 void ledger_event(struct ledger *l, uint64_t peer, struct str payload)
 {
     enqueue(l, (struct item){.peer = peer}, str_slice(payload, 0, LEDGER_EVENT_MSG_MAX + 1));
+}
+
+void ledger_shown(struct ledger *l, struct str payload)
+{
+    struct shown_entry entries[SHOWN_ENTRIES_MAX];
+    size_t cnt = shown_decode(payload, entries);
+
+    if (cnt > 0 && l->ship != NULL) /* without Redis there are no counters */
+        ship_shown(l->ship, entries, cnt, clock_wall_ms());
 }
 
 void ledger_oplog(struct ledger *l, uint64_t peer, struct str payload)

@@ -150,6 +150,7 @@ void ship_ask_info(struct ship *s)
         eraser_down(s->eraser);
     if (s->keeper != NULL)
         keeper_down(s->keeper);
+    shower_down(s->shower);
     s->caught_up = false;
     (void)ship_send(s, argv, COUNT_OF(argv), on_info);
 }
@@ -277,6 +278,7 @@ static void on_loaded(void *arg, const struct resp *reply)
         eraser_up(s->eraser, s->aof);
     if (s->keeper != NULL)
         keeper_up(s->keeper);
+    shower_up(s->shower);
     ship_pump(s);
 }
 
@@ -414,6 +416,7 @@ static void on_beat(void *arg)
         (void)ship_send(s, argv, COUNT_OF(argv), on_beat_info);
     if (s->eraser != NULL)
         eraser_run(s->eraser);
+    shower_run(s->shower);
     ship_pump(s);
 }
 
@@ -427,6 +430,11 @@ void ship_keep(struct ship *s)
 {
     if (s->keeper != NULL)
         keeper_run(s->keeper);
+}
+
+void ship_shown(struct ship *s, const struct shown_entry *entries, size_t cnt, uint64_t wall_ms)
+{
+    shower_add(s->shower, entries, cnt, wall_ms);
 }
 
 /* --- life -------------------------------------------------------------------------- */
@@ -445,6 +453,7 @@ static void on_down(void *owner, const char *why)
         eraser_down(s->eraser);
     if (s->keeper != NULL)
         keeper_down(s->keeper);
+    shower_down(s->shower);
     s->caught_up = false;
     ship_calls_lost(s);
     if (!s->blocked)
@@ -481,6 +490,7 @@ struct ship *ship_new(struct loop *loop, const struct ship_config *cfg, const st
         ship_free(s);
         return NULL;
     }
+    s->shower = shower_new(s->link, &s->log);
     if (cfg->erased != NULL)
         s->eraser = eraser_new(s->link, &s->log, cfg->erased, ops->on_looked, owner);
     if (cfg->notices != NULL)
@@ -497,6 +507,7 @@ void ship_free(struct ship *s)
     rlink_free(s->link);
     eraser_free(s->eraser);
     keeper_free(s->keeper);
+    shower_free(s->shower);
     journal_reader_close(s->rd);
     buf_free(&s->apply.text);
     buf_free(&s->note);

@@ -113,6 +113,16 @@ void keeper_up(struct keeper *k);   /* Redis can be written: everything again */
 void keeper_down(struct keeper *k); /* the link is gone */
 void keeper_run(struct keeper *k);  /* goes on where it stopped */
 
+/* --- ship_shown.c --- */
+struct shower;
+struct shown_entry;
+struct shower *shower_new(struct rlink *link, const struct apply_log *log);
+void shower_free(struct shower *w); /* NULL is fine */
+void shower_up(struct shower *w);   /* Redis can be written: everything again */
+void shower_down(struct shower *w); /* the link is gone */
+void shower_run(struct shower *w);  /* goes on where it stopped */
+void shower_add(struct shower *w, const struct shown_entry *entries, size_t cnt, uint64_t wall_ms);
+
 /* --- the shipper ------------------------------------------------------------------- */
 
 #define SHIP_WINDOW    2 /* calls in flight: Redis works on one while the next is on its way */
@@ -153,6 +163,7 @@ struct ship {
     struct rlink *link;        /* owned */
     struct eraser *eraser;     /* owned; NULL: nothing is ever erased */
     struct keeper *keeper;     /* owned; NULL: no notice documents */
+    struct shower *shower;     /* owned */
     struct journal_reader *rd; /* owned; NULL until the first read */
     struct timer beat;
     enum ship_step step;

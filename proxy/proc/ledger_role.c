@@ -92,6 +92,8 @@ static void on_peer_msg(void *owner, uint16_t type, const void *data, size_t len
         ledger_erase(ledger, peer->number, str_make(data, len));
     } else if (type == IPC_ASK) {
         ledger_ask(ledger, peer->number, str_make(data, len));
+    } else if (type == IPC_SHOWN && peer->worker) {
+        ledger_shown(ledger, str_make(data, len));
     } else if (type == IPC_OPLOG && !peer->worker) {
         ledger_oplog(ledger, peer->number, str_make(data, len));
     } else if (type == IPC_SIGN && !peer->worker && len == sizeof(struct ledger_sign_msg)) {

@@ -22,6 +22,7 @@
 #include "consentd/json.h"
 #include "enforce_priv.h"
 #include "guard_priv.h"
+#include "impressions.h"
 #include "web_assets.h"
 
 #define FOR_EVER "public, max-age=31536000, immutable"
@@ -131,8 +132,10 @@ static enum enforce_step get_preferences(struct exchange *x)
     struct buf out;
 
     buf_init(&out, PAGE_MAX);
-    if (preferences_render(x, &out))
+    if (preferences_render(x, &out)) {
+        impressions_count(x, SHOWN_PREFERENCES);
         step = answer(x, 200, STR("text/html; charset=utf-8"), STR("no-store"), buf_str(&out));
+    }
     buf_free(&out);
     return step;
 }

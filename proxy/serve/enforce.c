@@ -25,6 +25,7 @@
 #include "consentd/peer_budget.h"
 #include "consentd/url.h"
 #include "enforce_priv.h"
+#include "impressions.h"
 
 #define GPC_PATH        "/.well-known/gpc.json"
 #define GPC_BODY        "{\"gpc\":true,\"lastUpdate\":\"2026-11-24\"}\n"
@@ -46,6 +47,7 @@ bool enforce_worker_start(struct server *s, struct fault *fault_out)
     crypto_random(key, sizeof(key));
     worker->rights = peer_budget_new(&rights, key);
     worker->assets = assets_new();
+    worker->impressions = impressions_new(s);
     s->enforce = worker;
     return true;
 }
@@ -60,6 +62,7 @@ void enforce_worker_stop(struct server *s)
     gone_free(worker->gone);
     peer_budget_free(worker->rights);
     assets_free(worker->assets);
+    impressions_free(worker->impressions);
     free(worker);
     s->enforce = NULL;
 }
@@ -89,6 +92,14 @@ void enforce_ledger_link(struct server *s, bool up)
 
     if (up && worker != NULL)
         ledger_link_up(worker->link);
+}
+
+void enforce_drained(struct server *s)
+{
+    struct enforce_worker *worker = s->enforce;
+
+    if (worker != NULL)
+        impressions_send(worker->impressions);
 }
 
 /* The ledger says since when a notice has been in force. */

@@ -22,6 +22,7 @@
 #include "consentd/metrics.h"
 #include "consentd/snapshot.h"
 #include "enforce_priv.h"
+#include "impressions.h"
 #include "web_assets.h"
 
 #define DATE_TAG "~lm" /* a tag that was made from a date; no origin's tag starts so with our end */
@@ -353,6 +354,8 @@ bool not_modified_headers(struct exchange *x)
         return true; /* no page of ours was asked about */
     if (e->matched == VARIANT_CLEAN)
         return headers_set(&x->resp.headers, &x->arena, HDR_ETAG, e->matched_etag);
+    if (e->matched == VARIANT_PAGE && e->document && banner_is_wanted(x))
+        impressions_count(x, SHOWN_BANNER); /* in the page that the browser kept */
     headers_remove(&x->resp.headers, HDR_LAST_MODIFIED);
     cookies_delete_denied(x, &x->resp.headers);
     return headers_set(&x->resp.headers, &x->arena, HDR_ETAG, e->matched_etag) && headers_differ(x);

@@ -225,10 +225,11 @@ struct peer_budget;
 
 /* The worker's slot (server->enforce). */
 struct enforce_worker {
-    struct ledger_link *link;   /* owned */
-    struct gone_set *gone;      /* owned */
-    struct peer_budget *rights; /* owned; what one address may ask */
-    struct assets *assets;      /* owned */
+    struct ledger_link *link;        /* owned */
+    struct gone_set *gone;           /* owned */
+    struct peer_budget *rights;      /* owned; what one address may ask */
+    struct assets *assets;           /* owned */
+    struct impressions *impressions; /* owned */
 };
 
 #include "inject_priv.h"

@@ -23,6 +23,7 @@
 #include "consentd/utf16.h"
 #include "enforce_priv.h"
 #include "guard_priv.h"
+#include "impressions.h"
 
 #define OUTPUT_MAX   (8u << 20)   /* output of one push: scripts held, then let go */
 #define PAGE_OUT_MAX (4ull << 30) /* bytes of one decoded page */
@@ -198,6 +199,7 @@ static bool page_banner(void *owner, struct buf *out)
     if (!banner_render(x, out))
         return false;
     metric_add(METRIC_BANNERS, 1);
+    impressions_count(x, SHOWN_BANNER);
     return true;
 }
 

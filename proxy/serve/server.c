@@ -187,8 +187,10 @@ static void on_drained(void *arg)
     void (*fn)(void *arg) = s->data->on_drained;
 
     s->data->on_drained = NULL; /* once */
-    if (fn != NULL)
-        fn(s->data->on_drained_arg);
+    if (fn == NULL)
+        return;
+    enforce_drained(s);
+    fn(s->data->on_drained_arg);
 }
 
 struct server *server_new(const struct server_opts *opts, struct fault *fault_out)

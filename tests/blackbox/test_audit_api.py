@@ -590,7 +590,8 @@ def test_query_by_way_of_the_admin_and_directly_is_the_same(world):
                                                                    "--direct")
     assert "no record" in proxy.ctl("audit", "get", "1:99999999").stderr
     for by in ("day", "lang", "notice", "method"):
-        assert ctl(proxy, "audit", "stats", "--by", by) == ctl(proxy, "audit", "stats", "--by", by, "--direct")
+        there, direct = (lines(ctl(proxy, "audit", "stats", "--by", by, "-o", "jsonl", *way)) for way in ([], ["--direct"]))
+        assert all(row.pop("shown") == 0 for row in there) and there == direct  # how often is for the daemon to tell
 
 
 def test_pages_of_the_command_line(world):
@@ -675,7 +676,7 @@ def test_statistics(world):
     assert few["suppressed"] and all(row[k] is None for row in few["rows"]
                                      for k in ("granted", "refused", "opt_in_permille"))
     assert few["totals"]["decisions"] is None
-    for query, word in (("by=moon", "day, purpose"), ("from=x", "2026-11-01"), ("from=2020-01-01", "400 days"),
+    for query, word in (("by=moon", "day, purpose"), ("from=x", "2026-11-01"), ("from=2010-01-01", "4000 days"),
                         ("colour=red", "from, to, by")):
         status, why = refused(proxy, "/api/v1/stats?" + query)
         assert status == 400 and word in why

@@ -3,9 +3,11 @@ import collections
 import csv
 import io
 import json
+import time
 
 import pytest
 
+from admin import get
 from harness import Origin, Proxy, Redis, http_response, wait_for
 
 DECISIONS = {"accept_all", "reject_all", "custom", "renew", "gpc"}
@@ -85,7 +87,7 @@ def test_a_day_as_csv_and_as_a_table(proxy):
         assert sum(int(row["withdrawals"]) for row in mine) == 1
         assert len(mine) > 1 or mine[0]["opt_in_percent"] == "50.0"
     table = proxy.ctl("audit", "stats").stdout
-    assert table.splitlines()[0].split()[:3] == ["day", "decisions", "withdrawn"]
+    assert table.splitlines()[0].split()[:5] == ["day", "shown", "decisions", "decided", "withdrawn"]
 
 
 def test_filters_narrow_it(proxy):
@@ -101,3 +103,119 @@ def test_what_would_count_a_part_is_refused(proxy, args):
 
 def test_only_stats_has_groups(proxy):
     assert proxy.ctl("audit", "query", "--by", "lang").returncode == 2
+
+
+# --- how often the question was shown ---------------------------------------------------------
+
+class Shown:
+    """A site with Redis, on which visits are made and counted a second time."""
+
+    def __init__(self, folder):
+        for name in ("redis", "proxy"):
+            (folder / name).mkdir()
+        self.redis, self.origin = Redis(folder / "redis"), Origin()
+        self.origin.routes["/"] = http_response(200, [("Content-Type", "text/html")],
+                                                b"<!doctype html><html><head></head><body>Hello</body></html>")
+        self.proxy = Proxy(folder / "proxy", self.origin, ledger={"redis": self.redis.url}, workers=2)
+        self.by = collections.Counter()
+
+    def visit(self, lang="en", cnt=1, path="/", method="GET", counts=True, place="banner", **fields):
+        for _ in range(cnt):
+            headers = [("Accept-Language", lang)] + [(k.replace("_", "-"), v) for k, v in fields.items()]
+            answer = self.proxy.get(path, headers, method)
+            assert answer.status in (200, 304) and answer.header("Set-Cookie") is None
+        if counts:
+            self.by["lang", lang] += cnt
+            self.by["ui", place] += cnt
+            self.by["all", ""] += cnt
+        return answer
+
+    def stats(self, by="day"):
+        try:
+            return get(self.proxy, "/api/v1/stats?by=" + by)
+        except AssertionError:
+            return {"totals": {"imp": None}}
+
+    def settled(self):
+        wait_for(lambda: self.stats()["totals"]["imp"] == self.by["all", ""], 25)
+        return self.stats()["totals"]
+
+    def close(self):
+        self.proxy.stop()
+        self.origin.stop()
+        self.redis.kill()
+
+
+@pytest.fixture
+def shown(tmp_path):
+    one = Shown(tmp_path)
+    yield one
+    one.close()
+
+
+def test_visits_are_counted_where_the_question_was_asked(shown):
+    cookie = choose(shown.proxy, ["analytics"])
+    shown.visit("en", 3)
+    shown.visit("de", 12)
+    shown.visit("de", 2, path="/.consent/preferences", place="preferences")
+    tag = shown.visit("en", Sec_Fetch_Dest="document").header("ETag")
+    if tag is not None:  # a page that the browser kept is looked at again
+        assert shown.visit("en", If_None_Match=tag, Sec_Fetch_Dest="document").status == 304
+    for fields in ({"Cookie": cookie}, {"Sec_Fetch_Dest": "iframe"}, {"X_Requested_With": "XMLHttpRequest"},
+                   {"Sec_Purpose": "prefetch;prerender"}):
+        shown.visit("fr", counts=False, **fields)
+    shown.visit("fr", counts=False, method="HEAD")
+    shown.visit("fr", counts=False, method="HEAD", path="/.consent/preferences")
+    totals = shown.settled()
+    assert totals["decisions"] == 1 and totals["decision_permille"] == round(1000 / totals["imp"])
+    assert totals["purposes"]["analytics"]["effective_permille"] == totals["decision_permille"]
+    langs = {row["lang"]: row for row in shown.stats("lang")["rows"]}
+    assert {name: row["imp"] for name, row in langs.items()} == {"en": shown.by["lang", "en"], "de": 14}
+    places = {row["ui"]: row for row in shown.stats("ui")["rows"]}
+    assert places["banner"] == {"ui": "banner", "imp": shown.by["ui", "banner"]}
+    assert places["preferences"]["imp"] == 2
+    [doc] = shown.stats("doc")["rows"]
+    assert doc["imp"] == totals["imp"] and doc["decisions"] == 1
+    few = get(shown.proxy, "/api/v1/stats?by=lang&suppress=1")
+    assert {row["lang"]: row["imp"] for row in few["rows"]} == {"en": None, "de": 14}
+    assert few["totals"]["imp"] == totals["imp"] and few["totals"]["decision_permille"] is None
+
+
+def test_the_command_tells_them_beside_the_decisions(shown):
+    choose(shown.proxy, ["analytics"])
+    shown.visit("en", 3)
+    shown.visit("de", 17)
+    shown.settled()
+    wait_for(lambda: "lacks 0 records" in shown.proxy.ctl("ledger", "status").stdout)
+    rows = {row["lang"]: row for row in lines(shown.proxy, "stats", "--by", "lang")}
+    assert {name: (row["shown"], row["decisions"]) for name, row in rows.items()} == {"en": (3, 1), "de": (17, 0)}
+    [notice] = lines(shown.proxy, "stats", "--by", "notice")
+    assert notice["shown"] == 20 and notice["decisions"] == 1
+    table = shown.proxy.ctl("audit", "stats").stdout.splitlines()
+    assert table[0].split()[:5] == ["day", "shown", "decisions", "decided", "withdrawn"]
+    assert table[1].split()[1:4] == ["20", "1", "5.0%"]
+    few = list(csv.DictReader(io.StringIO(shown.proxy.ctl("audit", "stats", "--suppress", "-o", "csv").stdout,
+                                          newline="")))
+    assert {(row["shown"], row["decisions"], row["granted"], row["decided_percent"]) for row in few} == \
+        {("20", "", "", "")}
+    # of parts of a day, or of some records, there is no number
+    assert "shown" not in lines(shown.proxy, "stats", "--act", "custom")[0]
+    assert "shown" not in lines(shown.proxy, "stats", "--from", "2026-01-01T12:00:00Z")[0]
+    assert "shown" not in lines(shown.proxy, "stats", "--journal")[0]
+    assert shown.proxy.ctl("audit", "verify", "--deep").returncode == 0
+
+
+def test_they_outlive_a_restart_and_a_redis_that_was_away(shown):
+    shown.visit("en", 4)
+    shown.settled()
+    shown.redis.kill()
+    shown.visit("en", 5)
+    time.sleep(11)  # told the ledger, which can't tell Redis
+    shown.redis.start()
+    shown.settled()
+    shown.visit("de", 2)  # still in the memory of the workers when they are sent away
+    assert shown.proxy.ctl("reload").returncode == 0
+    shown.visit("de", 1)
+    totals = shown.settled()
+    assert totals["imp"] == 12 and {row["lang"]: row["imp"] for row in shown.stats("lang")["rows"]} == \
+        {"en": 9, "de": 3}
