@@ -4,18 +4,20 @@
  * Written by one version and read by another: members are looked up by name, and what is not
  * there is an error that says so.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "consentd/buf.h"
+#include "consentd/file.h"
 #include "consentd/ipc.h"
 #include "consentd/json.h"
 #include "consentd/loop.h"
 #include "consentd/mem.h"
+#include "consentd/memfile.h"
 #include "consentd/metrics.h"
 #include "upgrade_priv.h"
 
@@ -122,17 +124,27 @@ static json_t *state_json(const struct master *m, const char *failed)
         (json_int_t)m->rules_request, (int)m->rules_asked, (int)m->rules_confirmed);
 }
 
+/* Nobody changes it between the check of the new program and its start. */
+static int sealed(const char *text)
+{
+    size_t len = strlen(text);
+    int fd = memfile_new("consentd-handover");
+
+    if (fd < 0)
+        return -1;
+    errno = EFBIG;
+    if (len <= HANDOVER_MAX && file_write_all(fd, text, len) && memfile_seal(fd))
+        return fd;
+    close(fd);
+    return -1;
+}
+
 int handover_write(const struct master *m, const char *failed, struct fault *f)
 {
     json_t *state = state_json(m, failed);
     char *text = state != NULL ? json_dumps(state, JSON_INDENT(1)) : NULL;
-    size_t len = text != NULL ? strlen(text) : 0;
-    int fd = text != NULL ? memfd_create("consentd-handover", MFD_CLOEXEC) : -1;
+    int fd = text != NULL ? sealed(text) : -1;
 
-    if (fd >= 0 && (write(fd, text, len) != (ssize_t)len || len > HANDOVER_MAX)) {
-        close(fd);
-        fd = -1;
-    }
     if (fd < 0)
         fault_set_errno(f, NAME " cannot be written");
     free(text);
@@ -183,6 +195,10 @@ json_t *handover_read(int fd, struct fault *f)
     struct buf text;
     ssize_t got;
 
+    if (!memfile_is_sealed(fd)) {
+        fault_set(f, NAME ": descriptor %d is no sealed file in memory", fd);
+        return NULL;
+    }
     buf_init(&text, HANDOVER_MAX);
     uint8_t *room = buf_reserve(&text, HANDOVER_MAX);
     got = room != NULL ? pread(fd, room, HANDOVER_MAX, 0) : -1;

@@ -3,6 +3,7 @@ what is no good is not taken."""
 import base64
 import collections
 import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -125,6 +126,22 @@ def test_what_cannot_start_changes_nothing(tmp_path, what, says):
     proxy.replace()
     assert proxy.ctl("upgrade").returncode == 0
     assert not set(before) & {proxy.role("ledger")}
+    proxy.stop()
+
+
+@pytest.mark.parametrize("seals, state, says", [
+    (0, b"{}", "no sealed file in memory"), (0xe, b"{}", "no sealed file in memory"),
+    (0xf, b'{"ipc": 1000000}', "speak another language"), (0xf, b"{", "the master's state"), (0xf, b"{}", "ipc is missing")])
+def test_a_state_that_is_none_is_not_taken(tmp_path, seals, state, says):
+    """What the old program hands to the new one can't change any more, and is of its kind."""
+    proxy = Upgradable(tmp_path)
+    fd = os.memfd_create("state", os.MFD_ALLOW_SEALING)
+    os.write(fd, state)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    out = subprocess.run([str(proxy.binary), "-t", "-c", str(proxy.folder / "consentd.json")], pass_fds=[fd], check=False,
+                         env=dict(os.environ, CONSENTD_HANDOVER=str(fd)), capture_output=True, text=True)
+    os.close(fd)
+    assert out.returncode != 0 and says in out.stderr, out.stderr
     proxy.stop()
 
 

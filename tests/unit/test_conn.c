@@ -43,6 +43,15 @@ struct net {
     uint16_t port;
 };
 
+static unsigned asked; /* how often the kernel was asked for bytes */
+
+/* In place of the C library's. */
+ssize_t recv(int fd, void *out, size_t cap, int flags)
+{
+    asked++;
+    return recvfrom(fd, out, cap, flags, NULL, NULL);
+}
+
 static size_t on_data(void *owner, const uint8_t *data, size_t len)
 {
     struct side *side = owner;
@@ -260,6 +269,71 @@ static void test_tls_big_with_back_pressure(void **state)
     big_with_back_pressure(true);
 }
 
+/* A read with room left over empties the socket; only a look for a reset, later, asks again. */
+static void message_costs_one_read(bool tls)
+{
+    enum { MESSAGES = 50 };
+    struct net net;
+
+    net_start(&net, tls, tls ? "localhost" : NULL);
+    UNTIL(&net, net.client.opened == 1 && net.server.opened == 1);
+    conn_pause_read(net.client.conn);
+    for (unsigned i = 0; i < 100; i++)
+        loop_poll(net.loop);
+    asked = 0;
+    for (unsigned i = 1; i <= MESSAGES; i++) {
+        assert_true(conn_write(net.client.conn, "ping", 4));
+        UNTIL(&net, net.server.got.len == 4 * i);
+        for (unsigned turn = 0; turn < 3; turn++)
+            loop_poll(net.loop);
+    }
+    assert_in_range(asked, MESSAGES, MESSAGES + MESSAGES / 2);
+    net_stop(&net);
+}
+
+static void test_a_message_costs_one_read(void **state)
+{
+    UNUSED(state);
+    message_costs_one_read(false);
+}
+
+static void test_tls_a_message_costs_one_read(void **state)
+{
+    UNUSED(state);
+    message_costs_one_read(true);
+}
+
+/* Records that fill a buffer of the library or of ours to the byte; and those in pieces. */
+static void test_tls_messages_of_any_size_arrive_at_once(void **state)
+{
+    static const size_t sizes[] = {1,     16362, 16383, 16384, 16385,  32768,
+                                   49152, 65535, 65536, 65537, 131072, 200000};
+    struct net net;
+    uint8_t *data = calloc(1, BIG);
+    int small = 4096;
+    size_t want = 0;
+
+    UNUSED(state);
+    assert_non_null(data);
+    net_start(&net, true, "localhost");
+    UNTIL(&net, net.client.opened == 1 && net.server.opened == 1);
+    for (unsigned round = 0; round < 2; round++) {
+        for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+            assert_true(conn_write(net.client.conn, data, sizes[i]));
+            want += sizes[i];
+            UNTIL(&net, net.server.got.len == want);
+        }
+        assert_int_equal(
+            setsockopt(conn_fd(net.client.conn), SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+    }
+    assert_true(conn_write(net.client.conn, data, 65536)); /* and an end right behind */
+    conn_shut_write(net.client.conn);
+    UNTIL(&net, net.server.eofs == 1);
+    assert_int_equal(net.server.got.len, want + 65536);
+    free(data);
+    net_stop(&net);
+}
+
 static void test_what_is_not_taken_is_shown_again(void **state)
 {
     struct net net;
@@ -437,6 +511,9 @@ int main(void)
         cmocka_unit_test(test_tls_both_ways_and_half_close),
         cmocka_unit_test(test_plain_big_with_back_pressure),
         cmocka_unit_test(test_tls_big_with_back_pressure),
+        cmocka_unit_test(test_a_message_costs_one_read),
+        cmocka_unit_test(test_tls_a_message_costs_one_read),
+        cmocka_unit_test(test_tls_messages_of_any_size_arrive_at_once),
         cmocka_unit_test(test_what_is_not_taken_is_shown_again),
         cmocka_unit_test(test_close_inside_on_data),
         cmocka_unit_test(test_close_flush_delivers_everything),
