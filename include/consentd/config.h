@@ -42,6 +42,8 @@ struct config_limits {                  /* "limits": what one peer may ask of us
     unsigned connections_per_address;   /* of them; 0: any number */
     unsigned requests_per_second;       /* of one address and worker; 0: any number */
     unsigned request_burst;             /* of one address, above that rate */
+    unsigned rights_per_second;         /* the same, of pages about visitors' own records */
+    unsigned rights_burst;              /* of one address, above that rate */
     uint64_t request_header_timeout_ms; /* first byte to end of head */
     uint64_t body_timeout_ms;           /* silence within a request body */
     uint64_t keepalive_timeout_ms;      /* silence between two requests */

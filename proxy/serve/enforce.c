@@ -36,8 +36,9 @@
 
 bool enforce_worker_start(struct server *s, struct fault *fault_out)
 {
-    const struct peer_budget_limits rights = {.requests_per_second = RIGHTS_PER_SECOND,
-                                              .burst = RIGHTS_BURST};
+    const struct config_limits *limits = &s->config->limits;
+    const struct peer_budget_limits rights = {.requests_per_second = limits->rights_per_second,
+                                              .burst = limits->rights_burst};
     struct enforce_worker *worker = mem_new(struct enforce_worker);
     uint8_t key[16];
 

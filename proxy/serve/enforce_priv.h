@@ -189,9 +189,6 @@ void rights_record_end(struct exchange *x);
 
 /* --- rights.c, notice_page.c, unsubscribe.c --- */
 
-#define RIGHTS_PER_SECOND 1 /* requests of one address, per worker; more are a 429 */
-#define RIGHTS_BURST      30
-
 /* Routes below the prefix that are about a visitor's own records. False: none of them. */
 MUST_USE bool rights_request(struct exchange *x, struct str path, struct str query,
                              enum enforce_step *step_out);

@@ -18,6 +18,7 @@
 #include "consentd/arena.h"
 #include "consentd/b64.h"
 #include "consentd/crypto.h"
+#include "consentd/error_page.h"
 #include "consentd/loop.h"
 #include "consentd/peer_budget.h"
 #include "rights_priv.h"
@@ -48,21 +49,78 @@ void rights_answer(struct exchange *x, unsigned status, const char *type, struct
         headers_add(extra, &x->arena, STR("Referrer-Policy"), STR("same-origin")) &&
         (!page ||
          headers_add(extra, &x->arena, STR("Content-Security-Policy"), STR(PAGE_POLICY))) &&
-        ((status != 503 && status != 429) ||
+        (status != 503 || headers_find(extra, HDR_RETRY_AFTER) != NULL ||
          headers_add_id(extra, &x->arena, HDR_RETRY_AFTER, STR(RETRY_AFTER))))
         exchange_answer(x, status, extra, body);
     else
         exchange_fail(x, 500, "no memory for an answer");
 }
 
-void rights_answer_error(struct exchange *x, unsigned status, const char *why)
+/* extra: fields beside ours, or NULL. */
+static void answer_error(struct exchange *x, unsigned status, const char *why,
+                         struct headers *extra)
 {
-    char *body = arena_printf(&x->arena, "{\"error\":\"%s\"}\n", why);
+    bool page = wants_page(x);
+    struct buf out;
+    bool ok;
 
-    if (body != NULL)
-        rights_answer(x, status, "application/json", str_c(body), NULL);
+    buf_init(&out, RIGHTS_PAGE_MAX);
+    if (page && (status == 429 || status == 503))
+        ok = rights_page_later(x, &out);
+    else if (page)
+        ok = error_page(&out, status);
+    else
+        ok = buf_printf(&out, "{\"error\":\"%s\"}\n", why);
+    if (ok)
+        rights_answer(x, status, page ? "text/html; charset=utf-8" : "application/json",
+                      buf_str(&out), extra);
     else
         exchange_fail(x, 500, "no memory for an answer");
+    buf_free(&out);
+}
+
+void rights_answer_error(struct exchange *x, unsigned status, const char *why)
+{
+    answer_error(x, status, why, NULL);
+}
+
+void rights_answer_method(struct exchange *x, struct str allow)
+{
+    struct headers h;
+
+    headers_init(&h, NULL, 0);
+    if (headers_add_id(&h, &x->arena, HDR_ALLOW, allow))
+        rights_answer(x, 405, "text/plain", STR(""), &h);
+    else
+        exchange_fail(x, 500, "no memory for an answer");
+}
+
+bool rights_may_ask(struct exchange *x)
+{
+    const struct enforce_worker *worker = x->server->enforce;
+    unsigned wait_s = 0;
+    struct headers h;
+    char *seconds;
+
+    if (peer_budget_request(worker->rights, x->peer, loop_now_ms(x->server->loop), &wait_s))
+        return true;
+    exchange_note(x, "too many questions");
+    headers_init(&h, NULL, 0);
+    seconds = arena_printf(&x->arena, "%u", wait_s);
+    if (seconds != NULL && headers_add_id(&h, &x->arena, HDR_RETRY_AFTER, str_c(seconds)))
+        answer_error(x, 429, "too many questions: ask again later", &h);
+    else
+        exchange_fail(x, 500, "no memory for an answer");
+    return false;
+}
+
+bool rights_body_is(const struct exchange *x, const char *type)
+{
+    struct str rest = headers_value(&x->req.headers, HDR_CONTENT_TYPE);
+    struct str essence = {NULL, 0};
+
+    (void)str_cut(&rest, ';', &essence);
+    return str_eq_fold_c(str_trim(essence), type);
 }
 
 /* NULL: a text in it was no UTF-8, or the ledger's answer had not all that it must have. */
@@ -111,7 +169,7 @@ static void answer_nobody(struct exchange *x)
         return;
     }
     buf_init(&out, RIGHTS_PAGE_MAX);
-    answer_page(x, 200, rights_page_nobody(x, &out), &out);
+    answer_page(x, 403, rights_page_nobody(x, &out), &out);
 }
 
 /* --- access --------------------------------------------------------------------------------- */
@@ -337,8 +395,7 @@ static bool reason_is_known(struct str reason)
 
 static bool is_form(const struct exchange *x)
 {
-    return str_starts_fold(headers_value(&x->req.headers, HDR_CONTENT_TYPE),
-                           STR("application/x-www-form-urlencoded"));
+    return rights_body_is(x, RIGHTS_FORM);
 }
 
 /* leaf and reason of a form or of JSON; false: neither, or not right. */
@@ -450,23 +507,15 @@ static enum enforce_step get_erase(struct exchange *x, struct str query)
 
 /* --- routes --------------------------------------------------------------------------------- */
 
-static bool may_ask(struct exchange *x)
-{
-    struct enforce_worker *worker = x->server->enforce;
-    uint32_t wait_s = 0;
-
-    if (peer_budget_request(worker->rights, x->peer, loop_now_ms(x->server->loop), &wait_s))
-        return true;
-    exchange_note(x, "too many questions");
-    rights_answer_error(x, 429, "too many questions: ask again later");
-    return false;
-}
-
 static enum enforce_step post(struct exchange *x, exchange_body_fn fn)
 {
     if (is_cross_site(x)) {
         exchange_note(x, "a request from another site");
         rights_answer_error(x, 403, "this can only be asked on the site itself");
+        return ENFORCE_ANSWERED;
+    }
+    if (!is_form(x) && !rights_body_is(x, "application/json")) {
+        rights_answer_error(x, 415, "expected application/json or a form");
         return ENFORCE_ANSWERED;
     }
     return exchange_body_collect(x, CHOICE_BODY_MAX, fn) ? ENFORCE_PENDING : ENFORCE_REFUSE;
@@ -487,20 +536,6 @@ static const struct {
     {"policy/changes", policy_changes_get, NULL, false, true},
 };
 
-static enum enforce_step answer_method(struct exchange *x, bool get, bool takes_post)
-{
-    struct headers h;
-
-    headers_init(&h, NULL, 0);
-    if (!headers_add_id(&h, &x->arena, HDR_ALLOW,
-                        get && takes_post ? STR("GET, HEAD, POST")
-                        : get             ? STR("GET, HEAD")
-                                          : STR("POST")))
-        return ENFORCE_REFUSE;
-    rights_answer(x, 405, "text/plain", STR(""), &h);
-    return ENFORCE_ANSWERED;
-}
-
 static enum enforce_step run(struct exchange *x, size_t route, struct str query)
 {
     bool reads = x->req.method_id == HTTP_METHOD_GET || x->req.method_id == HTTP_METHOD_HEAD;
@@ -511,9 +546,13 @@ static enum enforce_step run(struct exchange *x, size_t route, struct str query)
         return ENFORCE_REFUSE;
     enforcement_of(x)->rights = r;
     r->html = wants_page(x);
-    if (!(reads && routes[route].get != NULL) && !(posts && routes[route].post != NULL))
-        return answer_method(x, routes[route].get != NULL, routes[route].post != NULL);
-    if (!may_ask(x))
+    if (!(reads && routes[route].get != NULL) && !(posts && routes[route].post != NULL)) {
+        rights_answer_method(x, routes[route].post == NULL  ? STR("GET, HEAD")
+                                : routes[route].get == NULL ? STR("POST")
+                                                            : STR("GET, HEAD, POST"));
+        return ENFORCE_ANSWERED;
+    }
+    if (!rights_may_ask(x))
         return ENFORCE_ANSWERED;
     if (!routes[route].open && !token_holder(x, &r->claims)) {
         answer_nobody(x);

@@ -303,6 +303,18 @@ bool rights_page_render(struct exchange *x, const json_t *root, struct buf *out)
     return p.ok;
 }
 
+bool rights_page_later(struct exchange *x, struct buf *out)
+{
+    struct page p;
+
+    plain_page_begin(&p, x, out, "me_title");
+    put(&p, "<p class=\"cnsnt-note\" role=\"status\">");
+    ui(&p, "me_later");
+    put(&p, "</p>");
+    plain_page_end(&p);
+    return p.ok;
+}
+
 bool rights_page_nobody(struct exchange *x, struct buf *out)
 {
     struct page p;

@@ -41,7 +41,18 @@ bool wants_page(const struct exchange *x);
 /* A page of ours: never cached, never framed, no script in it. */
 void rights_answer(struct exchange *x, unsigned status, const char *type, struct str body,
                    struct headers *extra);
+/* A page for people, JSON with the reason for programs. */
 void rights_answer_error(struct exchange *x, unsigned status, const char *why);
+
+/* 405 with the methods that there are. */
+void rights_answer_method(struct exchange *x, struct str allow);
+
+/* False, and 429 was answered: the address has asked too often. */
+MUST_USE bool rights_may_ask(struct exchange *x);
+
+/* Whether the body is of this type, whatever its parameters. */
+bool rights_body_is(const struct exchange *x, const char *type);
+#define RIGHTS_FORM "application/x-www-form-urlencoded"
 
 /* --- rights_page.c --- */
 
@@ -51,6 +62,7 @@ void plain_page_end(struct page *p);
 
 /* root: the ledger's answer; NULL: it can't be read now. */
 MUST_USE bool rights_page_render(struct exchange *x, const json_t *root, struct buf *out);
+MUST_USE bool rights_page_later(struct exchange *x, struct buf *out); /* for whoever asks */
 MUST_USE bool rights_page_nobody(struct exchange *x, struct buf *out);
 MUST_USE bool rights_page_erase(struct exchange *x, struct buf *out);
 MUST_USE bool rights_page_erased(struct exchange *x, const struct ledger_erase_ack *ack,

@@ -17,12 +17,11 @@
 
 #include "consentd/arena.h"
 #include "consentd/crypto.h"
-#include "consentd/loop.h"
-#include "consentd/peer_budget.h"
 #include "consentd/unsub.h"
 #include "rights_priv.h"
 
-#define ONE_CLICK "List-Unsubscribe=One-Click"
+#define ONE_CLICK    "List-Unsubscribe=One-Click"
+#define BOUNDARY_MAX 70 /* bytes (RFC 2046 5.1.1) */
 
 /* A link on its way. In the arena. */
 struct leaving {
@@ -101,13 +100,65 @@ static void event_fill(struct exchange *x)
     memcpy(l->event.doc, policy->doc_hash, sizeof(l->event.doc));
 }
 
+/* The delimiter of multipart/form-data (RFC 2046 5.1.1), with its line end; NULL: none. */
+static const char *delimiter_of(struct exchange *x)
+{
+    struct str rest = headers_value(&x->req.headers, HDR_CONTENT_TYPE), param;
+
+    while (str_cut(&rest, ';', &param)) {
+        param = str_trim(param);
+        if (!str_starts_fold(param, STR("boundary=")))
+            continue;
+        param = str_slice(param, 9, param.len);
+        if (param.len > 1 && param.ptr[0] == '"' && param.ptr[param.len - 1] == '"')
+            param = str_slice(param, 1, param.len - 2);
+        return param.len > 0 && param.len <= BOUNDARY_MAX
+                   ? arena_printf(&x->arena, "\r\n--%.*s", STR_ARGS(param))
+                   : NULL;
+    }
+    return NULL;
+}
+
+/* The head of a part that is called List-Unsubscribe; "filename=" is another thing. */
+static bool part_is_ours(struct str head)
+{
+    static const char *const names[] = {" name=\"List-Unsubscribe\"", ";name=\"List-Unsubscribe\"",
+                                        " name=List-Unsubscribe"};
+
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        if (str_find(head, str_c(names[i])) >= 0)
+            return true;
+    return false;
+}
+
+static bool multipart_asks(struct exchange *x, struct str body)
+{
+    const char *delimiter = delimiter_of(x);
+    struct str line = str_c(delimiter != NULL ? delimiter : "");
+    ptrdiff_t at, end;
+
+    if (delimiter == NULL || !str_starts(body, str_slice(line, 2, line.len)))
+        return false;
+    while ((at = str_find(body, STR("\r\n\r\n"))) >= 0) {
+        struct str head = str_slice(body, 0, (size_t)at);
+
+        body = str_slice(body, (size_t)at + 4, body.len);
+        end = str_find(body, line);
+        if (end < 0)
+            return false;
+        if (part_is_ours(head) && str_eq_c(str_slice(body, 0, (size_t)end), "One-Click"))
+            return true;
+        body = str_slice(body, (size_t)end + line.len, body.len);
+    }
+    return false;
+}
+
 static void on_post(struct exchange *x, struct str body)
 {
     struct enforce_worker *worker = x->server->enforce;
-    bool multipart = str_starts_fold(headers_value(&x->req.headers, HDR_CONTENT_TYPE),
-                                     STR("multipart/form-data"));
-    bool asked = multipart ? str_find(body, STR("One-Click")) >= 0
-                           : str_eq_c(form_get(x, body, "List-Unsubscribe"), "One-Click");
+    bool asked = rights_body_is(x, RIGHTS_FORM)
+                     ? str_eq_c(form_get(x, body, "List-Unsubscribe"), "One-Click")
+                     : multipart_asks(x, body);
 
     if (!asked) {
         rights_answer_error(x, 400, "expected the form " ONE_CLICK " (RFC 8058)");
@@ -123,10 +174,8 @@ static void on_post(struct exchange *x, struct str body)
 
 enum enforce_step unsubscribe_request(struct exchange *x, struct str query)
 {
-    struct enforce_worker *worker = x->server->enforce;
     struct leaving *l = arena_calloc(&x->arena, 1, sizeof(*l));
     bool reads = x->req.method_id == HTTP_METHOD_GET || x->req.method_id == HTTP_METHOD_HEAD;
-    uint32_t wait_s;
 
     if (l == NULL)
         return ENFORCE_REFUSE;
@@ -134,9 +183,7 @@ enum enforce_step unsubscribe_request(struct exchange *x, struct str query)
     l->token = form_get(x, query, "t");
     if (!unsub_read(x->server->keyring, str_c(x->site->config->hosts.items[0]), l->token, l->tag,
                     l->list)) {
-        if (!peer_budget_request(worker->rights, x->peer, loop_now_ms(x->server->loop), &wait_s))
-            rights_answer_error(x, 429, "too many questions: ask again later");
-        else
+        if (rights_may_ask(x))
             answer(x, 404, "unsub_bad", false);
         return ENFORCE_ANSWERED;
     }
@@ -145,7 +192,11 @@ enum enforce_step unsubscribe_request(struct exchange *x, struct str query)
         return ENFORCE_ANSWERED;
     }
     if (x->req.method_id != HTTP_METHOD_POST) {
-        rights_answer_error(x, 405, "expected GET or POST");
+        rights_answer_method(x, STR("GET, HEAD, POST"));
+        return ENFORCE_ANSWERED;
+    }
+    if (!rights_body_is(x, RIGHTS_FORM) && !rights_body_is(x, "multipart/form-data")) {
+        rights_answer_error(x, 415, "expected the form " ONE_CLICK " (RFC 8058)");
         return ENFORCE_ANSWERED;
     }
     return exchange_body_collect(x, CHOICE_BODY_MAX, on_post) ? ENFORCE_PENDING : ENFORCE_REFUSE;

@@ -28,7 +28,7 @@ def bare_policy():
 class World:
     """A proxy whose policy is a file of its own."""
 
-    def __init__(self, folder, redis=True):
+    def __init__(self, folder, redis=True, **options):
         self.folder, self.policy = folder, bare_policy()
         self.file = folder / "policy.json"
         self.write(self.policy)
@@ -40,7 +40,7 @@ class World:
         self.origin.routes["/"] = http_response(200, [("Content-Type", "text/html")], PAGE)
         (folder / "proxy").mkdir()
         self.proxy = Proxy(folder / "proxy", self.origin, site={"policy": str(self.file)},
-                           ledger={"redis": self.redis.url} if redis else {})
+                           ledger={"redis": self.redis.url} if redis else {}, **options)
 
     def write(self, policy, path=None):
         (path or self.file).write_text(json.dumps(policy))
