@@ -114,6 +114,8 @@ struct admin {
 
 /* The public keys of the log of today: their name changes when a log ends. Returns how many. */
 unsigned admin_log_keys(const struct admin *a, struct note_key out[ADMIN_LOG_KEYS]);
+/* The same under the name of a node's log. */
+unsigned admin_node_keys(const struct admin *a, uint8_t node, struct note_key out[ADMIN_LOG_KEYS]);
 
 /* --- admin.c: answers --- */
 

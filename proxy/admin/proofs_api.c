@@ -37,12 +37,16 @@ static const struct admin_job job = {.drop = drop};
 
 unsigned admin_log_keys(const struct admin *a, struct note_key out[ADMIN_LOG_KEYS])
 {
-    const struct log_restarts *restarts = store_restarts(a->store);
+    return admin_node_keys(a, restarts_node(store_restarts(a->store)), out);
+}
+
+unsigned admin_node_keys(const struct admin *a, uint8_t node, struct note_key out[ADMIN_LOG_KEYS])
+{
     struct buf origin;
     unsigned cnt = 0;
 
     buf_init(&origin, NOTE_NAME_MAX);
-    if (note_origin(store_log(a->store)->site, restarts_node(restarts), &origin))
+    if (note_origin(store_log(a->store)->site, node, &origin))
         for (; cnt < a->setup.log_key_cnt && cnt < ADMIN_LOG_KEYS; cnt++)
             if (!note_key_named(buf_str(&origin), a->setup.log_keys[cnt].public_key, &out[cnt]))
                 break;

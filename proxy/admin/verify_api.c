@@ -9,6 +9,9 @@
  *   deep   also every record of [from, to): opened, its commitment against its entry, and none
  *          missing that was not erased on request
  *
+ * Logs that ended before the one of today (restarts.h) are named in "earlier" and verified too,
+ * after it; the result is the worst of all.
+ *
  * The last answer stays until the next job. `consentctl audit verify` looks at more (verify.h).
  */
 #include <inttypes.h>
@@ -23,19 +26,17 @@
 #include "consentd/mem.h"
 #include "consentd/query_text.h"
 #include "consentd/record.h"
+#include "consentd/restarts.h"
 #include "consentd/tlog.h"
+#include "verify_earlier.h"
 
 #define BUNDLES_A_STEP 4 /* of entries, between two turns of the loop */
-
-enum result { RUNNING = 0, OK, TAMPERED, INCOMPLETE };
-
-static const char *const result_names[] = {"running", "ok", "tampered", "incomplete"};
 
 struct verify_job {
     struct admin *admin;
     uint64_t id;
-    enum result result;
-    char what[FAULT_TEXT_MAX];
+    enum verify_result result, today; /* of all logs; of the one that is signed today */
+    char what[FAULT_TEXT_MAX];        /* the first thing that does not fit */
     bool deep;
     struct tlog_dir dir;
     struct merkle_tree tree;
@@ -47,15 +48,20 @@ struct verify_job {
     bool any;      /* of the records */
     uint64_t next; /* the leaf that must come */
     uint64_t records, opened, erased, keyless;
+    char origin[NOTE_NAME_MAX + 1];
+    struct verify_earlier earlier[RESTARTS_MAX]; /* newest first */
+    unsigned earlier_cnt;
 };
 
-static void finish(struct verify_job *v, enum result result, const char *what)
+/* The log of today is through; those that ended are next. */
+static void finish(struct verify_job *v, enum verify_result result, const char *what)
 {
-    v->result = result;
+    v->today = result;
     (void)snprintf(v->what, sizeof(v->what), "%s", what);
-    if (result == TAMPERED)
+    if (result == VERIFY_CHANGED)
         log_error("verify.tampered", "what=\"%s\"", v->what);
     buf_free(&v->entries);
+    loop_defer(v->admin->loop, &v->go);
 }
 
 static void finish_leaf(struct verify_job *v, uint64_t leaf, const char *why)
@@ -63,7 +69,7 @@ static void finish_leaf(struct verify_job *v, uint64_t leaf, const char *why)
     char what[160];
 
     (void)snprintf(what, sizeof(what), "leaf %" PRIu64 ": %s", leaf, why);
-    finish(v, TAMPERED, what);
+    finish(v, VERIFY_CHANGED, what);
 }
 
 /* --- the log ------------------------------------------------------------------ */
@@ -87,7 +93,7 @@ static bool check_bundle(struct verify_job *v, uint64_t bundle)
     buf_init(&tile, TLOG_TILE_LEN);
     ok = load_entries(v, bundle, &f) && tlog_read(&v->dir, 0, bundle, &tile, &f);
     if (!ok)
-        finish(v, INCOMPLETE, f.text);
+        finish(v, VERIFY_LACKING, f.text);
     for (size_t i = 0; ok && i * TLOG_ENTRY_LEN < v->entries.len; i++) {
         const uint8_t *entry = v->entries.data + i * TLOG_ENTRY_LEN;
         uint8_t leaf[32];
@@ -104,11 +110,37 @@ static bool check_bundle(struct verify_job *v, uint64_t bundle)
 
 static void ask_records(struct verify_job *v);
 
+/* Those that ended, newest first; with the last one the job is done. */
+static void go_earlier(struct verify_job *v)
+{
+    for (unsigned i = 0; i < v->earlier_cnt; i++) {
+        struct verify_earlier *e = &v->earlier[i];
+
+        if (e->result != VERIFY_RUNNING)
+            continue;
+        verify_earlier_step(e, &v->dir);
+        loop_defer(v->admin->loop, &v->go);
+        return;
+    }
+    v->result = v->today;
+    for (unsigned i = 0; i < v->earlier_cnt; i++) {
+        const struct verify_earlier *e = &v->earlier[i];
+
+        if (v->what[0] == '\0' && e->result != VERIFY_FINE)
+            (void)snprintf(v->what, sizeof(v->what), "%s: %s", e->origin, e->what);
+        v->result = verify_worse(v->result, e->result);
+    }
+}
+
 static void on_go(void *arg)
 {
     struct verify_job *v = arg;
     uint8_t root[32];
 
+    if (v->today != VERIFY_RUNNING) {
+        go_earlier(v);
+        return;
+    }
     for (unsigned i = 0; i < BUNDLES_A_STEP && v->frontier.size < v->tree.size; i++)
         if (!check_bundle(v, v->frontier.size / TLOG_TILE_WIDTH))
             return;
@@ -118,11 +150,11 @@ static void on_go(void *arg)
     }
     merkle_root(&v->frontier, root);
     if (memcmp(root, v->tree.root, sizeof(root)) != 0)
-        finish(v, TAMPERED, "the entries are not those that were signed");
+        finish(v, VERIFY_CHANGED, "the entries are not those that were signed");
     else if (v->deep)
         ask_records(v);
     else
-        finish(v, OK, "");
+        finish(v, VERIFY_FINE, "");
 }
 
 /* --- the records ------------------------------------------------------------------ */
@@ -181,7 +213,7 @@ static bool on_row(void *arg, const struct query_row *row)
     if (row->leaf >= v->tree.size)
         return true; /* newer than the checkpoint */
     if (!load_entries(v, row->leaf / TLOG_TILE_WIDTH, &f)) {
-        finish(v, INCOMPLETE, f.text);
+        finish(v, VERIFY_LACKING, f.text);
         return false;
     }
     if (memcmp(v->entries.data + row->leaf % TLOG_TILE_WIDTH * TLOG_ENTRY_LEN + 2, row->cmt, 32) ==
@@ -195,14 +227,14 @@ static void on_turn(void *arg, const struct feed_end *end)
 {
     struct verify_job *v = arg;
 
-    if (v->result != RUNNING)
+    if (v->today != VERIFY_RUNNING)
         return;
     if (!end->ok || end->partial)
-        finish(v, INCOMPLETE, end->ok ? "Redis is away" : end->fault.text);
+        finish(v, VERIFY_LACKING, end->ok ? "Redis is away" : end->fault.text);
     else if (end->more)
         feed_ask(v->admin->store, &v->feed);
     else
-        finish(v, OK, "");
+        finish(v, VERIFY_FINE, "");
 }
 
 static void ask_records(struct verify_job *v)
@@ -219,14 +251,19 @@ static void ask_records(struct verify_job *v)
 
 static void answer(struct admin_client *c, unsigned status, const struct verify_job *v)
 {
-    json_t *root = json_pack("{s:I, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "id",
-                             (json_int_t)v->id, "depth", v->deep ? "deep" : "log", "result",
-                             result_names[v->result], "what", v->what, "leaves",
-                             (json_int_t)v->tree.size, "hashed", (json_int_t)v->frontier.size,
-                             "records", (json_int_t)v->records, "opened", (json_int_t)v->opened,
-                             "erased", (json_int_t)v->erased, "keyless", (json_int_t)v->keyless);
-    char *text = json_dumps(root, JSON_COMPACT);
+    json_t *earlier = json_array();
+    json_t *root;
+    char *text;
 
+    for (unsigned i = 0; i < v->earlier_cnt; i++)
+        json_array_append_new(earlier, verify_earlier_json(&v->earlier[i]));
+    root = json_pack("{s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "id",
+                     (json_int_t)v->id, "depth", v->deep ? "deep" : "log", "origin", v->origin,
+                     "result", verify_result_name(v->result), "what", v->what, "leaves",
+                     (json_int_t)v->tree.size, "hashed", (json_int_t)v->frontier.size, "records",
+                     (json_int_t)v->records, "opened", (json_int_t)v->opened, "erased",
+                     (json_int_t)v->erased, "keyless", (json_int_t)v->keyless, "earlier", earlier);
+    text = json_dumps(root, JSON_COMPACT);
     admin_answer(c, status, "application/json", str_c(text));
     free(text);
     json_decref(root);
@@ -259,6 +296,24 @@ static bool take_request(struct verify_job *v, struct str body, struct fault *f)
     return ok;
 }
 
+/* The logs that ended on this machine. */
+static void begin_earlier(struct verify_job *v)
+{
+    const struct admin *a = v->admin;
+    const struct log_restarts *restarts = store_restarts(a->store);
+    struct note_key keys[ADMIN_LOG_KEYS];
+
+    for (unsigned i = restarts->cnt; i > 0; i--) {
+        struct verify_earlier *e = &v->earlier[v->earlier_cnt++];
+
+        *e = (struct verify_earlier){.node = restarts_node_at(restarts, i - 1),
+                                     .ended_ms = restarts->items[i - 1].ts_ms,
+                                     .next_leaf = restarts->items[i - 1].from};
+        verify_earlier_begin(e, restarts_folder(store_journal(a->store), restarts, i - 1), keys,
+                             admin_node_keys(a, e->node, keys));
+    }
+}
+
 void verify_api_begin(struct admin_client *c)
 {
     struct admin *a = c->admin;
@@ -268,7 +323,7 @@ void verify_api_begin(struct admin_client *c)
     struct fault f = {{0}};
     struct buf note;
 
-    if (a->verify != NULL && a->verify->result == RUNNING) {
+    if (a->verify != NULL && a->verify->result == VERIFY_RUNNING) {
         admin_answer_error(c, 409, "verification %" PRIu64 " is under way", a->verify->id);
         return;
     }
@@ -284,13 +339,16 @@ void verify_api_begin(struct admin_client *c)
     }
     verify_api_free(a);
     a->verify = v;
+    begin_earlier(v);
+    if (key_cnt > 0)
+        (void)snprintf(v->origin, sizeof(v->origin), "%s", keys[0].name);
     buf_init(&v->entries, TLOG_BUNDLE_LEN);
     buf_init(&note, NOTE_CHECKPOINT_MAX);
     if (tlog_checkpoint(a->log_path, keys, key_cnt, &note, &v->tree, &f)) {
         v->dir.size = v->tree.size;
         loop_defer(a->loop, &v->go);
     } else {
-        finish(v, INCOMPLETE, f.text);
+        finish(v, VERIFY_LACKING, f.text);
     }
     buf_free(&note);
     answer(c, 200, v);
@@ -317,6 +375,8 @@ void verify_api_free(struct admin *a)
     loop_undefer(a->loop, &v->go);
     if (v->feed.store != NULL)
         feed_cancel(&v->feed);
+    for (unsigned i = 0; i < v->earlier_cnt; i++)
+        verify_earlier_free(&v->earlier[i]);
     buf_free(&v->entries);
     free(v);
 }

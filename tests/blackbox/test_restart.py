@@ -11,6 +11,7 @@ import struct
 import pytest
 
 from harness import Proxy, wait_for
+from test_audit_api import verified
 from test_failures import again, grant, metric, settled
 from test_kill import Redis, records
 from test_log import (LOG, backed_up, choose, entries_of, fetch, journal_of, leaf_hash, read_checkpoint, root_by_proof,
@@ -101,6 +102,14 @@ def test_records_and_entries_that_are_gone_end_a_log(tmp_path):
     assert f"earlier     {old.split('+')[0]} ended " in out.stdout
     assert f"{first} of its {size} leaves are in the log of today" in out.stdout
     assert f"leaf {first}: signed in a log that ended" in out.stderr
+    # the admin's verification names it too, and says the same of it
+    found = verified(proxy)
+    [past] = found["earlier"]
+    assert found["origin"].endswith(f"/{NEXT}") and past["origin"] == old.split("+")[0] and past["node"] == 1
+    assert (past["leaves"], past["carried"], past["next_leaf"]) == (size, first, size)
+    assert found["result"] == past["result"] == "tampered"
+    assert past["what"] == f"leaf {first}: signed in a log that ended, and not in the one of today"
+    assert past["ended"] in out.stdout
     # places have the number they were given under
     assert proxy.ctl("audit", "get", f"1:{first // 2}").returncode == 0
     assert proxy.ctl("audit", "prove", f"{NEXT}:{first // 2}").returncode == 1
