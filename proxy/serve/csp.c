@@ -25,6 +25,9 @@
 
 enum use { USE_SCRIPT = 0, USE_STYLE, USE_CONNECT, USE_FORM };
 
+/* What is in force, and what only reports: one that our parts broke would report every page. */
+static const enum header_id policy_fields[] = {HDR_CONTENT_SECURITY_POLICY, HDR_CSP_REPORT_ONLY};
+
 /* Which directives speak of a use, the closest first (CSP 3, 6.8.1). */
 static const char *const directives[][4] = {
     [USE_SCRIPT] = {"script-src-elem", "script-src", "default-src"},
@@ -124,7 +127,7 @@ static bool stands_in_line(const struct sources *one, struct str nonce)
     return one->in_line || (one->nonce.len > 0 && str_eq(one->nonce, nonce));
 }
 
-/* One use under all policies of one field's value; each of them must agree. */
+/* One use under all policies of the page; each of them must agree. */
 static void merge(struct sources *all, const struct sources *one)
 {
     if (all->nonce.len == 0)
@@ -133,24 +136,32 @@ static void merge(struct sources *all, const struct sources *one)
     all->in_line = all->in_line && stands_in_line(one, all->nonce);
 }
 
+/* All policies of one field's value. */
+static void merge_field(const struct exchange *x, struct str rest, enum use use,
+                        struct sources *all)
+{
+    struct str policy, list;
+
+    while (header_list_next(&rest, &policy)) {
+        struct sources one;
+
+        if (!sources_of(policy, use, &list))
+            continue;
+        one = sources_read(x, list);
+        merge(all, &one);
+    }
+}
+
 static struct sources page_sources(const struct exchange *x, enum use use)
 {
     struct sources all = {.own_host = true, .in_line = true};
-    unsigned iter = 0;
     struct header *field;
 
-    while ((field = headers_next(&x->resp.headers, HDR_CONTENT_SECURITY_POLICY, &iter)) != NULL) {
-        struct str rest = field->value;
-        struct str policy, list;
+    for (size_t i = 0; i < COUNT_OF(policy_fields); i++) {
+        unsigned iter = 0;
 
-        while (header_list_next(&rest, &policy)) {
-            struct sources one;
-
-            if (!sources_of(policy, use, &list))
-                continue;
-            one = sources_read(x, list);
-            merge(&all, &one);
-        }
+        while ((field = headers_next(&x->resp.headers, policy_fields[i], &iter)) != NULL)
+            merge_field(x, field->value, use, &all);
     }
     return all;
 }
@@ -307,7 +318,6 @@ void csp_prepare(struct exchange *x)
     struct enforcement *e = enforcement_of(x);
     struct sources scripts = page_sources(x, USE_SCRIPT);
     struct sources styles = page_sources(x, USE_STYLE);
-    unsigned iter = 0;
     struct header *field;
 
     e->script_nonce = scripts.nonce;
@@ -315,9 +325,13 @@ void csp_prepare(struct exchange *x)
     e->script_inline = scripts.in_line;
     e->style_inline = styles.in_line;
     e->reloads = !page_sources(x, USE_CONNECT).own_host;
-    while ((field = headers_next(&x->resp.headers, HDR_CONTENT_SECURITY_POLICY, &iter)) != NULL) {
-        e->reloads = e->reloads || wants_types(field->value);
-        field_amend(x, field);
+    for (size_t i = 0; i < COUNT_OF(policy_fields); i++) {
+        unsigned iter = 0;
+
+        while ((field = headers_next(&x->resp.headers, policy_fields[i], &iter)) != NULL) {
+            e->reloads = e->reloads || wants_types(field->value);
+            field_amend(x, field);
+        }
     }
 }
 

@@ -45,6 +45,7 @@ def proxy(folder):
     origin.routes["/own.js"] = http_response(200, [("Content-Type", "text/javascript")], b"document.documentElement.dataset.own = 'ran';")
     for name, policy in POLICIES.items():
         origin.routes["/csp-" + name] = http_response(200, html + [("Content-Security-Policy", policy)], (PAGE % "").encode())
+        origin.routes["/report-" + name] = http_response(200, html + [("Content-Security-Policy-Report-Only", policy)], (PAGE % "").encode())
         origin.routes["/meta-" + name] = http_response(200, html, (PAGE % "").replace(
             "<title>", f'<meta content="{policy}" http-equiv=Content-Security-Policy><title>').encode())
     first, second = POLICIES["nonces"].split(", ")
@@ -345,6 +346,29 @@ def test_under_the_policy_of_the_page(browser, proxy, name):
     until(lambda: cookies(browser) == ["consent"])
     until(lambda: browser.execute_script("return window.consent && window.consent.state.grants.marketing"))
     assert complaints() == []
+
+
+@pytest.mark.parametrize("name", list(POLICIES))
+def test_a_policy_that_only_reports(browser, proxy, name):
+    """Nothing of ours is reported, on any page, whatever the visitor does with it."""
+    listen = """window.reports = []; document.addEventListener('securitypolicyviolation', function (event) {
+        reports.push([event.effectiveDirective, event.blockedURI, event.sourceFile, event.sample].join(' ')); });"""
+    added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": listen})
+    try:
+        visit(browser, proxy, "/report-" + name)
+        control(browser, "settings").click()
+        control(browser, "save").click()
+        until(lambda: cookies(browser) == ["consent"])
+        control(browser, "open").click()
+        control(browser, "accept-all").click()
+        until(lambda: browser.execute_script("return window.consent && window.consent.state.grants.marketing"))
+        visit(browser, proxy, "/report-" + name)
+        own = browser.execute_script("return document.querySelector('style:not([class])') ? 1 : 0") + 1  # the page's own style and script
+        reports = browser.execute_script("return reports")
+        assert not [report for report in reports if "/.consent/" in report], reports
+        assert len([report for report in reports if " inline " in report]) <= own, reports
+    finally:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
 
 
 def test_what_a_policy_becomes(proxy):
