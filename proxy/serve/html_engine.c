@@ -180,38 +180,94 @@ static enum html_action on_ref(void *owner, const struct html_ref *ref, struct h
     return HTML_DROP;
 }
 
+/* Where in a script of JSON its strings stand. */
+struct json_place {
+    unsigned depth;      /* brackets that are open */
+    bool in_integrity;   /* in the member of that name of the whole */
+    struct buf *address; /* there: the name of the member whose value comes */
+};
+
+/* Past what stands between two strings. */
+static void place_move(struct json_place *place, struct str between)
+{
+    for (size_t i = 0; i < between.len; i++) {
+        char c = between.ptr[i];
+
+        if (c == '{' || c == '[')
+            place->depth++;
+        else if ((c == '}' || c == ']') && place->depth > 0)
+            place->depth--;
+    }
+}
+
+/* The name of a member: whose digest follows? */
+static void place_name(struct json_place *place, struct str name)
+{
+    buf_clear(place->address);
+    if (place->depth == 1)
+        place->in_integrity = str_eq_c(name, "integrity");
+    if (place->depth == 2 && place->in_integrity && !buf_append_str(place->address, name))
+        buf_clear(place->address);
+}
+
+/* What stands in the place of one string; NULL: it stays. */
+static const char *instead_of(struct html_engine *engine, const struct html_inline *code,
+                              const struct json_string *string, const struct json_place *place,
+                              struct html_note *note_out)
+{
+    struct html_ref ref = {.value = string->value,
+                           .base = code->base,
+                           .base_alt = code->base_alt,
+                           .use = HTML_USE_SCRIPT};
+
+    if (place->depth == 2 && place->address->len > 0) {
+        ref.value = buf_str(place->address);
+        ref.use = HTML_USE_INTEGRITY;
+        return on_ref(engine, &ref, note_out) == HTML_KEEP ? NULL : "\"\"";
+    }
+    return !string->too_long && on_ref(engine, &ref, note_out) == HTML_KEEP
+               ? NULL
+               : "\"data:text/javascript,\"";
+}
+
 /*
  * An import map or speculation rules: each string that is not a member's name is an address.
- * What is denied in a map becomes an empty module, so that the site's own modules go on.
+ * What is denied in a map becomes an empty module, so that the site's own modules go on; the
+ * digests of own files are emptied, as those of elements are.
  */
 static enum html_action judge_addresses(struct html_engine *engine, const struct html_inline *code,
                                         struct html_note *note_out)
 {
     enum html_action action = HTML_KEEP;
     struct json_string string;
-    struct buf scratch;
-    size_t pos = 0, from = 0;
+    struct buf scratch, address;
+    struct json_place place = {.address = &address};
+    size_t pos = 0, from = 0, behind = 0;
     bool ok = true;
 
     buf_init(&scratch, ADDRESS_MAX);
+    buf_init(&address, ADDRESS_MAX);
     buf_clear(&engine->instead);
-    while (json_strings_next(code->text, &pos, &scratch, &string)) {
-        const struct html_ref ref = {.value = string.value,
-                                     .base = code->base,
-                                     .base_alt = code->base_alt,
-                                     .use = HTML_USE_SCRIPT};
+    for (; json_strings_next(code->text, &pos, &scratch, &string); behind = string.end) {
+        const char *instead = NULL;
 
-        if (string.is_key || (!string.too_long && on_ref(engine, &ref, note_out) == HTML_KEEP))
+        place_move(&place, str_slice(code->text, behind, string.start - behind));
+        if (string.is_key)
+            place_name(&place, string.value);
+        else
+            instead = instead_of(engine, code, &string, &place, note_out);
+        if (instead == NULL)
             continue;
         action = HTML_DROP;
         ok = ok && buf_append(&engine->instead, code->text.ptr + from, string.start - from) &&
-             buf_append_c(&engine->instead, "\"data:text/javascript,\"");
+             buf_append_c(&engine->instead, instead);
         from = string.end;
     }
     ok = ok && buf_append(&engine->instead, code->text.ptr + from, code->text.len - from);
     if (ok && action == HTML_DROP)
         note_out->instead = buf_str(&engine->instead);
     buf_free(&scratch);
+    buf_free(&address);
     return action;
 }
 

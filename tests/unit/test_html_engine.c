@@ -233,6 +233,25 @@ static void test_addresses_in_json(void **state)
            "<body><script type=speculationrules>{\"prefetch\":[{\"urls\":[\"/a\"]}]}</script>");
 }
 
+/* Own files may be other ones here: their digests go, those of others stay (HTML 8.1.6.2). */
+static void test_digests_in_an_import_map(void **state)
+{
+    UNUSED(state);
+    expect("<body><script type=importmap>{\"imports\": {\"integrity\": \"/a.js\"}, "
+           "\"integrity\": {\"/a.js\": \"sha384-x\", \"https://cdn.other/b.js\": \"sha384-y\", "
+           "\".\\/c.js\" : \"sha384-z\"}, \"scopes\": {\"/x/\": {\"/a.js\": \"/b.js\"}}}</script>",
+           "<body><script type=importmap>{\"imports\": {\"integrity\": \"/a.js\"}, "
+           "\"integrity\": {\"/a.js\": \"\", \"https://cdn.other/b.js\": \"sha384-y\", "
+           "\".\\/c.js\" : \"\"}, \"scopes\": {\"/x/\": {\"/a.js\": \"/b.js\"}}}</script>");
+    expect("<body><script type=importmap>{\"scopes\":{\"integrity\":{\"/a.js\":\"/b.js\"}}}</script>",
+           "<body><script type=importmap>{\"scopes\":{\"integrity\":{\"/a.js\":\"/b.js\"}}}"
+           "</script>");
+    expect("<body><base href=https://cdn.other/><script type=importmap>"
+           "{\"integrity\":{\"./a.js\":\"sha384-x\",\"b\":{\"/c\":\"d\"}}}</script>",
+           "<body><base href=https://cdn.other/><script type=importmap>"
+           "{\"integrity\":{\"./a.js\":\"sha384-x\",\"b\":{\"/c\":\"d\"}}}</script>");
+}
+
 static void test_a_script_that_only_talks_of_a_tracker_stays(void **state)
 {
     static const char *const talk[] = {
@@ -328,6 +347,7 @@ int main(void)
         cmocka_unit_test(test_chunking_does_not_matter),
         cmocka_unit_test(test_idempotent),
         cmocka_unit_test(test_addresses_in_json),
+        cmocka_unit_test(test_digests_in_an_import_map),
         cmocka_unit_test(test_a_script_that_only_talks_of_a_tracker_stays),
         cmocka_unit_test(test_what_stands_in_for_a_frame),
     };
