@@ -49,22 +49,25 @@ static bool is_part(char c)
 /* Behind white space and comments; t.len: the text ends inside them. */
 static size_t skip_gap(struct str t, size_t at)
 {
+    const uint8_t *p = (const uint8_t *)t.ptr;
+
     while (at < t.len) {
-        struct str rest = str_slice(t, at, t.len);
-        ptrdiff_t end;
+        bool block;
 
         if (ascii_is_space(t.ptr[at])) {
             at++;
             continue;
         }
-        if (t.ptr[at] != '/' || (rest.len > 1 && rest.ptr[1] != '*' && rest.ptr[1] != '/'))
+        if (t.ptr[at] != '/')
             break;
-        end = rest.len < 2         ? -1
-              : rest.ptr[1] == '*' ? str_find(str_slice(rest, 2, rest.len), STR("*/"))
-                                   : str_find_char(rest, '\n');
-        if (end < 0)
+        if (at + 1 == t.len)
             return t.len;
-        at += (size_t)end + (rest.ptr[1] == '*' ? 4 : 1);
+        block = t.ptr[at + 1] == '*';
+        if (!block && t.ptr[at + 1] != '/')
+            break;
+        at = block ? scan_pair(p, at + 2, t.len, '*', '/') : scan_to(p, at, t.len, '\n');
+        if (at < t.len)
+            at += block ? 2 : 1;
     }
     return at;
 }

@@ -49,6 +49,24 @@ static inline size_t scan_to(const uint8_t *w, size_t i, size_t len, uint8_t c)
     return hit != NULL ? (size_t)(hit - w) : len;
 }
 
+/* Index of the first c in w[i, len) with a d behind it, or len. */
+static inline size_t scan_pair(const uint8_t *w, size_t i, size_t len, uint8_t c, uint8_t d)
+{
+#ifdef __SSE2__
+    for (; i + SCAN_STEP < len; i += SCAN_STEP) {
+        unsigned mask = scan_mask(w + i, c) & scan_mask(w + i + 1, d);
+
+        if (mask != 0)
+            return i + (unsigned)__builtin_ctz(mask);
+    }
+#endif
+    for (; i + 1 < len; i++) {
+        if (w[i] == c && w[i + 1] == d)
+            return i;
+    }
+    return len;
+}
+
 /* Index of the first byte of w[i, len) that is one of the n bytes of set, or len. */
 static inline size_t scan_any(const uint8_t *w, size_t i, size_t len, const char *set, size_t n)
 {

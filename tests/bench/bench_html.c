@@ -4,7 +4,8 @@
  * no decisions) in the same run. Best of 5; with the most memory that one page's rewriter took
  * between two chunks of 16 KiB, and instructions per byte where the kernel counts them. The
  * owner's answers: all kept; what mentions one of five words goes, each searched in each script
- * by memmem; every absolute URL goes. A second argument chooses the rows whose names contain it.
+ * by memmem; every absolute URL goes. Scripts (*.js) of the folder go through the search for imports.
+ * A second argument chooses the rows whose names contain it.
  */
 #include <linux/perf_event.h>
 #include <sys/ioctl.h>
@@ -20,6 +21,7 @@
 
 #include "../unit/html_page.h"
 #include "consentd/file.h"
+#include "consentd/imports.h"
 
 #define ROUNDS 5
 #define CHUNK  ((size_t)16 << 10)
@@ -163,6 +165,20 @@ static size_t run_rewriter(struct page *page, struct str s)
     return ok;
 }
 
+static size_t run_imports(struct str s)
+{
+    struct page page = {.deny = {STR_INIT("evil")}, .deny_cnt = 1};
+    const struct html_ops ops = {.on_ref = on_page_ref, .on_output = on_sink};
+    struct imports *imports = imports_new(&ops, STR("data:,"), &page);
+    bool ok = true;
+
+    for (size_t at = 0; at < s.len && ok; at += CHUNK)
+        ok = imports_push(imports, str_slice(s, at, CHUNK));
+    ok = ok && imports_end(imports);
+    imports_free(imports);
+    return ok;
+}
+
 static void run_set(const struct sample *set, size_t (*fn)(struct str), struct page *page)
 {
     for (size_t i = 0; i < set->cnt; i++)
@@ -206,7 +222,8 @@ static void bench(const char *name, const struct sample *set, size_t (*fn)(struc
         close(fd);
 }
 
-static void bench_made(const char *name, const char *unit, size_t bytes)
+/* The same over and over: a page, or with fn what that reads. */
+static void bench_made(const char *name, const char *unit, size_t bytes, size_t (*fn)(struct str))
 {
     struct sample set = {.cnt = 1, .bytes = bytes};
     struct page page = {.deny = {STR_INIT("evil")}, .deny_cnt = 1};
@@ -217,7 +234,7 @@ static void bench_made(const char *name, const char *unit, size_t bytes)
     buf_init(&set.pages[0], bytes + 64);
     while (set.pages[0].len + len <= bytes && buf_append(&set.pages[0], unit, len))
         ;
-    bench(name, &set, NULL, &page);
+    bench(name, &set, fn, fn == NULL ? &page : NULL);
     buf_free(&set.pages[0]);
 }
 
@@ -238,52 +255,84 @@ static void bench_script(const char *name, size_t bytes)
     buf_free(&set.pages[0]);
 }
 
-int main(int argc, char **argv)
+/* The files of a folder that end so. */
+static void set_read(struct sample *set, const char *folder, const char *ending)
 {
-    const char *shared = getenv("CONSENTD_SHARED");
+    char pattern[1024];
+    glob_t found;
+
+    snprintf(pattern, sizeof(pattern), "%s/*%s", folder, ending);
+    if (glob(pattern, 0, NULL, &found) != 0)
+        return;
+    for (size_t i = 0; i < found.gl_pathc && set->cnt < COUNT_OF(set->pages); i++) {
+        buf_init(&set->pages[set->cnt], (size_t)16 << 20);
+        if (file_read(found.gl_pathv[i], (size_t)16 << 20, &set->pages[set->cnt], NULL))
+            set->bytes += set->pages[set->cnt++].len;
+    }
+    globfree(&found);
+}
+
+static void set_free(struct sample *set)
+{
+    for (size_t i = 0; i < set->cnt; i++)
+        buf_free(&set->pages[i]);
+}
+
+static void bench_pages(const struct sample *set)
+{
     struct page keep = {0};
     struct page deny = {.deny = {STR_INIT("google-analytics"), STR_INIT("googletagmanager"),
                                  STR_INIT("doubleclick"), STR_INIT("facebook"),
                                  STR_INIT("chartbeat")},
                         .deny_cnt = 5};
     struct page absolute = {.deny_cnt = 1};
-    struct sample set = {0};
-    char pattern[1024];
-    glob_t found;
+
+    if (set->cnt == 0)
+        return;
+    printf("%zu pages, %zu bytes\n", set->cnt, set->bytes);
+    bench("memchr '<'", set, count_memchr, NULL);
+    bench("skeleton tag scanner", set, count_skeleton, NULL);
+    bench("rewriter, all kept", set, NULL, &keep);
+    bench("rewriter, five words denied", set, NULL, &deny);
+    bench("rewriter, absolute URLs denied", set, NULL, &absolute);
+}
+
+int main(int argc, char **argv)
+{
+    const char *shared = getenv("CONSENTD_SHARED");
+    struct sample pages = {0}, scripts = {0};
+    char folder[1000];
 
     only = argc > 2 ? argv[2] : "";
-    snprintf(pattern, sizeof(pattern), argc > 1 ? "%s/*.html" : "%s/corpus/html/*.html",
+    snprintf(folder, sizeof(folder), argc > 1 ? "%s" : "%s/corpus/html",
              argc > 1         ? argv[1]
              : shared != NULL ? shared
                               : "../shared");
-    if (glob(pattern, 0, NULL, &found) == 0) {
-        for (size_t i = 0; i < found.gl_pathc && set.cnt < COUNT_OF(set.pages); i++) {
-            buf_init(&set.pages[set.cnt], (size_t)16 << 20);
-            if (file_read(found.gl_pathv[i], (size_t)16 << 20, &set.pages[set.cnt], NULL))
-                set.bytes += set.pages[set.cnt++].len;
-        }
-        globfree(&found);
-        printf("%zu pages, %zu bytes\n", set.cnt, set.bytes);
-        bench("memchr '<'", &set, count_memchr, NULL);
-        bench("skeleton tag scanner", &set, count_skeleton, NULL);
-        bench("rewriter, all kept", &set, NULL, &keep);
-        bench("rewriter, five words denied", &set, NULL, &deny);
-        bench("rewriter, absolute URLs denied", &set, NULL, &absolute);
+    set_read(&pages, folder, ".html");
+    bench_pages(&pages);
+    set_free(&pages);
+    set_read(&scripts, folder, ".js");
+    if (scripts.cnt > 0) {
+        printf("%zu scripts, %zu bytes\n", scripts.cnt, scripts.bytes);
+        bench("imports", &scripts, run_imports, NULL);
     }
-    bench_made("made: all '<'", "<", 4000000);
-    bench_made("made: one endless attribute", "<a title=\"x y", 4000000);
-    bench_made("made: deep nesting", "<div><svg><g>", 4000000);
-    bench_made("made: img after img", "<img src=a>", 4000000);
-    bench_made("made: references", "<img src=\"&ne&nf;&not&amp\">", 4000000);
-    bench_made("made: dashes", "<!-- - -- --- ->-->", 4000000);
-    bench_made("made: candidates", "<img srcset=\"a,b 1x,c d,e\">", 4000000);
-    bench_made("made: style", "<p style=\"a:url(b)\">", 4000000);
-    bench_made("made: noscript", "<noscript><p title=x>x</p>", 4000000);
-    bench_made("made: escaped script", "<script><!-- <a- -- <script>", 4000000);
-    bench_made("made: trackers", "<img src=//evil/>", 4000000);
-    bench_made("made: scripts", "<script>var a = '<b>';</script>", 4000000);
+    set_free(&scripts);
+    bench_made("made: all '<'", "<", 4000000, NULL);
+    bench_made("made: one endless attribute", "<a title=\"x y", 4000000, NULL);
+    bench_made("made: deep nesting", "<div><svg><g>", 4000000, NULL);
+    bench_made("made: img after img", "<img src=a>", 4000000, NULL);
+    bench_made("made: references", "<img src=\"&ne&nf;&not&amp\">", 4000000, NULL);
+    bench_made("made: dashes", "<!-- - -- --- ->-->", 4000000, NULL);
+    bench_made("made: candidates", "<img srcset=\"a,b 1x,c d,e\">", 4000000, NULL);
+    bench_made("made: style", "<p style=\"a:url(b)\">", 4000000, NULL);
+    bench_made("made: noscript", "<noscript><p title=x>x</p>", 4000000, NULL);
+    bench_made("made: escaped script", "<script><!-- <a- -- <script>", 4000000, NULL);
+    bench_made("made: trackers", "<img src=//evil/>", 4000000, NULL);
+    bench_made("made: scripts", "<script>var a = '<b>';</script>", 4000000, NULL);
     bench_script("made: 10 MB inline script", 10000000);
-    for (size_t i = 0; i < set.cnt; i++)
-        buf_free(&set.pages[i]);
+    bench_made("made: words of imports", "if(i)f(i,from);import(i);", 4000000, run_imports);
+    bench_made("made: imports without end", "import/*", 4000000, run_imports);
+    bench_made("made: imports", "import a from \"./a.js\";", 4000000, run_imports);
+    bench_made("made: imports of trackers", "import(\"//evil/\");", 4000000, run_imports);
     return 0;
 }
