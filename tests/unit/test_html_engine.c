@@ -243,9 +243,10 @@ static void test_digests_in_an_import_map(void **state)
            "<body><script type=importmap>{\"imports\": {\"integrity\": \"/a.js\"}, "
            "\"integrity\": {\"/a.js\": \"\", \"https://cdn.other/b.js\": \"sha384-y\", "
            "\".\\/c.js\" : \"\"}, \"scopes\": {\"/x/\": {\"/a.js\": \"/b.js\"}}}</script>");
-    expect("<body><script type=importmap>{\"scopes\":{\"integrity\":{\"/a.js\":\"/b.js\"}}}</script>",
-           "<body><script type=importmap>{\"scopes\":{\"integrity\":{\"/a.js\":\"/b.js\"}}}"
-           "</script>");
+    expect(
+        "<body><script type=importmap>{\"scopes\":{\"integrity\":{\"/a.js\":\"/b.js\"}}}</script>",
+        "<body><script type=importmap>{\"scopes\":{\"integrity\":{\"/a.js\":\"/b.js\"}}}"
+        "</script>");
     expect("<body><base href=https://cdn.other/><script type=importmap>"
            "{\"integrity\":{\"./a.js\":\"sha384-x\",\"b\":{\"/c\":\"d\"}}}</script>",
            "<body><base href=https://cdn.other/><script type=importmap>"
