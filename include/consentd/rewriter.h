@@ -68,7 +68,7 @@ enum html_use {
     HTML_USE_BASE,       /* base href: fetches nothing itself */
     HTML_USE_COOKIE,     /* meta http-equiv=set-cookie: value is the cookie line, not a URL */
     HTML_USE_INTEGRITY,  /* integrity: what its element fetches; DROP: the proxy may change that */
-    HTML_USE_AMP,        /* amp-analytics type (value is the vendor's name, not a URL) */
+    HTML_USE_AMP,        /* an AMP element of trackers; value: its vendor's name (type), or empty */
 };
 
 /* One URL found in the page. All slices are valid during the call only. */

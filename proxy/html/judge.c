@@ -20,7 +20,6 @@ enum value_kind {
     V_SRCSET,
     V_SRCDOC,
     V_CODE_URL, /* matters only as javascript: */
-    V_VENDOR,   /* AMP: a name */
     V_LINK,
     V_META,
     V_INTEGRITY,
@@ -97,7 +96,6 @@ struct rule {
     X(TD, BACKGROUND, URL, IMAGE, ATTR, ALWAYS)                                                    \
     X(TH, BACKGROUND, URL, IMAGE, ATTR, ALWAYS)                                                    \
     X(AMP_ANALYTICS, CONFIG, URL, SCRIPT, TAG, ALWAYS)                                             \
-    X(AMP_ANALYTICS, TYPE, VENDOR, AMP, TAG, ALWAYS)                                               \
     X(AMP_PIXEL, SRC, URL, IMAGE, TAG, ALWAYS)
 
 enum rule_id {
@@ -343,7 +341,6 @@ static enum html_action judge_meta(struct rewriter *rw, const struct judged *j, 
 static enum html_action judge_value(struct rewriter *rw, const struct judged *j,
                                     const struct rule *rule, struct str text)
 {
-    struct html_ref vendor = {.element = element_rows[j->elem].name, .attr = "type"};
     enum html_attr attr = rule->attr;
     enum html_use use = rule->use;
 
@@ -362,10 +359,6 @@ static enum html_action judge_value(struct rewriter *rw, const struct judged *j,
         return text.len > 0 && ascii_lower(text.ptr[0]) == 'j'
                    ? value_url(rw, j, text, attr, HTML_USE_FORM)
                    : HTML_KEEP;
-    case V_VENDOR:
-        vendor.value = text;
-        vendor.use = HTML_USE_AMP;
-        return value_ref(rw, &vendor);
     case V_LINK:
         return judge_link(rw, j, text);
     case V_META:
@@ -595,6 +588,18 @@ static void note_base(struct rewriter *rw, const struct judged *j)
         buf_clear(into);
 }
 
+/* An element of AMP that is a tracker by its name; its vendor has a name too, or none. */
+static enum html_action judge_vendor(struct rewriter *rw, const struct judged *j)
+{
+    struct html_ref vendor = {
+        .element = element_rows[j->elem].name, .attr = "type", .use = HTML_USE_AMP};
+
+    if ((element_rows[j->elem].flags & ELEM_F_VENDOR) == 0 || j->space != SIM_HTML)
+        return HTML_KEEP;
+    (void)judge_find(rw, j, ATTR_TYPE, &vendor.value);
+    return value_ref(rw, &vendor);
+}
+
 enum verdict_kind judge_tag(struct rewriter *rw, struct judged *j)
 {
     uint64_t gone = 0;
@@ -609,6 +614,8 @@ enum verdict_kind judge_tag(struct rewriter *rw, struct judged *j)
         rw->counts.over_attrs++;
         return TAG_DROP_RAW;
     }
+    if (judge_vendor(rw, j) == HTML_DROP)
+        return TAG_DROP;
     for (size_t i = 0; i < rw->attr_cnt; i++) {
         const struct tag_attr *a = &rw->attrs[i];
         size_t cuts = rw->cut_cnt;

@@ -25,6 +25,7 @@ enum elem_flag {
     ELEM_F_SPECIAL = 1 << 8,  /* HTML 13.2.4.2 "special": stops the search of an end tag */
     ELEM_F_LINK = 1 << 9,     /* its href may be a javascript: URL */
     ELEM_F_POINT = 1 << 10,   /* the simulator looks at it inside foreign content */
+    ELEM_F_VENDOR = 1 << 11,  /* AMP's: what it is stands in its name; goes with its data */
 };
 
 /* Start and end tags of HTML content that the engine looks at, whatever their attributes. */
@@ -35,8 +36,14 @@ enum elem_flag {
 #define HTML_ELEMENTS(X)                                                                           \
     X(A, "a", LINK)                                                                                \
     X(ADDRESS, "address", CLOSE_P | ELEM_F_SPECIAL)                                                \
-    X(AMP_ANALYTICS, "amp-analytics", JUDGE)                                                       \
+    X(AMP_AD, "amp-ad", JUDGE | ELEM_F_VENDOR)                                                     \
+    X(AMP_ANALYTICS, "amp-analytics", JUDGE | ELEM_F_VENDOR)                                       \
+    X(AMP_AUTO_ADS, "amp-auto-ads", JUDGE | ELEM_F_VENDOR)                                         \
+    X(AMP_EMBED, "amp-embed", JUDGE | ELEM_F_VENDOR)                                               \
     X(AMP_PIXEL, "amp-pixel", JUDGE)                                                               \
+    X(AMP_STICKY_AD, "amp-sticky-ad", JUDGE | ELEM_F_VENDOR)                                       \
+    X(AMP_STORY_AUTO_ADS, "amp-story-auto-ads", JUDGE | ELEM_F_VENDOR)                             \
+    X(AMP_STORY_AUTO_ANALYTICS, "amp-story-auto-analytics", JUDGE | ELEM_F_VENDOR)                 \
     X(ANIMATE, "animate", JUDGE)                                                                   \
     X(ANNOTATION_XML, "annotation-xml", POINT)                                                     \
     X(AREA, "area", LINK | ELEM_F_VOID | ELEM_F_SPECIAL)                                           \
@@ -164,10 +171,10 @@ struct html_element_info {
 };
 
 /* The tables of names_table.c and the multiplier they were made with. */
-#define ELEMENT_MULTIPLIER 0xf7af0321u
-#define ELEMENT_SHIFT      23
+#define ELEMENT_MULTIPLIER 0x523d2a55u
+#define ELEMENT_SHIFT      22
 extern const struct html_element_info element_rows[ELEM_COUNT];
-extern const uint8_t element_slots[512];
+extern const uint8_t element_slots[1024];
 
 /* Bit k of [c]: an element of ELEM_F_STARTS, of ELEM_F_ENDS begins with the letters c and k. */
 extern const uint32_t element_starts[32], element_ends[32];

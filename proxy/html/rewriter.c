@@ -38,6 +38,12 @@ static void hold_doomed(struct rewriter *rw, const struct judged *j)
                              .text = rw->tok.pos};
 }
 
+/* Data for it may stand in it, as a script of JSON. */
+static bool is_amp(enum html_element elem)
+{
+    return (element_rows[elem].flags & ELEM_F_VENDOR) != 0 || elem == ELEM_AMP_PIXEL;
+}
+
 static void drop_tag(struct rewriter *rw, const struct judged *j, size_t start, size_t end)
 {
     bool raw = (element_rows[j->elem].flags & ELEM_F_RAW) != 0 && j->space == SIM_HTML &&
@@ -57,7 +63,7 @@ static void drop_tag(struct rewriter *rw, const struct judged *j, size_t start, 
     out_stand(rw, body_stand_for(rw, j));
     if (!rw->sim.frameset_void && treesim_voids_frameset(&st))
         rw->frameset_gone = true;
-    rw->amp_gone = j->elem == ELEM_AMP_ANALYTICS || j->elem == ELEM_AMP_PIXEL;
+    rw->amp_gone = is_amp(j->elem);
     if (!raw) {
         out_comment(rw);
         return;
@@ -334,7 +340,7 @@ static void on_end(struct rewriter *rw, size_t start, size_t end)
         }
     }
     reveal(rw, name);
-    if (rw->amp_gone && (rw->tok.elem == ELEM_AMP_ANALYTICS || rw->tok.elem == ELEM_AMP_PIXEL)) {
+    if (rw->amp_gone && is_amp(rw->tok.elem)) {
         out_flush(rw, start);
         rw->sent = end;
         rw->amp_gone = false;

@@ -7,6 +7,7 @@
 #include "consentd/html_engine.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "consent_cookie.h"
 #include "consentd/arena.h"
@@ -142,6 +143,34 @@ static bool is_own_file(struct html_engine *engine, const struct html_ref *ref)
     return own;
 }
 
+/*
+ * Elements of AMP that are trackers whatever their address: the runtime takes that from its own
+ * list of vendors, and their scripts from the AMP cache. A vendor of advertising counts as such
+ * although it is asked for as analytics (amphtml, extensions/amp-analytics/0.1/vendors).
+ */
+static struct verdict judge_amp(const struct html_engine *engine, const struct html_ref *ref)
+{
+    static const char *const advertising[] = {
+        "facebookpixel", "googleadwords", "krux",
+        "linkedin",      "lotame",        "marinsoftware",
+        "mediarithmics", "navegg",        "nielsen-marketing-cloud",
+        "permutive",     "quantcast",     "retargetly"};
+    uint16_t category = CATEGORY_MARKETING;
+
+    if (strstr(ref->element, "analytics") != NULL) {
+        category = CATEGORY_ANALYTICS;
+        for (size_t i = 0; i < COUNT_OF(advertising); i++) {
+            if (str_eq_fold_c(ref->value, advertising[i]))
+                category = CATEGORY_MARKETING;
+        }
+    }
+    return (struct verdict){
+        .action = engine->decider.grants & category ? VERDICT_PASS : VERDICT_STRIP,
+        .categories = category,
+        .rule = ref->element,
+    };
+}
+
 static enum html_action on_ref(void *owner, const struct html_ref *ref, struct html_note *note_out)
 {
     struct html_engine *engine = owner;
@@ -162,12 +191,7 @@ static enum html_action on_ref(void *owner, const struct html_ref *ref, struct h
         return apply(engine, &verdict, pair.name, note_out);
     }
     if (ref->use == HTML_USE_AMP) {
-        /* An analytics vendor by name; its script may come from the AMP cache. */
-        verdict = (struct verdict){
-            .action = engine->decider.grants & CATEGORY_ANALYTICS ? VERDICT_PASS : VERDICT_STRIP,
-            .categories = CATEGORY_ANALYTICS,
-            .rule = "amp-analytics",
-        };
+        verdict = judge_amp(engine, ref);
         return apply(engine, &verdict, ref->value, note_out);
     }
     verdict = judge_bases(engine, ref);

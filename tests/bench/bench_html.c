@@ -4,8 +4,8 @@
  * no decisions) in the same run. Best of 5; with the most memory that one page's rewriter took
  * between two chunks of 16 KiB, and instructions per byte where the kernel counts them. The
  * owner's answers: all kept; what mentions one of five words goes, each searched in each script
- * by memmem; every absolute URL goes. Scripts (*.js) of the folder go through the search for imports.
- * A second argument chooses the rows whose names contain it.
+ * by memmem; every absolute URL goes. Scripts (*.js) of the folder go through the search for
+ * imports. A second argument chooses the rows whose names contain it.
  */
 #include <linux/perf_event.h>
 #include <sys/ioctl.h>

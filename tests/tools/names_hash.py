@@ -12,7 +12,7 @@ import random
 import re
 import sys
 
-ELEMENT_SLOTS = 512
+ELEMENT_SLOTS = 1024
 ATTR_SLOTS = 128
 
 HEAD = '''/*

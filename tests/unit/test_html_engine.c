@@ -233,6 +233,34 @@ static void test_addresses_in_json(void **state)
            "<body><script type=speculationrules>{\"prefetch\":[{\"urls\":[\"/a\"]}]}</script>");
 }
 
+/* What AMP's elements are stands in their names, with a vendor or without one. */
+static void test_amp(void **state)
+{
+    static const char amp[] =
+        "<body><amp-analytics><script type=application/json>{}</script></amp-analytics>"
+        "<amp-analytics type=FacebookPixel></amp-analytics><amp-ad type=a9></amp-ad>"
+        "<amp-sticky-ad></amp-sticky-ad><amp-story-auto-ads></amp-story-auto-ads>"
+        "<amp-story-auto-analytics gtag-id=G-1></amp-story-auto-analytics>"
+        "<amp-pixel src=https://www.facebook.com/tr?id=1></amp-pixel>"
+        "<amp-pixel src=/own></amp-pixel><amp-consent id=c></amp-consent><amp-img src=a></amp-img>";
+    struct buf out;
+
+    UNUSED(state);
+    expect(amp,
+           "<body><!--consentd: removed (analytics)--><!--consentd: removed-->"
+           "<!--consentd: removed (marketing)--><!--consentd: removed (marketing)-->"
+           "<!--consentd: removed (marketing)--><!--consentd: removed (marketing)-->"
+           "<!--consentd: removed (analytics)--><!--consentd: removed meta-pixel (marketing)-->"
+           "<amp-pixel src=/own></amp-pixel><amp-consent id=c></amp-consent><amp-img "
+           "src=a></amp-img>");
+    filter(str_c(amp), CATEGORY_ESSENTIAL | CATEGORY_ANALYTICS, 4096, &out);
+    assert_non_null(strstr(buf_cstr(&out), "<amp-analytics><script type=application/json>"));
+    assert_null(strstr(buf_cstr(&out), "FacebookPixel"));
+    assert_non_null(strstr(buf_cstr(&out), "gtag-id"));
+    assert_null(strstr(buf_cstr(&out), "<amp-ad"));
+    buf_free(&out);
+}
+
 /* Own files may be other ones here: their digests go, those of others stay (HTML 8.1.6.2). */
 static void test_digests_in_an_import_map(void **state)
 {
@@ -348,6 +376,7 @@ int main(void)
         cmocka_unit_test(test_chunking_does_not_matter),
         cmocka_unit_test(test_idempotent),
         cmocka_unit_test(test_addresses_in_json),
+        cmocka_unit_test(test_amp),
         cmocka_unit_test(test_digests_in_an_import_map),
         cmocka_unit_test(test_a_script_that_only_talks_of_a_tracker_stays),
         cmocka_unit_test(test_what_stands_in_for_a_frame),
