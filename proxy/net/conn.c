@@ -81,7 +81,7 @@ static void events_off(struct conn *c)
     if (c->read_on)
         event_del(&c->read_event);
     if (c->write_on)
-        event_del(&c->write_event);
+        event_del(c->write_event);
     c->read_on = c->write_on = false;
 }
 
@@ -106,6 +106,8 @@ static void conn_kill(struct conn *c)
 
 static void conn_free(struct conn *c)
 {
+    if (c->write_event != NULL)
+        event_free(c->write_event);
     buf_free(&c->keep);
     loop_buf_give(c->loop, &c->queue);
     free(c);
@@ -149,9 +151,7 @@ static bool events_on(struct conn *c)
 {
     short read_flags = EV_READ | EV_CLOSED | EV_ET | EV_PERSIST;
 
-    if (event_assign(&c->read_event, loop_base(c->loop), c->fd, read_flags, on_readable, c) != 0 ||
-        event_assign(&c->write_event, loop_base(c->loop), c->fd, EV_WRITE | EV_PERSIST,
-                     on_can_write, c) != 0)
+    if (event_assign(&c->read_event, loop_base(c->loop), c->fd, read_flags, on_readable, c) != 0)
         return false;
     c->read_on = event_add(&c->read_event, NULL) == 0;
     return c->read_on;
@@ -161,12 +161,15 @@ static void write_event_set(struct conn *c, bool on)
 {
     if (c->write_on == on || c->state == CONN_DEAD)
         return;
-    if (on && event_add(&c->write_event, NULL) != 0) {
+    if (on && c->write_event == NULL)
+        c->write_event =
+            event_new(loop_base(c->loop), c->fd, EV_WRITE | EV_PERSIST, on_can_write, c);
+    if (on && (c->write_event == NULL || event_add(c->write_event, NULL) != 0)) {
         conn_fail(c, CONN_WHY_ERROR);
         return;
     }
     if (!on)
-        event_del(&c->write_event);
+        event_del(c->write_event);
     c->write_on = on;
 }
 

@@ -58,7 +58,8 @@ struct conn {
     uint64_t linger_ms;
     uint64_t sent;     /* bytes taken by the kernel */
     uint64_t progress; /* lingering: conn_progress() when the timer was set */
-    struct event read_event, write_event;
+    struct event read_event;
+    struct event *write_event; /* owned; NULL until a write had to wait: most never do */
     struct deferred later;
     struct timer timer; /* connect, handshake, linger */
     struct timer doubt; /* since the last short read */

@@ -9,7 +9,9 @@ HAProxy (haproxy), nginx's Lua module (libnginx-mod-http-lua) and strace take pa
 installed, and the first lines say who is missing. Every proxy has one worker or thread and keeps
 its connections to the origin, an nginx of its own. In this order, for HTTP/1.1, TLS 1.3 and HTTP/2:
 
-    idle connections   anonymous memory of the worker per connection that asked once
+    idle connections   memory of a worker that has just started, per connection that asked once:
+                       anonymous pages, and bytes of the heap in use; beside the proxies a server
+                       that is OpenSSL and nothing else (tls_floor.c), below which none can be
     CPU per request    user and system time of the proxy's worker, from /proc, per answer
     requests/s         as h2load saw them; on a busy machine only the ratio says something
     p50, p99           of the time to an answer at a fixed rate, the same for all
@@ -37,7 +39,8 @@ import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 LUA_MODULE = pathlib.Path("/usr/lib/nginx/modules/ngx_http_lua_module.so")
 NDK_MODULE = pathlib.Path("/usr/lib/nginx/modules/ndk_http_module.so")
 PAGE_SIZE = 30 * 1024
@@ -135,6 +138,10 @@ class Peer:
     def worker(self):
         return children(self.process.pid)[0]
 
+    def spawn(self, *args):
+        self.process = subprocess.Popen([str(arg) for arg in args], stderr=subprocess.DEVNULL)
+        wait_port(self.port)
+
     def cpu(self):
         fields = pathlib.Path(f"/proc/{self.worker()}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / TICK
@@ -174,9 +181,7 @@ http {{
   {http}
   server {{ listen 127.0.0.1:{self.port} reuseport; {locations} }} {secure}
 }}""")
-        self.process = subprocess.Popen(["nginx", "-c", str(folder / "conf"), "-p", str(folder)],
-                                        stderr=subprocess.DEVNULL)
-        wait_port(self.port)
+        self.spawn("nginx", "-c", folder / "conf", "-p", folder)
 
 
 class HAProxy(Peer):
@@ -207,9 +212,20 @@ frontend f
 backend b
   server o 127.0.0.1:{origin_port}
 """)
-        self.process = subprocess.Popen(["haproxy", "-db", "-f", str(folder / "haproxy.conf")],
-                                        stderr=subprocess.DEVNULL)
-        wait_port(self.port)
+        self.spawn("haproxy", "-db", "-f", folder / "haproxy.conf")
+
+    def worker(self):
+        return self.process.pid
+
+
+class Floor(Peer):
+    """OpenSSL alone; its process is the worker, and it speaks TLS only."""
+
+    name = "OpenSSL alone"
+
+    def __init__(self, program, tls):
+        self.port = self.tls_port = free_port()
+        self.spawn(program, self.port, *tls)
 
     def worker(self):
         return self.process.pid
@@ -291,12 +307,42 @@ def handshakes(proxy, args):
     return (proxy.cpu() - before) / cnt * 1e6, cnt / (time.monotonic() - start)
 
 
-def idle(proxy, protocol, args):
-    """Bytes of the worker per connection that asked once and is silent."""
+def compiled(folder, source, name, *options):
+    """A C file beside this one, built into folder; None without a compiler or OpenSSL's headers."""
+    out = folder / name
+    done = subprocess.run(["cc", "-O2", "-std=c17", "-D_GNU_SOURCE", "-o", str(out), str(HERE / source), *options],
+                          capture_output=True, check=False)
+    return out if done.returncode == 0 else None
+
+
+class Heap:
+    """Bytes of the heap in use by whoever is started within (heap.c)."""
+
+    def __init__(self, folder):
+        self.library = compiled(folder, "heap.c", "heap.so", "-shared", "-fPIC")
+        self.file = folder / "heap"
+
+    def __enter__(self):
+        self.file.write_bytes(bytes(8))
+        if self.library is not None:
+            os.environ.update(LD_PRELOAD=str(self.library), HEAP=str(self.file))
+        return self
+
+    def __exit__(self, *_):
+        os.environ.pop("LD_PRELOAD", None)
+        os.environ.pop("HEAP", None)
+
+    def bytes(self):
+        return int.from_bytes(self.file.read_bytes(), "little", signed=True)
+
+
+def idle(proxy, protocol, heap, args):
+    """What each connection takes that asked once and is silent: bytes of the worker's memory, of the heap."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    before, held = proxy.memory(), []
-    for _ in range(args.idle):
+    held = []
+
+    def connect():
         sock = socket.create_connection(("127.0.0.1", proxy.port if protocol == "HTTP/1.1" else proxy.tls_port))
         if protocol != "HTTP/1.1":
             sock = context.wrap_socket(sock, server_hostname="localhost")
@@ -305,12 +351,35 @@ def idle(proxy, protocol, args):
         while len(got) < 1024:
             got += sock.recv(65536)
         held.append(sock)
+    for _ in range(20):
+        connect()  # what the first ones need, all have
+    time.sleep(0.5)
+    before = proxy.memory(), heap.bytes()
+    for _ in range(args.idle):
+        connect()
     time.sleep(1.5)
-    each = (proxy.memory() - before) / args.idle
+    after = proxy.memory(), heap.bytes()
     for sock in held:
         sock.close()
-    time.sleep(0.5)
-    return each
+    return [(now - then) / args.idle for now, then in zip(after, before)]
+
+
+def compare_idle(folder, makers, args):
+    """Each in a process of its own that has done nothing before: no heap has room left from anything else."""
+    heap = Heap(folder)
+    for protocol in PROTOCOLS[:2]:
+        print(f"\n{args.idle} idle connections, {protocol}", flush=True)
+        for number, make in enumerate(makers):
+            with heap:
+                proxy = make(f"{make.__name__}, idle, {number} {protocol[:3]}")
+            try:
+                if protocol == "HTTP/1.1" and isinstance(proxy, Floor):
+                    continue
+                memory, used = idle(proxy, protocol, heap, args)
+            finally:
+                proxy.stop()
+            print(f"  {proxy.name.split(',')[0]:<22} {memory:8.0f} bytes each" +
+                  (f"   {used:8.0f} of the heap" if heap.library is not None else ""), flush=True)
 
 
 def system_calls(proxy, protocol, args):
@@ -349,10 +418,6 @@ def compare(title, protocol, path, proxies, args):
 
 
 def run(proxies, args):
-    for protocol in PROTOCOLS[:2]:  # first, while no heap has room left from anything else
-        print(f"\n{args.idle} idle connections, {protocol}", flush=True)
-        for proxy in proxies:
-            print(f"  {proxy.name:<22} {idle(proxy, protocol, args):8.0f} bytes each", flush=True)
     for protocol in PROTOCOLS:
         compare("1 KiB, passed through", protocol, "/1k.bin", proxies, args)
     for protocol in PROTOCOLS:
@@ -405,14 +470,24 @@ def main():
         forward = "proxy_pass http://o; proxy_http_version 1.1; proxy_set_header Connection \"\"; " \
                   "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; " \
                   "proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header Host $host;"
-        proxies = [Nginx(folder, "nginx, plain proxy", f"location / {{ {forward} }}", http=upstream, tls=tls)]
-        started.append(proxies[0])
+        floor = compiled(folder, "tls_floor.c", "tls_floor", "-lssl", "-lcrypto")
+
+        def nginx(name="nginx, plain proxy"):
+            return Nginx(folder, name, f"location / {{ {forward} }}", http=upstream, tls=tls)
+
+        def consentd(name="consentd"):
+            (folder / name).mkdir()
+            return Consentd(folder / name, args.build, origin.port, tls)
+        makers = [nginx, consentd]
         if shutil.which("haproxy"):
-            proxies.append(HAProxy(folder, origin.port))
+            makers.insert(1, lambda _=None: HAProxy(folder, origin.port))
+        idle_makers = makers + ([lambda _: Floor(floor, tls)] if floor is not None else [])
+        compare_idle(folder, idle_makers, args)
+        proxies = []
+        for make in makers:
+            proxies.append(make())
             started.append(proxies[-1])
-        ours = Consentd(folder, args.build, origin.port, tls)
-        started.append(ours)
-        proxies.append(ours)
+        ours = proxies[-1]
         run(proxies, args)
         if shutil.which("strace"):
             for protocol in PROTOCOLS[:2]:
