@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "audit_operator.h"
 #include "consentd/b64.h"
 #include "consentd/clock.h"
 #include "consentd/query_text.h"
@@ -59,7 +60,20 @@ static void print_jsonl(FILE *out, const struct query_row *row)
     put(out, &text);
 }
 
-static void print_table(FILE *out, const struct query_row *row, const char *when)
+/* What is no visitor's: one line, with its name where the head is of events. */
+static void print_other(FILE *out, bool own_head, const struct query_row *row)
+{
+    if (!own_head)
+        (void)fprintf(out, "%-11s  ", row->kind == RECORD_NOTICE ? "notice" : "operator");
+    if (row->kind == RECORD_NOTICE)
+        audit_notice_print(out, row);
+    else
+        audit_operator_print(out, row);
+    (void)fputc('\n', out);
+}
+
+static void print_table(FILE *out, enum record_kind kind, const struct query_row *row,
+                        const char *when)
 {
     const struct consent_event *ev = &row->view.event;
     char place[32], sub[32], grants[640], denies[640];
@@ -71,8 +85,7 @@ static void print_table(FILE *out, const struct query_row *row, const char *when
         return;
     }
     if (row->kind != RECORD_EVENT) {
-        (void)fprintf(out, "%-11s  %.*s\n", row->kind == RECORD_NOTICE ? "notice" : "operator",
-                      STR_ARGS(row->json));
+        print_other(out, kind == row->kind, row);
         return;
     }
     (void)query_names_join(row->view.grants, row->view.grant_cnt, grants, sizeof(grants));
@@ -84,7 +97,7 @@ static void print_table(FILE *out, const struct query_row *row, const char *when
                   ev->epoch, STR_ARGS(ev->lang), STR_ARGS(ev->host));
 }
 
-void audit_print_head(FILE *out, enum audit_format format)
+void audit_print_head(FILE *out, enum audit_format format, enum record_kind kind)
 {
     struct buf text;
 
@@ -92,12 +105,20 @@ void audit_print_head(FILE *out, enum audit_format format)
     if (format == AUDIT_CSV)
         (void)!query_csv_head(&text);
     put(out, &text);
-    if (format == AUDIT_TABLE)
-        (void)fprintf(out, "%-24s  %-12s  %-11s  %-22s %-22s  %-24s  %3s  %-5s  %s\n", "TIME",
-                      "RECORD", "ACT", "GRANTED", "DENIED", "SUBJECT", "PE", "LANG", "HOST");
+    if (format != AUDIT_TABLE)
+        return;
+    (void)fprintf(out, "%-24s  %-12s  ", "TIME", "RECORD");
+    if (kind == RECORD_OPERATOR)
+        (void)fputs(AUDIT_OPERATOR_HEAD "\n", out);
+    else if (kind == RECORD_NOTICE)
+        (void)fputs(AUDIT_NOTICE_HEAD "\n", out);
+    else
+        (void)fprintf(out, "%-11s  %-22s %-22s  %-24s  %3s  %-5s  %s\n", "ACT", "GRANTED", "DENIED",
+                      "SUBJECT", "PE", "LANG", "HOST");
 }
 
-void audit_print_row(FILE *out, enum audit_format format, const struct query_row *row)
+void audit_print_row(FILE *out, enum audit_format format, enum record_kind kind,
+                     const struct query_row *row)
 {
     char when[CLOCK_TEXT_MAX];
 
@@ -110,7 +131,7 @@ void audit_print_row(FILE *out, enum audit_format format, const struct query_row
         print_jsonl(out, row);
         break;
     case AUDIT_TABLE:
-        print_table(out, row, when);
+        print_table(out, kind, row, when);
         break;
     }
 }

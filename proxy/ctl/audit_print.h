@@ -16,7 +16,12 @@ bool audit_format_parse(struct str s, enum audit_format *out);
 /* One CSV cell in quotes and what follows it: a comma, or the end of the line. */
 void audit_print_cell(FILE *out, struct str s, bool last);
 
-void audit_print_head(FILE *out, enum audit_format format);
-void audit_print_row(FILE *out, enum audit_format format, const struct query_row *row);
+/*
+ * kind: the only one that there will be, and a table has its columns; RECORD_UNKNOWN: all of them,
+ * under the columns of events. CSV has the same columns whatever the kind.
+ */
+void audit_print_head(FILE *out, enum audit_format format, enum record_kind kind);
+void audit_print_row(FILE *out, enum audit_format format, enum record_kind kind,
+                     const struct query_row *row);
 
 #endif

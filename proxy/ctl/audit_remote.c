@@ -24,13 +24,13 @@ bool audit_remote_is_there(const struct ctl_args *args)
     return fd >= 0;
 }
 
-void audit_remote_print(FILE *out, enum audit_format format, const struct query_row *row,
-                        const json_t *value)
+void audit_remote_print(FILE *out, enum audit_format format, enum record_kind kind,
+                        const struct query_row *row, const json_t *value)
 {
     struct buf text;
 
     if (format != AUDIT_JSONL) {
-        audit_print_row(out, format, row);
+        audit_print_row(out, format, kind, row);
         return;
     }
     buf_init(&text, CTL_ANSWER_MAX); /* as it came: the row alone does not know its leaf's hash */

@@ -38,7 +38,7 @@ MUST_USE bool audit_remote_shown(const struct audit_remote *r, const char *by, u
                                  struct fault *f);
 
 /* A row as it is printed. */
-void audit_remote_print(FILE *out, enum audit_format format, const struct query_row *row,
-                        const json_t *value);
+void audit_remote_print(FILE *out, enum audit_format format, enum record_kind kind,
+                        const struct query_row *row, const json_t *value);
 
 #endif

@@ -222,7 +222,7 @@ static bool on_row(void *arg, const struct query_row *row)
         audit_stats_add(a->stats, row);
         show_progress(a, false);
     } else {
-        audit_print_row(stdout, a->format, row);
+        audit_print_row(stdout, a->format, a->spec.kind, row);
     }
     a->rows++;
     a->left--;
@@ -362,7 +362,7 @@ static bool on_remote_row(void *arg, const struct query_row *row, const json_t *
         audit_stats_add(a->stats, row);
         show_progress(a, false);
     } else {
-        audit_remote_print(stdout, a->format, row, value);
+        audit_remote_print(stdout, a->format, a->spec.kind, row, value);
     }
     a->rows++;
     return !ferror(stdout);
@@ -400,7 +400,7 @@ static int from_admin(const struct ctl_args *args, struct audit *a)
 
     (void)snprintf(cursor, sizeof(cursor), "%.*s", STR_ARGS(a->spec.cursor));
     if (!a->counting)
-        audit_print_head(stdout, a->format);
+        audit_print_head(stdout, a->format, a->spec.kind);
     status = audit_remote_rows(&r);
     if (status == CTL_OK && r.next[0] != '\0' && !a->counting)
         (void)fprintf(stderr, "more: --cursor %s\n", r.next);
@@ -426,7 +426,7 @@ static int audit_run(const struct ctl_args *args, struct audit *a)
     a->status = audit_open(a, args);
     if (a->status == CTL_OK) {
         if (!a->counting)
-            audit_print_head(stdout, a->format);
+            audit_print_head(stdout, a->format, a->spec.kind);
         if (a->journal)
             from_journal(a);
         else
@@ -480,7 +480,12 @@ int cmd_audit_oplog(struct ctl_args *args)
                       .path = "/api/v1/oplog",
                       .target = {.max = TARGET_MAX}};
 
-    if (!take_arguments(&a, args, NULL) || a.spec.kind != RECORD_OPERATOR) {
+    if (!take_arguments(&a, args, NULL)) {
+        buf_free(&a.target);
+        return CTL_USAGE;
+    }
+    if (a.spec.kind != RECORD_OPERATOR) {
+        (void)ctl_fail("audit oplog shows operators' records alone: no --kind, see audit query");
         buf_free(&a.target);
         return CTL_USAGE;
     }

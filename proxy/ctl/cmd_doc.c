@@ -139,7 +139,7 @@ int cmd_doc_diff(struct ctl_args *args)
 
 static bool on_row(void *arg, const struct query_row *row, const json_t *value)
 {
-    audit_remote_print(stdout, *(const enum audit_format *)arg, row, value);
+    audit_remote_print(stdout, *(const enum audit_format *)arg, RECORD_EVENT, row, value);
     return !ferror(stdout);
 }
 
@@ -163,7 +163,7 @@ int cmd_subject_show(struct ctl_args *args)
         (void)ctl_fail("subject show SUBJECT|COOKIE");
         return CTL_USAGE;
     }
-    audit_print_head(stdout, form);
+    audit_print_head(stdout, form, RECORD_EVENT);
     return audit_remote_rows(&r);
 }
 

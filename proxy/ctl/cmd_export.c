@@ -23,6 +23,7 @@
 #include "consentd/ledger_msg.h"
 #include "consentd/mem.h"
 #include "consentd/note.h"
+#include "consentd/query_text.h"
 #include "ctl_priv.h"
 
 #define SAVE_MS    1000  /* between two notes of how far it is */
@@ -349,6 +350,27 @@ static const char *const filters[] = {"--from", "--to",  "--act", "--purpose", "
                                       "--sub",  "--pe",  "--doc", "--lang",    "--jur",
                                       "--host", "--gpc", "--kind"};
 
+/* What makes no sense is said before anything is asked or opened. */
+static bool check_question(const char *format, const char *const values[COUNT_OF(filters)])
+{
+    static const char *const formats[] = {"jsonl", "csv", "dpv"};
+    struct query_spec spec = {0};
+    struct fault f = {{0}};
+    bool known = false;
+
+    for (size_t i = 0; i < COUNT_OF(formats); i++)
+        known = known || strcmp(format, formats[i]) == 0;
+    if (!known)
+        (void)ctl_fail("--format \"%s\": expected jsonl, csv or dpv", format);
+    for (size_t i = 0; known && i < COUNT_OF(filters); i++)
+        if (values[i] != NULL &&
+            !query_spec_set(&spec, str_c(filters[i] + 2), str_c(values[i]), &f)) {
+            (void)ctl_fail("--%s", f.text);
+            return false;
+        }
+    return known;
+}
+
 int cmd_audit_export(struct ctl_args *args)
 {
     struct export x = {.args = args};
@@ -365,7 +387,7 @@ int cmd_audit_export(struct ctl_args *args)
     options[cnt++] = (struct ctl_option){"--out", &x.file, NULL};
     options[cnt++] = (struct ctl_option){"--vkey", &vkey, NULL};
     options[cnt++] = (struct ctl_option){"--disclose", NULL, &disclose};
-    if (!ctl_options(args, options, cnt))
+    if (!ctl_options(args, options, cnt) || !check_question(format, values))
         return CTL_USAGE;
     if (vkey != NULL && x.file == NULL) {
         (void)ctl_fail("--vkey checks a file: it needs --out FILE");

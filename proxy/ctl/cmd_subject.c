@@ -18,12 +18,15 @@
 
 #define AT_SUBJECT 17 /* in a token's bytes */
 
-/* The subject's id: given as such, with "s_" before it, or inside a cookie. */
+/* The subject: its id, with "s_" before it or not, or a cookie, with its name or not. */
 bool ctl_subject_of(const char *text, char out[CTL_SUBJECT_LEN + 1])
 {
     uint8_t id[16], token[TOKEN_RAW_LEN];
     struct str s = str_c(text);
+    ptrdiff_t equals = str_find_last_char(s, '=');
 
+    if (equals >= 0) /* NAME=VALUE, as browsers show it */
+        s = str_slice(s, (size_t)equals + 1, s.len);
     if (s.len == TOKEN_LEN && b64url_decode(s, token, sizeof(token)))
         memcpy(id, token + AT_SUBJECT, sizeof(id));
     else if (!query_subject_parse(s, id))

@@ -110,7 +110,13 @@ static void verify_close(struct verify *v)
 
 static bool read_checkpoint(struct verify *v, struct fault *f)
 {
-    if (!tlog_checkpoint(v->path, v->keys, v->key_cnt, &v->checkpoint, &v->tree, f))
+    char *path = file_resolve(v->path, "checkpoint");
+    bool any = access(path, F_OK) == 0;
+
+    free(path);
+    if (!any)
+        fault_set(f, "no checkpoint: nothing was signed yet");
+    if (!any || !tlog_checkpoint(v->path, v->keys, v->key_cnt, &v->checkpoint, &v->tree, f))
         return false;
     v->dir.size = v->tree.size;
     return true;

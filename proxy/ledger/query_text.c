@@ -339,6 +339,14 @@ static void event_cells(const struct query_row *row, struct str cells[QUERY_CSV_
     cells[17] = str_c(clock_format((uint64_t)ev->expires_s * 1000, room[5]));
 }
 
+/* A record that is nobody's consent: what it is stands where acts do, J in the last column. */
+static void other_cells(const struct query_row *row, struct str cells[QUERY_CSV_COLUMNS])
+{
+    cells[3] = str_c(row->kind == RECORD_NOTICE ? "notice" : "operator");
+    cells[8] = str_c("operator");
+    cells[18] = row->json;
+}
+
 bool query_csv_row(const struct query_row *row, struct buf *out)
 {
     char when[CLOCK_TEXT_MAX], place[32], room[6][640];
@@ -353,7 +361,7 @@ bool query_csv_row(const struct query_row *row, struct buf *out)
     if (row->status == QUERY_ROW_OK && row->kind == RECORD_EVENT)
         event_cells(row, cells, room);
     else if (row->status == QUERY_ROW_OK)
-        cells[18] = row->json;
+        other_cells(row, cells);
     for (size_t i = 0; ok && i < QUERY_CSV_COLUMNS; i++)
         ok = query_csv_cell(cells[i], i + 1 == QUERY_CSV_COLUMNS, out);
     if (!ok)
