@@ -21,6 +21,8 @@
 #include "h2_request_priv.h"
 
 #define FRAME_HEAD_LEN    9
+#define STREAM_NUMBER_LEN 4
+#define PRIORITY_LEN      5  /* of a well-formed PRIORITY: a stream's number and a weight */
 #define CONTINUATIONS_MAX 64 /* nghttp2 1.52 counts the reads of a head, not the heads */
 #define SETTINGS_MAX      32 /* entries in one frame */
 
@@ -56,7 +58,7 @@ struct h2_session {
     uint32_t last_id;
     uint8_t begun[SEEN_IDS / 8]; /* of the streams up to last_id: one bit for each */
     struct { /* of the frames as they come: nghttp2 tells nothing of unknown ones */
-        uint8_t head[FRAME_HEAD_LEN];
+        uint8_t head[FRAME_HEAD_LEN + STREAM_NUMBER_LEN];
         unsigned head_len; /* bytes of it that are here */
         uint64_t skip;     /* bytes until the next head */
     } walk;
@@ -158,18 +160,46 @@ static bool is_number_good(struct h2_session *s, uint32_t id)
     return true;
 }
 
+static size_t frame_len(const uint8_t *head)
+{
+    return (size_t)head[0] << 16 | (size_t)head[1] << 8 | head[2];
+}
+
+static uint32_t stream_number(const uint8_t *at)
+{
+    return (uint32_t)(at[0] & 0x7f) << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+static bool has_dependency(const uint8_t *head)
+{
+    return head[3] == NGHTTP2_PRIORITY && frame_len(head) == PRIORITY_LEN;
+}
+
+/* RFC 9113 6.3: of a stream; and of RFC 7540 5.3.1, what still has an error: not on itself. */
+static bool is_priority_good(const uint8_t *head, uint32_t id)
+{
+    return id != 0 && !(has_dependency(head) && stream_number(head + FRAME_HEAD_LEN) == id);
+}
+
 static void check_frame(struct h2_session *s, const uint8_t *head)
 {
-    uint32_t id = (uint32_t)(head[5] & 0x7f) << 24 | (uint32_t)head[6] << 16 |
-                  (uint32_t)head[7] << 8 | head[8];
+    uint32_t id = stream_number(head + 5);
     bool good = head[3] == NGHTTP2_HEADERS    ? is_number_good(s, id)
-                : head[3] == NGHTTP2_PRIORITY ? id != 0 /* RFC 9113 6.3 */
+                : head[3] == NGHTTP2_PRIORITY ? is_priority_good(head, id)
                                               : true;
 
     if (good || s->broken)
         return;
     s->broken = true;
     (void)nghttp2_session_terminate_session(s->ng, NGHTTP2_PROTOCOL_ERROR);
+}
+
+/* Bytes of a frame that are looked at: its head, of PRIORITY also what it depends on. */
+static unsigned look_len(const struct h2_session *s)
+{
+    if (s->walk.head_len >= FRAME_HEAD_LEN && has_dependency(s->walk.head))
+        return FRAME_HEAD_LEN + STREAM_NUMBER_LEN;
+    return FRAME_HEAD_LEN;
 }
 
 /* Finds the frames' heads (RFC 9113 4.1) in what comes. */
@@ -183,17 +213,17 @@ static void walk_frames(struct h2_session *s, struct str in)
             len = s->walk.skip < in.len ? (size_t)s->walk.skip : in.len;
             s->walk.skip -= len;
         } else {
-            len = FRAME_HEAD_LEN - s->walk.head_len;
+            len = look_len(s) - s->walk.head_len;
             len = len < in.len ? len : in.len;
             memcpy(head + s->walk.head_len, in.ptr, len);
             s->walk.head_len += (unsigned)len;
         }
         in = str_slice(in, len, in.len);
-        if (s->walk.head_len < FRAME_HEAD_LEN)
+        if (s->walk.head_len < look_len(s))
             continue;
+        s->walk.skip = frame_len(head) - (s->walk.head_len - FRAME_HEAD_LEN);
         s->walk.head_len = 0;
-        s->walk.skip = (uint64_t)head[0] << 16 | (uint64_t)head[1] << 8 | head[2];
-        charge_frame(s, (size_t)s->walk.skip, head[3], head[4]);
+        charge_frame(s, frame_len(head), head[3], head[4]);
         check_frame(s, head);
     }
 }
