@@ -30,7 +30,8 @@
     X(X_FORWARDED_HOST, "x-forwarded-host")       /* request; never believed */                    \
     X(X_FORWARDED_PORT, "x-forwarded-port")       /* request */                                    \
     X(X_FORWARDED_PROTO, "x-forwarded-proto")     /* request */                                    \
-    X(X_REAL_IP, "x-real-ip")                     /* request */                                    \
+    X(X_REAL_IP, "x-real-ip")                     /* request; a client's own is replaced */        \
+    X(PROXY, "proxy")                             /* request; dropped: CGI's HTTP_PROXY */         \
     X(MAX_FORWARDS, "max-forwards")               /* request; counts down for OPTIONS */           \
     X(AUTHORIZATION, "authorization")             /* request */                                    \
     X(PROXY_AUTHENTICATE, "proxy-authenticate")   /* hop */                                        \

@@ -84,6 +84,7 @@ static const uint8_t slots[512] = {
     [373] = HDR_AUTHORIZATION,
     [376] = HDR_NEL,
     [380] = HDR_USE_AS_DICTIONARY,
+    [381] = HDR_PROXY,
     [383] = HDR_CONTENT_RANGE,
     [384] = HDR_SEC_GPC,
     [387] = HDR_SEC_WEBSOCKET_VERSION,

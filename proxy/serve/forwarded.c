@@ -8,6 +8,8 @@
  * trusted proxy's is the client; everything further left is hearsay. Only the one field that the
  * configuration names is read: a proxy that sets one of them passes the other on unchecked.
  */
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <string.h>
 
 #include "consentd/networks.h"
@@ -157,4 +159,30 @@ bool forwarded_apply(struct exchange *x)
     memcpy(kept, &address, sizeof(address));
     x->peer = kept;
     return !standard || rewrite_field(x, hop->node);
+}
+
+/* Many an origin believes this field more than X-Forwarded-For: who sends one is named in it. */
+bool forwarded_real_ip(struct exchange *x)
+{
+    struct headers *h = &x->req.headers;
+    char text[INET6_ADDRSTRLEN] = "";
+    struct sockaddr_in6 in6;
+    struct sockaddr_in in;
+    struct str value;
+
+    if (headers_find(h, HDR_X_REAL_IP) == NULL)
+        return true;
+    if (x->peer->sa_family == AF_INET) {
+        memcpy(&in, x->peer, sizeof(in));
+        inet_ntop(AF_INET, &in.sin_addr, text, sizeof(text));
+    } else if (x->peer->sa_family == AF_INET6) {
+        memcpy(&in6, x->peer, sizeof(in6));
+        inet_ntop(AF_INET6, &in6.sin6_addr, text, sizeof(text));
+    }
+    if (text[0] == '\0') {
+        headers_remove(h, HDR_X_REAL_IP);
+        return true;
+    }
+    return arena_str(&x->arena, str_c(text), &value) &&
+           headers_set(h, &x->arena, HDR_X_REAL_IP, value);
 }

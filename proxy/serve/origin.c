@@ -80,8 +80,9 @@ static bool prepare(struct flow *f)
     f->prepared = true;
     headers_remove(h, HDR_FORWARDED);
     headers_remove(h, HDR_X_FORWARDED_PORT);
+    headers_remove(h, HDR_PROXY);
     chain = forwarded_for(f);
-    return chain.len > 0 && headers_set(h, a, HDR_X_FORWARDED_FOR, chain) &&
+    return chain.len > 0 && forwarded_real_ip(x) && headers_set(h, a, HDR_X_FORWARDED_FOR, chain) &&
            headers_set(h, a, HDR_X_FORWARDED_PROTO, x->secure ? STR("https") : STR("http")) &&
            headers_set(h, a, HDR_X_FORWARDED_HOST, x->req.authority) &&
            headers_add(h, a, STR("Via"),

@@ -143,6 +143,7 @@ MUST_USE bool acme_answer(struct flow *f);     /* true: it was one, and is answe
 
 /* forwarded.c: x->peer and x->secure as a trusted proxy says. False: no memory. */
 MUST_USE bool forwarded_apply(struct exchange *x);
+MUST_USE bool forwarded_real_ip(struct exchange *x); /* a client's own becomes its address */
 
 /* request.c */
 void flow_unchoke(struct flow *f); /* the client takes more: the origin may go on */

@@ -45,6 +45,21 @@ def test_the_nearest_untrusted_address_is_the_client(tmp_path, origin):
     proxy.stop()
 
 
+def test_what_origins_believe_is_ours_to_say(tmp_path, origin):
+    """X-Real-IP is the client's address for whoever reads it; Proxy is HTTP_PROXY to CGI (CVE-2016-5385)."""
+    for trusted, who in (([], LOOPBACK), ([LOOPBACK], CLIENT)):
+        folder = tmp_path / str(len(trusted))
+        folder.mkdir()
+        proxy = start(folder, origin, trusted)
+        proxy.get("/", [("X-Real-IP", "6.6.6.6"), ("x-real-ip", "7.7.7.7"), ("Proxy", "http://evil/"),
+                        ("X_Real_IP", "8.8.8.8"), ("X-Forwarded-For", f"6.6.6.6, {CLIENT}")])
+        seen = origin.requests[-1]
+        assert seen.all("X-Real-IP") == [who] and not seen.all("Proxy") and not seen.all("X_Real_IP")
+        proxy.get("/")
+        assert not origin.requests[-1].all("X-Real-IP")
+        proxy.stop()
+
+
 def test_nobody_else_is_believed(tmp_path, origin):
     for number, trusted in enumerate(([], ["10.0.0.0/8", "unix"])):
         folder = tmp_path / str(number)
