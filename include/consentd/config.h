@@ -37,6 +37,7 @@ struct config_limits {                  /* "limits": what one peer may ask of us
     uint64_t header_size;               /* bytes of one request or response head */
     unsigned fields;                    /* header fields in one head */
     uint64_t target;                    /* bytes of a request target */
+    uint64_t body_size;                 /* bytes of a request body; 0: any number */
     unsigned connections;               /* client connections per worker */
     unsigned requests;                  /* at work at once, per worker */
     unsigned connections_per_address;   /* of them; 0: any number */

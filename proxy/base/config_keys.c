@@ -87,6 +87,8 @@ static const struct config_key LIMITS[] = {
           RANGE(KEY_SIZE, KIB, 128 * KIB, "64KiB", "Largest request or response head.")),
     LIMIT("fields", fields, RANGE(KEY_UINT, 16, 1000, "200", "Most header fields in one head.")),
     LIMIT("target", target, RANGE(KEY_SIZE, 256, 64 * KIB, "16KiB", "Longest request target.")),
+    LIMIT("body_size", body_size,
+          RANGE(KEY_SIZE, 0, 1ull << 50, "0B", "Longest request body, else 413; 0: any.")),
     LIMIT("connections", connections,
           RANGE(KEY_UINT, 1, 1000000, "20000", "Most client connections of one worker.")),
     LIMIT("requests", requests,

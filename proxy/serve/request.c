@@ -309,6 +309,13 @@ static bool has_room(struct flow *f)
     return f->counted;
 }
 
+static bool is_body_too_long(const struct flow *f, uint64_t bytes)
+{
+    uint64_t max = f->x.server->config->limits.body_size;
+
+    return max > 0 && bytes > max;
+}
+
 static bool is_answered_here(struct flow *f)
 {
     struct exchange *x = &f->x;
@@ -317,6 +324,8 @@ static bool is_answered_here(struct flow *f)
         exchange_fail(x, 503, "too many requests at once");
     else if (!is_within_budget(f))
         exchange_fail(x, 429, "too many requests from one address");
+    else if (is_body_too_long(f, x->req.content_length))
+        exchange_fail(x, 413, "body too large");
     else if (acme_answer(f))
         return true;
     else if (x->site == NULL)
@@ -421,6 +430,11 @@ bool exchange_body_collect(struct exchange *x, size_t max, exchange_body_fn fn)
 
 bool flow_body(struct flow *f, const uint8_t *data, size_t len, bool end)
 {
+    f->received += len;
+    if (is_body_too_long(f, f->received)) {
+        exchange_fail(&f->x, 413, "body too large");
+        return false;
+    }
     f->body_done = end;
     if (f->gathering)
         return gather(f, data, len, end);

@@ -58,6 +58,7 @@ struct flow {
     struct balance_claim claim;         /* held while oc is set */
     uint64_t tried;                     /* origins that have failed this request, by their bits */
     uint64_t sent_ms;                   /* when the request went to the origin */
+    uint64_t received;                  /* bytes of the request's body so far */
     int wanted;                         /* the origin of the visitor's cookie; -1: none */
     unsigned informational, status;
     bool enforced;  /* enforce_request() was called */

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from harness import Cut, Origin, Proxy, Reader, free_port, holding, http_response, wait_for
+import h2
+from harness import LOOPBACK, Cut, Origin, Proxy, Reader, free_port, holding, http_response, wait_for
 
 TEXT = ("Content-Type", "text/plain")
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -341,6 +342,29 @@ def test_limits(proxy, status, raw):
     out = proxy.raw(raw)
     assert out.startswith(b"HTTP/1.1 %d " % status), out[:100]
     assert out.count(b"HTTP/1.1 ") == 1 and b"connection: close" in out.lower()
+
+
+def test_a_body_has_a_limit_where_one_is_set(tmp_path, origin):
+    """A length that says so reaches no origin, nor is 100 said to it; what turns out too long is never complete there."""
+    port = free_port()
+    proxy = Proxy(tmp_path, origin, limits={"body_size": "50000B"}, listen=[{"address": f"{LOOPBACK}:{port}", "h2c": True}])
+    proxy.port, good, piece = port, b"x" * 50000, b"1388\r\n" + b"x" * 5000 + b"\r\n"
+    chunked_head = b"POST /up HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert proxy.get("/up", method="POST", body=good).status == 200
+    assert proxy.raw(chunked_head + piece * 10 + b"0\r\n\r\n", timeout=1).startswith(b"HTTP/1.1 200 ")
+    origin.requests.clear()
+    for raw in (b"POST /up HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50001\r\n\r\n",
+                b"POST /up HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 50001\r\n\r\n",
+                b"GET /up HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50001\r\n\r\n" + good + b"x" + GET,
+                chunked_head + piece * 10 + b"1\r\nx\r\n0\r\n\r\n" + GET):
+        out = proxy.raw(raw)
+        assert re.findall(rb"HTTP/1.1 (\d+)", out) == [b"413"] and b"connection: close" in out.lower(), out
+    with h2.Client(proxy) as client:
+        for extra in ([("content-length", "50001")], []):
+            assert client.wait(client.get("/up", extra, method="POST", body=good + b"x")).status == 413
+        assert client.wait(client.get("/up", method="POST", body=good)).status == 200
+    assert [len(r.body) for r in origin.requests] == [len(good)]
+    proxy.stop()
 
 
 def test_what_must_pass(proxy, origin):
