@@ -39,9 +39,9 @@ void audit_remote_print(FILE *out, enum audit_format format, enum record_kind ki
     buf_free(&text);
 }
 
-bool audit_remote_shown(const struct audit_remote *r, const char *by, uint64_t from_ms,
-                        uint64_t to_ms, void (*on_shown)(void *arg, struct str name, uint64_t cnt),
-                        struct fault *f)
+bool audit_remote_counters(const struct audit_remote *r, const char *by, uint64_t from_ms,
+                           uint64_t to_ms, void (*on_group)(void *arg, const json_t *row),
+                           struct fault *f)
 {
     char target[160];
     const json_t *rows;
@@ -55,14 +55,8 @@ bool audit_remote_shown(const struct audit_remote *r, const char *by, uint64_t f
                    from_ms, to_ms);
     root = ctl_ask_json(r->args, "GET", target, f);
     rows = json_object_get(root, "rows");
-    for (size_t i = 0; i < json_array_size(rows); i++) {
-        const json_t *row = json_array_get(rows, i);
-        const char *name = json_string_value(json_object_get(row, by));
-
-        if (name != NULL)
-            on_shown(r->arg, str_c(name),
-                     (uint64_t)json_integer_value(json_object_get(row, "imp")));
-    }
+    for (size_t i = 0; i < json_array_size(rows); i++)
+        on_group(r->arg, json_array_get(rows, i));
     json_decref(root);
     return root != NULL;
 }
@@ -75,8 +69,20 @@ static bool take_row(struct audit_remote *r, const json_t *value, struct buf *te
         (void)ctl_fail("the admin answered with something that is no record");
         return false;
     }
-    r->limit--;
+    if (r->limit > 0)
+        r->limit--;
     return r->on_row(r->arg, &row, value);
+}
+
+/* A rare thing is looked for page after page: a line for who waits, and none with 0. */
+static void show_progress(uint64_t scanned)
+{
+    if (!isatty(STDERR_FILENO))
+        return;
+    if (scanned == 0)
+        (void)fputs("\r\033[K", stderr);
+    else
+        (void)fprintf(stderr, "\r%" PRIu64 " records looked at", scanned);
 }
 
 /* One page; false: no more of them, be it because of an error (*status). */
@@ -96,8 +102,10 @@ static bool ask_page(struct audit_remote *r, struct buf *text, int *status)
          (r->one || (ctl_target_add(&target, "limit", str_c(limit)) &&
                      (r->next[0] == '\0' || ctl_target_add(&target, "cursor", str_c(r->next)))));
     fault_set(&f, "the question is too long");
+    show_progress(r->scanned);
     if (ok && buf_cstr(&target) != NULL)
         root = ctl_ask_json(r->args, "GET", buf_cstr(&target), &f);
+    show_progress(0);
     buf_free(&target);
     r->next[0] = '\0';
     if (root == NULL) {
@@ -112,6 +120,7 @@ static bool ask_page(struct audit_remote *r, struct buf *text, int *status)
     if (json_is_string(json_object_get(root, "cursor")))
         (void)snprintf(r->next, sizeof(r->next), "%s",
                        json_string_value(json_object_get(root, "cursor")));
+    r->scanned += (uint64_t)json_integer_value(json_object_get(root, "scanned"));
     r->partial = r->partial || json_is_true(json_object_get(root, "partial"));
     json_decref(root);
     return ok && r->next[0] != '\0' && r->limit > 0;
@@ -129,5 +138,72 @@ int audit_remote_rows(struct audit_remote *r)
     buf_free(&text);
     if (r->partial)
         (void)fprintf(stderr, "Redis is away: this is what the journal holds\n");
+    return status;
+}
+
+/* --- all at once ------------------------------------------------------------------------- */
+
+#define LINE_MAX_LEN (1u << 20) /* bytes of a line of an export */
+
+struct all {
+    struct audit_remote *r;
+    struct buf line, text;
+    bool ended, broken; /* the manifest was seen; a line was wrong, which was said */
+};
+
+static bool take_line(struct all *all, struct str line)
+{
+    json_t *value = json_load_text("line", line, 0, NULL);
+    bool ok = value != NULL;
+
+    if (json_object_get(value, "manifest") != NULL)
+        all->ended = true;
+    else if (ok)
+        ok = take_row(all->r, value, &all->text);
+    json_decref(value);
+    all->broken = all->broken || !ok;
+    return ok;
+}
+
+static bool on_data(void *arg, struct str data)
+{
+    struct all *all = arg;
+    struct str line;
+
+    while (str_find_char(data, '\n') >= 0) {
+        (void)str_cut(&data, '\n', &line);
+        if (all->line.len == 0) {
+            if (!take_line(all, line))
+                return false;
+            continue;
+        }
+        if (!buf_append_str(&all->line, line) || !take_line(all, buf_str(&all->line)))
+            return false;
+        buf_clear(&all->line);
+    }
+    return buf_append_str(&all->line, data);
+}
+
+static bool on_chunk(void *arg, struct str cursor)
+{
+    UNUSED(arg);
+    UNUSED(cursor);
+    return true;
+}
+
+int audit_remote_all(struct audit_remote *r)
+{
+    static const struct ctl_stream_ops ops = {.on_data = on_data, .on_chunk = on_chunk};
+    struct all all = {.r = r};
+    struct fault f = {{0}};
+    int status = CTL_OK;
+
+    buf_init(&all.line, LINE_MAX_LEN);
+    buf_init(&all.text, CTL_ANSWER_MAX);
+    if (ctl_stream(r->args, r->target, &ops, &all, &f) != CTL_STREAM_DONE || !all.ended)
+        status = all.broken ? CTL_FAILED
+                            : ctl_fail("%s", f.text[0] != '\0' ? f.text : "the answer was cut");
+    buf_free(&all.line);
+    buf_free(&all.text);
     return status;
 }

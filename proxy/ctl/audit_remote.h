@@ -18,8 +18,9 @@ struct audit_remote {
     /* row: what query_row_of reads; value: the same as the answer has it. False: enough. */
     bool (*on_row)(void *arg, const struct query_row *row, const json_t *value);
     void *arg;
-    char next[1024]; /* filled: the cursor behind the last row when there is more; "" else */
-    bool partial;    /* filled: the journal answered, Redis is away */
+    char next[1024];  /* filled: the cursor behind the last row when there is more; "" else */
+    bool partial;     /* filled: the journal answered, Redis is away */
+    uint64_t scanned; /* filled: records that were looked at */
 };
 
 /* Whether the admin can be reached: its socket is there, and somebody listens. */
@@ -28,14 +29,16 @@ MUST_USE bool audit_remote_is_there(const struct ctl_args *args);
 /* Page by page; CTL_OK, or what was said on stderr. */
 int audit_remote_rows(struct audit_remote *r);
 
+/* All of them in one answer: no page after page, and one record of it. limit is not looked at. */
+int audit_remote_all(struct audit_remote *r);
+
 /*
- * How often the question was shown from `from_ms` to `to_ms` (0: now), whole days; on_shown gets
- * each group of `by` that the API has. False: why not is in *f.
+ * The counters that the ledger keeps, by groups, for the days from `from_ms` to `to_ms` (0: now);
+ * on_group gets each row of the API. False: why not is in *f.
  */
-MUST_USE bool audit_remote_shown(const struct audit_remote *r, const char *by, uint64_t from_ms,
-                                 uint64_t to_ms,
-                                 void (*on_shown)(void *arg, struct str name, uint64_t cnt),
-                                 struct fault *f);
+MUST_USE bool audit_remote_counters(const struct audit_remote *r, const char *by, uint64_t from_ms,
+                                    uint64_t to_ms, void (*on_group)(void *arg, const json_t *row),
+                                    struct fault *f);
 
 /* A row as it is printed. */
 void audit_remote_print(FILE *out, enum audit_format format, enum record_kind kind,

@@ -145,15 +145,48 @@ const char *stats_by_api_name(enum stats_by by)
     return names[by];
 }
 
-void audit_stats_shown(struct audit_stats *stats, struct str name, uint64_t cnt)
+void audit_stats_asked(struct audit_stats *stats)
 {
-    char text[NAME_LEN];
-
-    (void)snprintf(text, sizeof(text), "%s%.*s", stats->by == STATS_BY_NOTICE ? "d_" : "",
-                   name.len < NAME_LEN - 3 ? (int)name.len : NAME_LEN - 3, name.ptr);
     stats->knows_shown = true;
-    if (cnt > 0)
-        group_of(stats, text)->shown += cnt;
+}
+
+static uint64_t number_of(const json_t *object, const char *key)
+{
+    return (uint64_t)json_integer_value(json_object_get(object, key));
+}
+
+static void add_counters(struct audit_stats *stats, struct group *g, const json_t *row)
+{
+    json_t *acts = json_object_get(row, "act"), *purposes = json_object_get(row, "purposes");
+    const char *name;
+    json_t *value;
+
+    for (unsigned i = 1; i < CONSENT_ACT_CNT; i++)
+        g->acts[i] += number_of(acts, consent_act_name((enum consent_act)i));
+    json_object_foreach (purposes, name, value) {
+        struct tally *t = &g->purposes[purpose_of(stats, str_c(name))];
+
+        t->granted += number_of(value, "granted");
+        t->refused += number_of(value, "refused");
+    }
+}
+
+void audit_stats_counters(struct audit_stats *stats, const json_t *row, bool all)
+{
+    const char *name = json_string_value(json_object_get(row, stats_by_api_name(stats->by)));
+    uint64_t shown = number_of(row, "imp");
+    char text[NAME_LEN];
+    struct group *g;
+
+    stats->knows_shown = true;
+    if (name == NULL || (!all && shown == 0))
+        return;
+    (void)snprintf(text, sizeof(text), "%s%.*s", stats->by == STATS_BY_NOTICE ? "d_" : "",
+                   NAME_LEN - 3, name);
+    g = group_of(stats, text);
+    g->shown += shown;
+    if (all)
+        add_counters(stats, g, row);
 }
 
 void audit_stats_suppress(struct audit_stats *stats)

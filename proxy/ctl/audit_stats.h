@@ -8,6 +8,7 @@
 #define CTL_AUDIT_STATS_H
 
 #include "audit_print.h"
+#include "consentd/json.h"
 
 #define STATS_GROUPS_MAX   4096     /* days, languages, ...: eleven years of days */
 #define STATS_PURPOSES_MAX 32       /* different purposes over all notices asked about */
@@ -28,10 +29,12 @@ void audit_stats_free(struct audit_stats *stats); /* NULL is fine */
 void audit_stats_add(struct audit_stats *stats, const struct query_row *row);
 
 /*
- * How often the question was shown to that group (shown.h); by method the group is the place. Once
- * it was called, figures of showing are printed. `name` as the API has it: a notice without "d_".
+ * A row of the API's counters: how often the question was shown to that group (shown.h; by method
+ * the group is the place), and with `all` its acts and purposes too. Once it or audit_stats_asked
+ * was called, figures of showing are printed.
  */
-void audit_stats_shown(struct audit_stats *stats, struct str name, uint64_t cnt);
+void audit_stats_counters(struct audit_stats *stats, const json_t *row, bool all);
+void audit_stats_asked(struct audit_stats *stats);
 
 /* Figures below STATS_SUPPRESS_BELOW are left out, and what they could be told from. */
 #define STATS_SUPPRESS_BELOW 10

@@ -90,6 +90,13 @@ static bool take_form(struct audit *a, const char *limit, const char *format, co
     return false;
 }
 
+/* Whether the filter is a part of the question to the admin; statistics have no order. */
+static bool is_asked(const struct audit *a, const char *filter)
+{
+    return strcmp(filter, "--cursor") != 0 &&
+           !(a->counting && (strcmp(filter, "--order") == 0 || strcmp(filter, "--kind") == 0));
+}
+
 /* The filters, as a question to the stores and as one to the admin. */
 static bool take_filters(struct audit *a, const char *const values[COUNT_OF(filters)])
 {
@@ -104,7 +111,7 @@ static bool take_filters(struct audit *a, const char *const values[COUNT_OF(filt
             (void)ctl_fail("--%s", f.text);
             return false;
         }
-        if (strcmp(filters[i], "--cursor") != 0)
+        if (is_asked(a, filters[i]))
             ok = ok && ctl_target_add(&a->target, filters[i] + 2, str_c(values[i]));
         a->whole_days = a->whole_days && i < 2;
     }
@@ -368,22 +375,30 @@ static bool on_remote_row(void *arg, const struct query_row *row, const json_t *
     return !ferror(stdout);
 }
 
-static void on_shown(void *arg, struct str name, uint64_t cnt)
+static void on_group(void *arg, const json_t *row)
 {
     const struct audit *a = arg;
 
-    audit_stats_shown(a->stats, name, cnt);
+    audit_stats_counters(a->stats, row, a->by == STATS_BY_DAY);
 }
 
-/* Showing is counted by days; of what else is asked for there is no number. */
-static void take_shown(const struct audit_remote *r, struct audit *a)
+/*
+ * Whole days: the counters know everything by day, and how often the question was shown by
+ * anything. Of what else is asked for there is no such number. True: nothing is left to be counted.
+ */
+static bool take_counters(const struct audit_remote *r, struct audit *a)
 {
     struct fault f = {{0}};
 
-    if (a->counting && a->whole_days &&
-        !audit_remote_shown(r, stats_by_api_name(a->by), a->spec.from_ms, a->spec.to_ms, on_shown,
-                            &f))
-        (void)fprintf(stderr, "how often the banner was shown is not known: %s\n", f.text);
+    if (!a->whole_days)
+        return false;
+    if (audit_remote_counters(r, stats_by_api_name(a->by), a->spec.from_ms, a->spec.to_ms, on_group,
+                              &f)) {
+        audit_stats_asked(a->stats);
+        return a->by == STATS_BY_DAY;
+    }
+    (void)fprintf(stderr, "how often the banner was shown is not known: %s\n", f.text);
+    return false;
 }
 
 static int from_admin(const struct ctl_args *args, struct audit *a)
@@ -396,18 +411,20 @@ static int from_admin(const struct ctl_args *args, struct audit *a)
                              .one = a->one,
                              .on_row = on_remote_row,
                              .arg = a};
-    int status;
+    int status = CTL_OK;
 
     (void)snprintf(cursor, sizeof(cursor), "%.*s", STR_ARGS(a->spec.cursor));
-    if (!a->counting)
+    if (!a->counting) {
         audit_print_head(stdout, a->format, a->spec.kind);
-    status = audit_remote_rows(&r);
-    if (status == CTL_OK && r.next[0] != '\0' && !a->counting)
-        (void)fprintf(stderr, "more: --cursor %s\n", r.next);
-    if (status == CTL_OK && r.partial && a->counting)
-        status = ctl_fail("the statistics would not be whole: see --journal");
-    if (status == CTL_OK)
-        take_shown(&r, a);
+        status = audit_remote_rows(&r);
+        if (status == CTL_OK && r.next[0] != '\0')
+            (void)fprintf(stderr, "more: --cursor %s\n", r.next);
+    } else if (!take_counters(&r, a)) {
+        status = audit_remote_all(&r);
+        if (status != CTL_OK)
+            (void)fprintf(stderr, "a part would look like the whole; --journal counts what this "
+                                  "machine's journal holds\n");
+    }
     buf_free(&a->target);
     return fflush(stdout) != 0 && status == CTL_OK ? CTL_FAILED : status;
 }
@@ -513,7 +530,7 @@ int cmd_audit_stats(struct ctl_args *args)
     struct audit a = {.left = UINT64_MAX,
                       .counting = true,
                       .spec = {.kind = RECORD_EVENT},
-                      .path = "/api/v1/events",
+                      .path = "/api/v1/export?format=jsonl&kind=event",
                       .target = {.max = TARGET_MAX}};
     int status;
 
@@ -527,9 +544,6 @@ int cmd_audit_stats(struct ctl_args *args)
         buf_free(&a.target);
         return CTL_USAGE;
     }
-    if (!buf_append_c(&a.target,
-                      a.target.len == sizeof("/api/v1/events") - 1 ? "?kind=event" : "&kind=event"))
-        return ctl_fail("the filters are too long");
     a.spec.limit = QUERY_LIMIT_MAX;
     a.stats = audit_stats_new(a.by);
     if (a.suppress)
