@@ -225,3 +225,9 @@ bool kind_is_script(const struct exchange *x)
     return (enforcement_of(x)->script || kind_has_script_type(x)) && !enforcement_of(x)->worker &&
            x->site->config->guard && (x->resp.status == 200 || x->resp.status == 203);
 }
+
+bool kind_is_unseen(const struct exchange *x)
+{
+    return x->req.method_id == HTTP_METHOD_HEAD && x->resp.status != 304 &&
+           (kind_is_sheet(x) || kind_is_script(x) || type_is_sniffed(x));
+}

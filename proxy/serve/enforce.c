@@ -575,6 +575,14 @@ static bool redirect_differs(struct exchange *x, struct enforcement *e)
     return denied;
 }
 
+/* Of what may be something else at another time: a HEAD's file, a picture that is opened. */
+static bool says_what_it_may_be(struct exchange *x)
+{
+    if (kind_is_unseen(x))
+        unseen_headers(x);
+    return !kind_is_up_to_who_asks(x) || picture_headers(x);
+}
+
 enum enforce_step enforce_response(struct exchange *x)
 {
     struct enforcement *e = enforcement_of(x);
@@ -597,7 +605,7 @@ enum enforce_step enforce_response(struct exchange *x)
         return enforce_sheet(x, e);
     if (kind_is_script(x) && x->resp.body != H1_BODY_NONE && coding_in(x) != CODING_UNKNOWN)
         return enforce_script(x, e);
-    if (kind_is_up_to_who_asks(x) && !picture_headers(x))
+    if (!says_what_it_may_be(x))
         return ENFORCE_REFUSE;
     if (!kind_is_page(x) && !kind_is_worker(x))
         return ENFORCE_FORWARD;

@@ -313,14 +313,28 @@ bool headers_differ(struct exchange *x)
     return cache_control_set(x) && vary_add(x);
 }
 
+/* What is said of the origin's bytes. */
+static void byte_headers_remove(struct headers *h)
+{
+    static const enum header_id ids[] = {HDR_CONTENT_MD5, HDR_DIGEST, HDR_CONTENT_DIGEST,
+                                         HDR_REPR_DIGEST, HDR_ACCEPT_RANGES};
+
+    for (size_t i = 0; i < COUNT_OF(ids); i++)
+        headers_remove(h, ids[i]);
+}
+
 static bool varied_headers(struct exchange *x, enum variant kind)
 {
-    static const enum header_id wrong_now[] = {HDR_CONTENT_MD5, HDR_DIGEST, HDR_CONTENT_DIGEST,
-                                               HDR_REPR_DIGEST, HDR_ACCEPT_RANGES};
-
-    for (size_t i = 0; i < COUNT_OF(wrong_now); i++)
-        headers_remove(&x->resp.headers, wrong_now[i]);
+    byte_headers_remove(&x->resp.headers);
     return etag_vary(x, kind) && headers_differ(x);
+}
+
+void unseen_headers(struct exchange *x)
+{
+    byte_headers_remove(&x->resp.headers);
+    headers_remove(&x->resp.headers, HDR_ETAG);
+    headers_remove(&x->resp.headers, HDR_LAST_MODIFIED);
+    x->length_changes = true;
 }
 
 /*

@@ -123,6 +123,7 @@ bool kind_is_page(const struct exchange *x);   /* rendered as HTML, as far as th
 bool kind_is_worker(const struct exchange *x); /* the script of a worker: it gets the companion */
 bool kind_is_sheet(const struct exchange *x);
 bool kind_is_script(const struct exchange *x); /* of a page; workers' are not */
+bool kind_is_unseen(const struct exchange *x); /* a HEAD, and only the body would tell */
 
 /* --- filter_headers.c --- */
 MUST_USE bool cookies_filter_request(struct exchange *x);
@@ -144,6 +145,7 @@ void revision_make(struct site *site);             /* of what answers show of it
 MUST_USE bool page_headers(struct exchange *x);
 MUST_USE bool sheet_headers(struct exchange *x, bool differs); /* by consent */
 MUST_USE bool not_modified_headers(struct exchange *x);
+void unseen_headers(struct exchange *x); /* leaves out what depends on a body that did not come */
 
 /* --- enforce.c --- */
 

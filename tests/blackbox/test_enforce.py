@@ -384,6 +384,22 @@ def test_head_has_the_page_s_fields_and_no_body(proxy, origin):
     assert "Cookie" in ", ".join(answer.all("Vary"))
 
 
+@pytest.mark.parametrize("kind, body", [
+    ("text/html", PAGE), ("text/html", b"<p>nothing"), ("text/css", b"a{background:url(https://www.facebook.com/tr?id=1)}"),
+    ("text/css", b"a{color:red}"), ("text/javascript", b"var a = 1"), ("image/svg+xml", b"<svg/>"), ("image/png", b"\x89PNG"),
+    (None, PAGE), (None, b"\0\1"), ("application/json", b"{}")])
+@pytest.mark.parametrize("grants", [(), ("analytics", "marketing")], ids=["none", "all"])
+def test_head_says_nothing_that_get_does_not(proxy, origin, kind, body, grants):
+    """RFC 9110 9.3.2: what only the body would tell may be left out, and must not be wrong."""
+    answer = http_response(200, ([("Content-Type", kind)] if kind else []) + [
+        ("ETag", '"v1"'), ("Last-Modified", "Mon, 02 Nov 2026 10:00:00 GMT"), ("Accept-Ranges", "bytes"), ("Content-MD5", "x")], body)
+    origin.routes["/h"] = lambda conn, request: answer if request.method == "GET" else answer[:-len(body)]
+    cookie = with_cookie(decide(proxy, *grants)) if grants else []
+    said = [{(n.lower(), v) for n, v in proxy.get("/h", cookie, method).headers if n != "Date"} for method in ("HEAD", "GET")]
+    assert said[0] <= said[1] | {("content-length", str(len(body)))} and ("content-type", kind) in said[0] | {("content-type", None)}
+    assert kind in ("image/png", "application/json") or grants or said[0] <= said[1]
+
+
 def test_the_first_bytes_come_before_the_last(proxy, origin):
     """A page is streamed: what is decided goes out while the origin still writes."""
     gate = threading.Event()
