@@ -4,7 +4,9 @@
  *   format=jsonl  a JSON line per record (query_text.h); disclose=1 adds r, with which every line
  *                 proves itself
  *   format=csv    RFC 4180
- *   format=dpv    a consent record of ISO/IEC TS 27560 per line (dpv.h)
+ *   format=dpv    a consent record of ISO/IEC TS 27560 per line (dpv.h). What was in force before
+ *                 is not looked up: a purpose that a custom choice takes back is "refused" here,
+ *                 and "withdrawn" in the export of its subject
  *
  * One chunk per turn of the store: memory does not grow with the answer, and a reader that is
  * slow slows the reading down. Every chunk has the extension cursor="…": whoever kept all bytes up

@@ -36,6 +36,7 @@ struct audit_stats {
     struct group *last;                          /* found last; one of groups */
     char purposes[STATS_PURPOSES_MAX][NAME_LEN]; /* index of struct group's purposes */
     unsigned purpose_cnt;
+    unsigned order[STATS_PURPOSES_MAX]; /* in which they are printed */
     uint64_t closed, tampered;
     bool knows_shown, suppress;
 };
@@ -334,10 +335,11 @@ static void print_jsonl(FILE *out, const struct audit_stats *stats, const struct
     (void)fputs("},\"purposes\":{", out);
     comma = "";
     for (unsigned i = 0; i < stats->purpose_cnt; i++) {
-        const struct tally *t = &g->purposes[i];
+        unsigned k = stats->order[i];
+        const struct tally *t = &g->purposes[k];
         bool few = purpose_is_few(stats, t);
 
-        (void)fprintf(out, "%s\"%s\":{\"granted\":%s,\"refused\":%s}", comma, stats->purposes[i],
+        (void)fprintf(out, "%s\"%s\":{\"granted\":%s,\"refused\":%s}", comma, stats->purposes[k],
                       figure(t->granted, few, "null", n), figure(t->refused, few, "null", m));
         comma = ",";
     }
@@ -368,7 +370,8 @@ static void print_csv(FILE *out, const struct audit_stats *stats, const struct g
     const struct tally none = {0, 0};
 
     for (unsigned i = 0; i < stats->purpose_cnt; i++)
-        print_csv_line(out, stats, g, stats->purposes[i], &g->purposes[i]);
+        print_csv_line(out, stats, g, stats->purposes[stats->order[i]],
+                       &g->purposes[stats->order[i]]);
     if (stats->purpose_cnt == 0) /* shown, and nobody decided */
         print_csv_line(out, stats, g, "", &none);
 }
@@ -388,7 +391,7 @@ static void print_table(FILE *out, const struct audit_stats *stats, const struct
     }
     (void)fprintf(out, "  %9s", figure(withdrawn, act_is_few(stats, g, withdrawn), "<10", n));
     for (unsigned i = 0; i < stats->purpose_cnt; i++) {
-        (void)opt_in(stats, &g->purposes[i], share);
+        (void)opt_in(stats, &g->purposes[stats->order[i]], share);
         (void)fprintf(out, "  %14s%s", share[0] != '\0' ? share : "-",
                       share[0] != '\0' ? "%" : " ");
     }
@@ -412,12 +415,26 @@ static void print_head(FILE *out, enum audit_format format, const struct audit_s
         (void)fprintf(out, "  %8s", "decided");
     (void)fprintf(out, "  %9s", "withdrawn");
     for (unsigned i = 0; i < stats->purpose_cnt; i++)
-        (void)fprintf(out, "  %15s", stats->purposes[i]);
+        (void)fprintf(out, "  %15s", stats->purposes[stats->order[i]]);
     (void)fputc('\n', out);
 }
 
-void audit_stats_print(FILE *out, enum audit_format format, const struct audit_stats *stats)
+/* Purposes in the order of their names, whichever record came first. */
+static void sort_purposes(struct audit_stats *stats)
 {
+    for (unsigned i = 0; i < stats->purpose_cnt; i++) {
+        unsigned at = i;
+
+        for (; at > 0 && strcmp(stats->purposes[stats->order[at - 1]], stats->purposes[i]) > 0;
+             at--)
+            stats->order[at] = stats->order[at - 1];
+        stats->order[at] = i;
+    }
+}
+
+void audit_stats_print(FILE *out, enum audit_format format, struct audit_stats *stats)
+{
+    sort_purposes(stats);
     print_head(out, format, stats);
     for (unsigned i = 0; i < stats->group_cnt; i++)
         switch (format) {

@@ -48,6 +48,6 @@ uint64_t audit_stats_closed(const struct audit_stats *stats);
 uint64_t audit_stats_tampered(const struct audit_stats *stats);
 
 /* All groups in the order of their names, in the form asked for. */
-void audit_stats_print(FILE *out, enum audit_format format, const struct audit_stats *stats);
+void audit_stats_print(FILE *out, enum audit_format format, struct audit_stats *stats);
 
 #endif

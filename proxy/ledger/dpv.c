@@ -28,6 +28,7 @@ static const char context[] =
     "\"xsd\":\"http://www.w3.org/2001/XMLSchema#\","
     "\"dct:conformsTo\":{\"@type\":\"@id\"},\"skos:broader\":{\"@type\":\"@id\"},"
     "\"dpv:hasConsentStatus\":{\"@type\":\"@id\"},\"dpv:hasLegalBasis\":{\"@type\":\"@id\"},"
+    "\"dpv:hasNotice\":{\"@type\":\"@id\"},"
     "\"dpv:isIndicatedBy\":{\"@type\":\"@id\"},\"dct:source\":{\"@type\":\"@id\"},"
     "\"dpv:isIndicatedAtTime\":{\"@type\":\"xsd:dateTime\"},"
     "\"dct:created\":{\"@type\":\"xsd:dateTime\"}}";
