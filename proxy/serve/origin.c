@@ -305,6 +305,8 @@ static size_t on_data(void *owner, const uint8_t *data, size_t len)
             break;
         }
     }
+    if (oc->flow != NULL && oc->flow->head_seen && oc->flow->client->state != CLIENT_TUNNEL)
+        flow_head_out(oc->flow); /* behind all of this read: the first chunk may be none */
     return oc->flow == NULL ? len : used;
 }
 

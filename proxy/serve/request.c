@@ -540,9 +540,6 @@ void flow_response(struct flow *f)
     headers_strip_hop_by_hop(&x->resp.headers);
     switch (enforce_response(x)) {
     case ENFORCE_FORWARD:
-        if (!f->done && f->filters == NULL && has_body(f, x->resp.status) && !send_head(f))
-            flow_cut(f);
-        break;
     case ENFORCE_ANSWERED:
         break;
     case ENFORCE_PENDING:
@@ -553,6 +550,12 @@ void flow_response(struct flow *f)
         exchange_fail(x, 500, "enforcement failed");
         break;
     }
+}
+
+void flow_head_out(struct flow *f)
+{
+    if (!f->done && f->filters == NULL && has_body(f, f->x.resp.status) && !send_head(f))
+        flow_cut(f);
 }
 
 void flow_origin_failed(struct flow *f, unsigned status, const char *why)

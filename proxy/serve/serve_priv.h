@@ -154,6 +154,7 @@ MUST_USE bool flow_body(struct flow *f, const uint8_t *data, size_t len, bool en
 void flow_gone(struct flow *f); /* the client broke off */
 void flow_origin_failed(struct flow *f, unsigned status, const char *why);
 void flow_response(struct flow *f); /* x.resp is the final head */
+void flow_head_out(struct flow *f); /* no body is here yet: the head need not wait for it */
 MUST_USE bool flow_push(struct flow *f, const uint8_t *data, size_t len, bool end);
 
 /* tunnel.c */
