@@ -48,6 +48,19 @@ static struct rules *compile(const struct config *config, const struct categorie
     return rules;
 }
 
+/* A name that is no rule set's: its cookies would be missing from what visitors are told. */
+static void warn_of_sets(const char *file, const struct policy *policy, const struct rules *rules)
+{
+    for (size_t i = 0; i < policy->provider_cnt; i++)
+        for (size_t k = 0; k < policy->providers[i].set_cnt; k++)
+            if (rules_find(rules, str_c(policy->providers[i].sets[k])) < 0)
+                (void)fprintf(
+                    stderr,
+                    "consentctl: %s: providers[%zu]: there is no rule set \"%s\": nothing "
+                    "of it is told\n",
+                    file, i, policy->providers[i].sets[k]);
+}
+
 struct policy *ctl_load_notice(const struct config *config, size_t site, const char *file,
                                struct fault *f)
 {
@@ -69,6 +82,8 @@ struct policy *ctl_load_notice(const struct config *config, size_t site, const c
             policy_free(policy);
     }
     rules = ok ? compile(config, &all, f) : NULL;
+    if (rules != NULL)
+        warn_of_sets(file != NULL ? file : config->sites[site].policy, made, rules);
     words = rules != NULL ? words_new(&config->sites[site], made, f) : NULL;
     ok = words != NULL && notice_build(made, rules, site, words_list(words), f);
     words_free(words);

@@ -24,6 +24,8 @@
 enum weight {
     WEIGHT_NONE = 0, /* never */
     WEIGHT_MORE,     /* when it says more than before */
+    WEIGHT_KEPT,     /* the same, but for figures: less of them is less */
+    WEIGHT_WORDS,    /* when other words are in it, or words are gone */
     WEIGHT_ANY,      /* always */
 };
 
@@ -164,6 +166,45 @@ bool notice_says_more(struct str before, struct str after)
     return more;
 }
 
+/* The same words but for figures, none of which is greater: "180 days", "90 days". */
+static bool says_less(struct str before, struct str after)
+{
+    struct words *words = mem_calloc(2, sizeof(*words));
+    bool less;
+
+    split(before, &words[0]);
+    split(after, &words[1]);
+    less = words[0].cnt == words[1].cnt && !words[0].more;
+    for (size_t i = 0; i < words[0].cnt && less; i++) {
+        struct str a = words[0].items[i], b = words[1].items[i];
+        uint64_t old, new;
+
+        less = is_alike(a, b) ||
+               (str_to_u64(a, UINT64_MAX, &old) && str_to_u64(b, UINT64_MAX, &new) && new <= old);
+    }
+    free(words);
+    return less;
+}
+
+static bool needs_epoch(enum weight weight, const char *before, const char *after)
+{
+    struct str a = str_c(before), b = str_c(after);
+
+    switch (weight) {
+    case WEIGHT_NONE:
+        break;
+    case WEIGHT_MORE:
+        return notice_says_more(a, b);
+    case WEIGHT_KEPT:
+        return notice_says_more(a, b) && !says_less(a, b);
+    case WEIGHT_WORDS:
+        return notice_says_more(a, b) || notice_says_more(b, a);
+    case WEIGHT_ANY:
+        return true;
+    }
+    return false;
+}
+
 /* --- the list ------------------------------------------------------------------------------- */
 
 static const char *keep(struct notice_diff *d, const char *text)
@@ -214,8 +255,7 @@ struct judged {
 static void differ(struct notice_diff *d, const struct judged *j, const char *place,
                    const char *before, const char *after)
 {
-    bool more = notice_says_more(str_c(before), str_c(after));
-    bool epoch = j->weight == WEIGHT_ANY || (j->weight == WEIGHT_MORE && more);
+    bool epoch = needs_epoch(j->weight, before, after);
 
     add(d, &(struct notice_change){.kind = NOTICE_CHANGED,
                                    .epoch = epoch,
@@ -223,7 +263,7 @@ static void differ(struct notice_diff *d, const struct judged *j, const char *pl
                                    .before = before,
                                    .after = after,
                                    .why = epoch ? j->why
-                                          : j->weight == WEIGHT_MORE
+                                          : j->weight != WEIGHT_NONE
                                               ? "other words for the same: nothing is added"
                                               : "nobody agreed to anything else by it"});
 }
@@ -345,7 +385,7 @@ static void inside_category(struct pair *p, const char *who)
 
     inside(p, who, "title", WEIGHT_NONE, NULL);
     inside(p, who, "purpose", WEIGHT_MORE, "the purpose says more than people agreed to");
-    inside(p, who, "legal_basis", WEIGHT_ANY, "another legal basis");
+    inside(p, who, "legal_basis", WEIGHT_WORDS, "another legal basis");
     if (was != is)
         add(p->d, &(struct notice_change){.kind = NOTICE_CHANGED,
                                           .epoch = is,
@@ -427,7 +467,7 @@ static void compare_purposes(struct pair *p)
             continue;
         }
         inside(&inner, who, "purpose", WEIGHT_MORE, "the purpose says more");
-        inside(&inner, who, "legal_basis", WEIGHT_ANY, "another legal basis");
+        inside(&inner, who, "legal_basis", WEIGHT_WORDS, "another legal basis");
         inside(&inner, who, "category", WEIGHT_ANY, "the purpose moved to another category");
     }
     json_array_foreach (before, i, item) {
@@ -556,7 +596,7 @@ static void compare_policies(struct pair *p)
     compare_key(p, "transfers",
                 (struct judged){WEIGHT_MORE, "transfers", "data may go to other places"});
     compare_key(p, "retention",
-                (struct judged){WEIGHT_MORE, "retention", "data may be kept in another way"});
+                (struct judged){WEIGHT_KEPT, "retention", "data may be kept in another way"});
     compare_texts(p, "rights");
     compare_texts(p, "sections");
 }

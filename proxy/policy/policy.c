@@ -61,6 +61,28 @@ static bool read_plain(struct reader *r, const struct json_at *at, const char *k
     return true;
 }
 
+/* "2026-11-24": a day that there is. Dates are compared as texts. */
+static bool is_day(struct str s)
+{
+    static const unsigned char lengths[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    uint64_t year, month, day;
+
+    return s.len == 10 && s.ptr[4] == '-' && s.ptr[7] == '-' &&
+           str_to_u64(str_slice(s, 0, 4), 9999, &year) &&
+           str_to_u64(str_slice(s, 5, 2), 12, &month) && month > 0 &&
+           str_to_u64(str_slice(s, 8, 2), lengths[month - 1], &day) && day > 0 &&
+           (month != 2 || day < 29 || (year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)));
+}
+
+static bool read_day(struct reader *r, const struct json_at *at, const char *key, const char **out)
+{
+    if (!read_plain(r, at, key, JSON_NEED, out))
+        return false;
+    return is_day(str_c(*out)) ||
+           json_at_fault(at, r->f, "%s: \"%s\" is no day: expected one like \"2026-11-24\"", key,
+                         *out);
+}
+
 static bool read_list(struct reader *r, const struct json_at *at, const char *key, bool needed,
                       struct json_at *list_out, size_t *cnt_out)
 {
@@ -176,6 +198,7 @@ static bool read_category(struct reader *r, const struct json_at *at, struct pol
 {
     static const char *const keys[] = {"id", "bit", "required", "title", "purpose", "legal_basis"};
     struct categories *c = &r->p->categories;
+    struct json_at child;
 
     if (!json_at_object(at, r->f) || !json_at_only(at, keys, COUNT_OF(keys), r->f) ||
         !read_plain(r, at, "id", JSON_NEED, &out->id) || !read_bit(r, at, str_c(out->id), out) ||
@@ -184,6 +207,8 @@ static bool read_category(struct reader *r, const struct json_at *at, struct pol
         !read_text_key(r, at, "purpose", true, &out->purpose) ||
         !read_text_key(r, at, "legal_basis", true, &out->legal_basis))
         return false;
+    if (out->bit == CATEGORY_ESSENTIAL && json_at_get(at, "required", &child) && !out->required)
+        return json_at_fault(at, r->f, "essential: is always \"required\": nobody is asked for it");
     if (out->bit == CATEGORY_ESSENTIAL)
         out->required = true;
     else if ((c->defined & out->bit) != 0)
@@ -345,7 +370,7 @@ static bool read_changes(struct reader *r, const struct json_at *at)
 
         if (!json_at_object(&item, r->f) || !json_at_only(&item, keys, COUNT_OF(keys), r->f) ||
             !read_plain(r, &item, "version", JSON_NEED, &items[i].version) ||
-            !read_plain(r, &item, "date", JSON_NEED, &items[i].date) ||
+            !read_day(r, &item, "date", &items[i].date) ||
             !read_text_key(r, &item, "summary", true, &items[i].summary))
             return false;
     }
@@ -422,7 +447,7 @@ static bool read_head(struct reader *r, const struct json_at *at)
         return false;
     r->p->epoch = (uint32_t)epoch;
     return read_plain(r, at, "version", JSON_NEED, &r->p->version) &&
-           read_plain(r, at, "effective", JSON_NEED, &r->p->effective) && read_languages(r, at) &&
+           read_day(r, at, "effective", &r->p->effective) && read_languages(r, at) &&
            read_text_key(r, at, "title", true, &r->p->title) && read_controller(r, at);
 }
 

@@ -28,7 +28,7 @@ static const char rest[] =
     "\"providers\": [{\"name\": \"P\", \"role\": {\"en\": \"r\"}, \"category\": \"analytics\"}], "
     "\"transfers\": {\"en\": \"t\"}, \"retention\": {\"en\": \"r\"}, \"rights\": [{\"en\": "
     "\"x\"}], "
-    "\"changes\": [{\"version\": \"1\", \"date\": \"d\", \"summary\": {\"en\": \"s\"}}], "
+    "\"changes\": [{\"version\": \"1\", \"date\": \"2026-11-24\", \"summary\": {\"en\": \"s\"}}], "
     "\"texts\": {\"en\": {\"hello\": \"Hello\", \"bye\": \"Bye\"}, \"de\": {\"hello\": \"Hallo\"}}";
 
 static struct policy *parse(const char *epoch, const char *languages, const char *categories,
