@@ -47,6 +47,16 @@ void sinks_free(struct sinks *s); /* what is under way is left; NULL is fine */
 /* A new checkpoint of `size` leaves. */
 void sinks_push(struct sinks *s, uint64_t size, struct str note);
 
+/*
+ * The end of what each file sink holds, for the ledger's start: a host that was put back from a
+ * backup finds there what it signed later. Waits SINK_RECALL_MS at most for all of them; one that
+ * stands still is told in the log and passed over, a file that is not there has an empty text.
+ */
+#define SINK_RECALL_LEN 65536
+#define SINK_RECALL_MS  3000
+typedef void (*sinks_recall_fn)(void *arg, const char *url, struct str text);
+void sinks_recall(const char *const *urls, size_t cnt, sinks_recall_fn fn, void *arg);
+
 /* Once a second: tries again, gives up on what hangs, and counts. */
 void sinks_tick(struct sinks *s);
 

@@ -145,11 +145,16 @@ bool ledger_log_peek(struct ledger *l, const struct ledger_config *cfg, struct f
         l->log_keys = mem_dup(cfg->log_keys, cfg->log_key_cnt * sizeof(*cfg->log_keys));
         l->log_key_cnt = cfg->log_key_cnt;
     }
-    ok = ledger_restart_read(l, f) && ledger_restart_finish(l, f) && ledger_restart_names(l);
+    ok = ledger_restart_read(l, f) && ledger_recall(l, cfg, f);
+    if (ok)
+        ledger_restart_finish(l);
+    ok = ok && ledger_restart_names(l);
     if (ok && l->log_wanted) {
         if (tlog_checkpoint(path, l->log_keys, l->log_key_cnt, &text, &tree, NULL))
             l->signed_size = tree.size;
-        if (ledger_restart_kept(l, &l->kept) && l->kept.size > l->signed_size)
+        if (!ledger_restart_kept(l, &l->kept) || l->recalled.size > l->kept.size)
+            l->kept = l->recalled;
+        if (l->kept.size > l->signed_size)
             l->signed_size = l->kept.size;
     }
     buf_free(&text);

@@ -81,15 +81,16 @@ struct ledger {
     struct rebuild *rebuild; /* owned; NULL: nothing is missing, or not yet looked for */
     uint8_t choice_key[16];
     struct item_queue queue, held;
-    struct deferred commit;  /* at the end of the turn */
-    struct timer tick, gate; /* every second; the wait for Redis at the start */
-    bool ready;              /* commits run */
-    uint64_t signed_size;    /* leaves of the newest checkpoint found at the start; 0: none */
-    struct merkle_tree kept; /* of the one outside the journal; size 0: none */
-    enum journal_tail tail;  /* what recovery found */
-    unsigned space;          /* 0: enough; 1: tight; 2: too little for grants */
-    bool low_space;          /* the last of these */
-    uint64_t missing;        /* leaves that were durable and are not in the journal */
+    struct deferred commit;      /* at the end of the turn */
+    struct timer tick, gate;     /* every second; the wait for Redis at the start */
+    bool ready;                  /* commits run */
+    uint64_t signed_size;        /* leaves of the newest checkpoint found at the start; 0: none */
+    struct merkle_tree kept;     /* of the newest outside the journal; size 0: none */
+    struct merkle_tree recalled; /* of the newest in a file sink; size 0: none */
+    enum journal_tail tail;      /* what recovery found */
+    unsigned space;              /* 0: enough; 1: tight; 2: too little for grants */
+    bool low_space;              /* the last of these */
+    uint64_t missing;            /* leaves that were durable and are not in the journal */
     uint64_t tick_wall_ms, tick_mono_ms;
     uint64_t retry_ms, trim_ms; /* monotonic: not before */
     uint64_t recorded, duplicates, refused, unavailable;
@@ -149,9 +150,11 @@ void ledger_rebuild_close(struct ledger *l);
 /* Ends the log and begins the next one, behind `size` leaves at least. False: not possible. */
 MUST_USE bool ledger_restart(struct ledger *l, uint64_t size, const struct fault *why);
 MUST_USE bool ledger_restart_names(struct ledger *l); /* keys and numbers of the log of today */
-MUST_USE bool ledger_restart_read(struct ledger *l, struct fault *f);         /* the logs before */
-MUST_USE bool ledger_restart_finish(const struct ledger *l, struct fault *f); /* a folder's move */
-MUST_USE bool ledger_restart_skip(struct ledger *l, struct fault *f);         /* taken numbers */
+MUST_USE bool ledger_restart_read(struct ledger *l, struct fault *f); /* the logs before */
+void ledger_restart_finish(const struct ledger *l);                   /* a folder's move */
+MUST_USE bool ledger_restart_skip(struct ledger *l, struct fault *f); /* taken numbers */
+/* ledger_recall.c: what file sinks know of today's log and of later ones. */
+MUST_USE bool ledger_recall(struct ledger *l, const struct ledger_config *cfg, struct fault *f);
 /* A copy of the newest checkpoint outside the journal's folder. */
 void ledger_restart_keep(const struct ledger *l, struct str note);
 MUST_USE bool ledger_restart_kept(const struct ledger *l, struct merkle_tree *out);

@@ -16,10 +16,12 @@
 #include "consentd/clock.h"
 #include "consentd/file.h"
 #include "consentd/log.h"
+#include "consentd/mem.h"
 #include "consentd/metrics.h"
 #include "earlier_priv.h"
 #include "ledger_priv.h"
 
+#define ASIDE_MAX   99
 #define SIGNED_COPY "checkpoint" /* beside the month keys: what a lost journal can't take along */
 
 /* --- names -------------------------------------------------------------------------------- */
@@ -40,14 +42,27 @@ bool ledger_restart_names(struct ledger *l)
     return !l->log_wanted || earlier_keys(l, l->log_node, l->log_keys);
 }
 
-/* The longer list counts: the other one came from a backup, or its folder was lost. */
+/*
+ * The longer list counts: the other one came from a backup, or its folder was lost. One that can't
+ * be read is made again from the other.
+ */
 bool ledger_restart_read(struct ledger *l, struct fault *f)
 {
     struct log_restarts copy;
+    struct fault why = {{0}};
+    bool copied = restarts_read(l->state_dir, l->node, &copy, &why);
 
-    if (!restarts_read(l->dir, l->node, &l->restarts, f) ||
-        !restarts_read(l->state_dir, l->node, &copy, f))
-        return false;
+    if (!copied)
+        copy.cnt = 0;
+    if (!restarts_read(l->dir, l->node, &l->restarts, f)) {
+        if (copy.cnt == 0)
+            return false;
+        why = *f;
+        copied = false;
+        l->restarts.cnt = 0;
+    }
+    if (!copied)
+        log_error("log.list", "reason=\"%s\" cure=\"made again from the other copy\"", why.text);
     if (copy.cnt < l->restarts.cnt)
         keep_list(l);
     if (copy.cnt <= l->restarts.cnt)
@@ -65,43 +80,91 @@ static char *folder_of(const struct ledger *l, unsigned node)
     return file_resolve(l->dir, name);
 }
 
+/* Something else has the name of a log's folder: it gets one that is free, and stays. */
+static bool set_aside(const char *path, struct fault *f)
+{
+    size_t room = strlen(path) + sizeof(".aside-00");
+    char *to = mem_alloc(room);
+    int error = EEXIST;
+
+    for (unsigned i = 1; i <= ASIDE_MAX && (error == EEXIST || error == ENOTEMPTY); i++) {
+        (void)snprintf(to, room, "%s.aside-%u", path, i);
+        error = renameat2(AT_FDCWD, path, AT_FDCWD, to, RENAME_NOREPLACE) == 0 ? 0 : errno;
+    }
+    if (error == 0)
+        log_error("log.aside", "file=\"%s\" as=\"%s\" reason=\"a log needs its name\"", path, to);
+    else
+        fault_set(f, "%s: in the way, and cannot be set aside: %s", path, strerrordesc_np(error));
+    free(to);
+    return error == 0;
+}
+
 static bool move(const char *from, const char *to, struct fault *f)
 {
     if (access(from, F_OK) != 0 || rename(from, to) == 0)
         return true;
+    if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR)
+        return set_aside(to, f) && move(from, to, f);
     fault_set_errno(f, "%s: cannot become %s", from, to);
     return false;
 }
 
-/* The folder of today's name gets the one of its node. */
+/*
+ * The folder of today's name gets the one of its node. Where there is one already and it goes on
+ * longer, as after a backup was put back over it, that one stays, and this is set aside.
+ */
 static bool move_old(const struct ledger *l, unsigned node, struct fault *f)
 {
     char *from = file_resolve(l->dir, "tlog");
     char *to = folder_of(l, node);
-    bool ok = move(from, to, f);
+    struct merkle_tree here = {0}, there = {0};
+    bool ok;
 
+    if (!earlier_checkpoint(l, node, from, &here))
+        here.size = 0;
+    ok = earlier_checkpoint(l, node, to, &there) && there.size >= here.size ? set_aside(from, f)
+                                                                            : move(from, to, f);
     free(from);
     free(to);
     return ok;
 }
 
 /*
- * The log in `tlog` is of another node: a restart was cut short, the folder came from a backup, or
- * ledger.node was changed. When it is changed back, the log of that node goes on.
+ * Whose log `tlog` is, 0: nobody's. Where its checkpoint can't be read, the copy of the newest one
+ * tells: it is of the log before while the new one has signed nothing.
  */
-bool ledger_restart_finish(const struct ledger *l, struct fault *f)
+static unsigned whose(const struct ledger *l, const char *path)
+{
+    unsigned node = earlier_node(l, path);
+    char *file = file_resolve(path, "checkpoint");
+
+    if (node == 0 && l->restarts.cnt > 0 && access(file, F_OK) == 0 &&
+        earlier_node(l, l->state_dir) == restarts_node_at(&l->restarts, l->restarts.cnt - 1))
+        node = restarts_node_at(&l->restarts, l->restarts.cnt - 1);
+    free(file);
+    return node;
+}
+
+/*
+ * The log in `tlog` is of another node: a restart was cut short, the folder came from a backup, or
+ * ledger.node was changed. When it is changed back, the log of that node goes on. What can't be
+ * moved stays and is not signed (ledger_log_open): consent is recorded all the same.
+ */
+void ledger_restart_finish(const struct ledger *l)
 {
     unsigned today = restarts_node(&l->restarts);
     char *path = file_resolve(l->dir, "tlog");
     char *own = folder_of(l, today);
-    unsigned node = l->log_wanted ? earlier_node(l, path) : 0;
-    bool ok = node == 0 || node == today || move_old(l, node, f);
+    unsigned node = l->log_wanted ? whose(l, path) : 0;
+    struct fault f = {{0}};
+    bool ok = node == 0 || node == today || move_old(l, node, &f);
 
     if (ok && l->log_wanted && access(path, F_OK) != 0 && earlier_node(l, own) == today)
-        ok = move(own, path, f);
+        ok = move(own, path, &f);
+    if (!ok)
+        log_error("log.move", "error=\"%s\"", f.text);
     free(own);
     free(path);
-    return ok;
 }
 
 /* --- what was signed, kept outside the journal ----------------------------------------------- */
@@ -161,9 +224,9 @@ static bool begin_next(struct ledger *l, uint64_t next, struct fault *f)
     if (!restarts_add(l->dir, &l->restarts, next, clock_wall_ms(), f))
         return false;
     keep_list(l);
-    return pass_over(l, next, f) &&
+    return ledger_restart_names(l) && pass_over(l, next, f) &&
            move_old(l, restarts_node_at(&l->restarts, l->restarts.cnt - 1), f) &&
-           ledger_restart_names(l) && ledger_log_begin(l, f);
+           ledger_log_begin(l, f);
 }
 
 bool ledger_restart(struct ledger *l, uint64_t size, const struct fault *why)

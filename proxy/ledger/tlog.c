@@ -251,18 +251,23 @@ static bool load(struct tlog *t, struct fault *f)
     return true;
 }
 
-/* Right away when nothing is left to add up to the checkpoint. */
+/* What was signed and lies in the tiles that are taken up; the rest is checked as it is added. */
 static bool agrees(const struct tlog *t, struct fault *f)
 {
+    struct tlog_dir dir = {.path = t->path, .size = t->last.size};
     uint8_t root[MERKLE_HASH_LEN];
+    bool ok = true;
 
-    if (t->last.size == 0 || t->frontier.size != t->last.size)
-        return true;
-    merkle_root(&t->frontier, root);
-    if (memcmp(root, t->last.root, sizeof(root)) == 0)
-        return true;
-    fault_set(f, "%s: the tiles are not those that were signed", t->path);
-    return false;
+    if (t->last.size != 0 && t->frontier.size == t->last.size) {
+        merkle_root(&t->frontier, root);
+        ok = memcmp(root, t->last.root, sizeof(root)) == 0;
+    }
+    if (ok && t->kept.size != 0 && t->kept.size <= t->frontier.size)
+        ok = merkle_root_at(t->kept.size, tlog_fetch, &dir, root) &&
+             memcmp(root, t->kept.root, sizeof(root)) == 0;
+    if (!ok)
+        fault_set(f, "%s: the tiles are not those that were signed", t->path);
+    return ok;
 }
 
 /* A log of an older ledger kept none: the newest is the first one that is. */

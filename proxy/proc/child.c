@@ -125,7 +125,8 @@ void child_begin(struct child_env *env, enum ipc_role role, unsigned slot)
 }
 
 /* Workers read the public log; the ledger writes; the admin reads records and keeps rules.json. */
-static void rights_of(const struct child_env *env, struct sandbox_rights *out)
+static void rights_of(const struct child_env *env, char *folders[SINKS_MAX],
+                      struct sandbox_rights *out)
 {
     const struct config *c = env->config;
 
@@ -137,8 +138,8 @@ static void rights_of(const struct child_env *env, struct sandbox_rights *out)
     for (size_t i = 0; env->role == IPC_ROLE_LEDGER && i < c->ledger.checkpoint_sinks.cnt; i++) {
         const char *file = sink_file_of(c->ledger.checkpoint_sinks.items[i]);
 
-        if (file != NULL) /* for the life of the process: the sandbox is entered once */
-            out->write[2 + i] = file_dir_of(file);
+        if (file != NULL)
+            out->write[2 + i] = folders[i] = file_dir_of(file);
     }
     if (env->role != IPC_ROLE_WORKER)
         out->write[1] = c->state_dir;
@@ -148,15 +149,20 @@ static void rights_of(const struct child_env *env, struct sandbox_rights *out)
 
 bool child_sandbox(const struct child_env *env, struct fault *f)
 {
+    char *folders[SINKS_MAX] = {NULL};
     struct sandbox_rights rights;
     struct sandbox_result got;
+    bool ok;
 
     if (!env->config->sandbox) {
         log_info("sandbox.off", "reason=\"the configuration says so\"");
         return true;
     }
-    rights_of(env, &rights);
-    if (!sandbox_enter(&rights, &got, f)) {
+    rights_of(env, folders, &rights);
+    ok = sandbox_enter(&rights, &got, f);
+    for (size_t i = 0; i < COUNT_OF(folders); i++)
+        free(folders[i]);
+    if (!ok) {
         fault_prefix(f, "sandbox");
         return false;
     }

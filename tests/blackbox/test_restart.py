@@ -286,6 +286,162 @@ def test_a_restart_that_is_cut_short_is_finished(tmp_path, until):
     proxy.stop()
 
 
+@pytest.mark.parametrize("what", ["file", "folder", "shorter log", "longer log"])
+def test_something_has_the_name_of_an_earlier_log(tmp_path, what):
+    """It is set aside and stays; a log of that number which goes on longer is the one that keeps the name."""
+    proxy = Proxy(tmp_path)
+    signed(proxy, max(choose(proxy, 3)) + 1)
+    proxy.stop()
+    journal, backup = backed_up(proxy, tmp_path)
+    again(proxy)
+    size = max(choose(proxy, 300)) + 1
+    signed(proxy, size)
+    size, old = signed_size(proxy), vkey_of(proxy)
+    proxy.stop()
+    if what == "longer log":
+        longer = tmp_path.with_name(tmp_path.name + "-longer")
+        shutil.copytree(journal / "tlog", longer)
+        empty(journal)
+        shutil.copytree(backup, journal, dirs_exist_ok=True)
+        shutil.copytree(longer, journal / "tlog-1")
+    else:
+        first = cut_newest_batch(journal)
+        remove_newest_entries(journal, size)
+        if what == "shorter log":
+            shutil.copytree(backup / "tlog", journal / "tlog-1")
+        elif what == "folder":
+            (journal / "tlog-1").mkdir()
+        (journal / "tlog-1" / "x" if what == "folder" else journal / "tlog-1" if what == "file" else journal / "x").write_text("mine")
+    start_again(proxy)
+    more = choose(proxy, 3)
+    assert min(more) >= size
+    signed(proxy, max(more) + 1)
+    check_new_log(proxy, tmp_path, old, size, [] if what == "longer log" else list(range(first, size)))
+    assert "event=log.aside" in proxy.log() and metric(proxy, "log_refused") == 0
+    assert int((journal / "tlog-1/checkpoint").read_text().splitlines()[1]) == size
+    aside = journal / ("tlog.aside-1" if what == "longer log" else "tlog-1.aside-1")
+    assert aside.exists() and (what != "file" or aside.read_text() == "mine")
+    proxy.stop()
+    again(proxy)
+    assert "log.aside" not in proxy.log() and "log.restarted" not in proxy.log()
+    proxy.stop()
+
+
+def test_a_restart_that_is_cut_short_before_an_unreadable_checkpoint_is_moved(tmp_path):
+    """The next number is noted, the folder still has its old name, and nobody can read whose it is."""
+    proxy = Proxy(tmp_path)
+    signed(proxy, max(choose(proxy, 30)) + 1)
+    size, old = signed_size(proxy), vkey_of(proxy)
+    proxy.stop()
+    journal = journal_of(proxy)
+    (journal / "tlog/checkpoint").write_bytes(b"rotten")
+    for folder in (journal, state_of(proxy)):
+        (folder / "restarts").write_text(f"1 {NEXT} {size} 1795470842000\n")
+    again(proxy)
+    more = choose(proxy, 3)
+    assert min(more) >= size
+    signed(proxy, max(more) + 1)
+    check_new_log(proxy, tmp_path, old, size, [])
+    assert metric(proxy, "log_refused") == 0 and (journal / "tlog-1/checkpoint").read_bytes() == b"rotten"
+    proxy.stop()
+
+
+@pytest.mark.parametrize("which", ["journal", "state"])
+def test_a_list_of_logs_that_rotted(tmp_path, which):
+    proxy = Proxy(tmp_path)
+    signed(proxy, max(choose(proxy, 3)) + 1)
+    proxy.stop()
+    empty(journal_of(proxy))
+    start_again(proxy)
+    last = max(choose(proxy, 3)) + 1
+    signed(proxy, last)
+    proxy.stop()
+    path = {"journal": journal_of(proxy), "state": state_of(proxy)}[which] / "restarts"
+    good = path.read_text()
+    path.write_text("1 sixty-five")
+    again(proxy)
+    assert min(choose(proxy, 3)) >= last and "event=log.list" in proxy.log() and "log.restarted" not in proxy.log()
+    assert vkey_of(proxy).split("+")[0].endswith(f"/{NEXT}") and path.read_text() == good
+    proxy.stop()
+
+
+# --- a host that was put back whole: only what is outside of it knows -----------------------------
+
+@pytest.fixture(name="anchored")
+def anchored_fixture(tmp_path):
+    """A proxy with a file sink, its state as a backup has it, and the sink's file."""
+    outside = tmp_path / "outside" / "checkpoints"
+    outside.parent.mkdir()
+    proxy = Proxy(tmp_path, ledger={"checkpoint_sinks": [f"file:{outside}"]})
+    signed(proxy, max(choose(proxy, 3)) + 1)
+    proxy.stop()
+    backup = tmp_path.with_name(tmp_path.name + "-backup")
+    shutil.copytree(state_of(proxy), backup)
+    again(proxy)
+    yield proxy, backup, outside
+    if proxy.process.poll() is None:
+        proxy.stop()
+
+
+def put_back(proxy, backup):
+    shutil.rmtree(state_of(proxy))
+    shutil.copytree(backup, state_of(proxy))
+
+
+def taken(proxy, outside, size):
+    """The sink has it."""
+    signed(proxy, size)
+    wait_for(lambda: outside.exists() and f"\n{signed_size(proxy)}\n" in outside.read_text())
+
+
+def test_a_host_that_was_put_back_whole(anchored, tmp_path):
+    """Journal, checkpoint and its copy are old and fit each other: the sink's file knows better. Twice."""
+    proxy, backup, outside = anchored
+    old, last = vkey_of(proxy), max(choose(proxy, 40)) + 1
+    size = last
+    for node in (NEXT, NEXT + 64):
+        taken(proxy, outside, last)
+        proxy.stop()
+        with open(outside, "ab") as f:
+            f.write(outside.read_bytes()[-70:])  # as a write that was cut short
+        put_back(proxy, backup)
+        kept = int((backup / "journal/tlog/checkpoint").read_text().splitlines()[1])
+        start_again(proxy)
+        assert f"leaves were signed, and there are {kept}" in proxy.log()
+        assert vkey_of(proxy).split("+")[0].endswith(f"/consent/{node}")
+        more = choose(proxy, 3)
+        assert min(more) >= last, "a number was given out twice"
+        last = max(more) + 1
+        signed(proxy, last)
+        if node == NEXT:
+            check_new_log(proxy, tmp_path, old, size, list(range(kept, size)))
+    assert "event=log.recalled" in proxy.log() and f"node={NEXT} " in proxy.log()
+    proxy.stop()
+    again(proxy)
+    assert "log.restarted" not in proxy.log() and min(choose(proxy, 3)) >= last
+    proxy.stop()
+
+
+def test_a_host_that_went_on_differently(anchored):
+    """More leaves than the sink knows of, and not the same ones: the tree that was signed is not in this one."""
+    proxy, backup, outside = anchored
+    taken(proxy, outside, max(choose(proxy, 40)) + 1)
+    proxy.stop()
+    put_back(proxy, backup)
+    sinks = proxy.config["ledger"].pop("checkpoint_sinks")
+    proxy.rewrite(proxy.config)
+    again(proxy)
+    more = max(choose(proxy, 600)) + 1
+    signed(proxy, more)
+    assert "log.restarted" not in proxy.log(), "nobody could know"
+    proxy.stop()
+    proxy.config["ledger"]["checkpoint_sinks"] = sinks
+    proxy.rewrite(proxy.config)
+    start_again(proxy)
+    assert min(choose(proxy, 3)) >= more
+    assert vkey_of(proxy).split("+")[0].endswith(f"/consent/{NEXT}")
+
+
 def test_an_older_log_beside_a_whole_journal_is_taken_up(tmp_path):
     """Only the log's files came from a backup: the journal has it all, nothing ends."""
     proxy = Proxy(tmp_path)
