@@ -7,7 +7,7 @@
  *   GET /api/v1/docs/ID/diff?to=ID2   {"from","to","epoch":bool,"cut":bool,"changes":[{"kind",
  *                                "place","before","after","epoch","why"}, …]}
  *
- * ID: the SHA-256 in hex or at least 8 digits of it, or d_… as records have it.
+ * ID: the SHA-256 in hex or at least 4 digits of it, or d_… as records have it.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +21,7 @@
 #include "consentd/notice.h"
 #include "consentd/notices.h"
 
-#define HEX_MIN 8 /* digits of an id */
+#define HEX_MIN 4 /* digits of an id */
 
 struct notices *docs_open(const struct admin *a, struct fault *f)
 {
@@ -32,17 +32,20 @@ struct notices *docs_open(const struct admin *a, struct fault *f)
     return list;
 }
 
-/* The use that an id names; NULL: none, or several documents begin like that. */
-static const struct notice_use *find(const struct notices *list, struct str id)
+/* The use that an id names; NULL with the reason: none, or several documents begin like that. */
+static const struct notice_use *find(const struct notices *list, struct str id, const char **why)
 {
     const struct notice_use *found = NULL;
     uint8_t doc[16];
     char hex[65];
 
+    *why = "there is no such notice";
     if (str_starts(id, STR("d_")))
         return b64url_decode(str_slice(id, 2, id.len), doc, sizeof(doc))
                    ? notices_find(list, doc, sizeof(doc))
                    : NULL;
+    if (id.len < HEX_MIN)
+        *why = "give at least 4 digits of its SHA-256";
     if (id.len < HEX_MIN || id.len > 64)
         return NULL;
     for (size_t i = 0; i < notices_cnt(list); i++) {
@@ -51,8 +54,10 @@ static const struct notice_use *find(const struct notices *list, struct str id)
         hex_encode(hex, use->hash, sizeof(use->hash));
         if (!str_starts(str_c(hex), id))
             continue;
-        if (found != NULL && memcmp(found->hash, use->hash, sizeof(use->hash)) != 0)
+        if (found != NULL && memcmp(found->hash, use->hash, sizeof(use->hash)) != 0) {
+            *why = "more than one notice begins so: give more digits";
             return NULL;
+        }
         found = found != NULL ? found : use;
     }
     return found;
@@ -96,12 +101,13 @@ void docs_api_list(struct admin_client *c)
 static bool load(struct admin_client *c, const struct notices *list, struct str id, struct buf *out,
                  char hex[65])
 {
-    const struct notice_use *use = find(list, id);
+    const char *why;
+    const struct notice_use *use = find(list, id, &why);
     struct fault f = {{0}};
 
     if (use == NULL) {
-        admin_answer_error(c, 404, "no notice, or more than one, is called \"%.*s\"",
-                           id.len < 70 ? (int)id.len : 70, id.len > 0 ? id.ptr : "");
+        admin_answer_error(c, 404, "notice \"%.*s\": %s", id.len < 70 ? (int)id.len : 70,
+                           id.len > 0 ? id.ptr : "", why);
         return false;
     }
     hex_encode(hex, use->hash, sizeof(use->hash));

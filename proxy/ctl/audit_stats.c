@@ -180,8 +180,9 @@ void audit_stats_counters(struct audit_stats *stats, const json_t *row, bool all
     struct group *g;
 
     stats->knows_shown = true;
-    if (name == NULL || (!all && shown == 0))
-        return;
+    if (name == NULL ||
+        (shown == 0 && (!all || json_object_size(json_object_get(row, "act")) == 0)))
+        return; /* of no interest: operators' acts alone */
     (void)snprintf(text, sizeof(text), "%s%.*s", stats->by == STATS_BY_NOTICE ? "d_" : "",
                    NAME_LEN - 3, name);
     g = group_of(stats, text);

@@ -216,6 +216,13 @@ static void show_progress(const struct audit *a, bool last)
 
 /* --- rows ----------------------------------------------------------------------------------- */
 
+/* A record that may not be there has its head when it is. */
+static void print_head_of_one(const struct audit *a)
+{
+    if (a->one)
+        audit_print_head(stdout, a->format, a->spec.kind);
+}
+
 static bool on_row(void *arg, const struct query_row *row)
 {
     struct audit *a = arg;
@@ -229,6 +236,7 @@ static bool on_row(void *arg, const struct query_row *row)
         audit_stats_add(a->stats, row);
         show_progress(a, false);
     } else {
+        print_head_of_one(a);
         audit_print_row(stdout, a->format, a->spec.kind, row);
     }
     a->rows++;
@@ -309,7 +317,8 @@ static void on_down(void *owner, const char *why)
 {
     struct audit *a = owner;
 
-    a->status = ctl_fail("Redis: %s (the journal can be asked with --journal)", why);
+    a->status = ctl_fail("Redis: %s%s", why,
+                         a->status_only ? "" : " (the journal can be asked with --journal)");
     loop_stop(a->loop);
 }
 
@@ -369,6 +378,7 @@ static bool on_remote_row(void *arg, const struct query_row *row, const json_t *
         audit_stats_add(a->stats, row);
         show_progress(a, false);
     } else {
+        print_head_of_one(a);
         audit_remote_print(stdout, a->format, a->spec.kind, row, value);
     }
     a->rows++;
@@ -415,7 +425,8 @@ static int from_admin(const struct ctl_args *args, struct audit *a)
 
     (void)snprintf(cursor, sizeof(cursor), "%.*s", STR_ARGS(a->spec.cursor));
     if (!a->counting) {
-        audit_print_head(stdout, a->format, a->spec.kind);
+        if (!a->one)
+            audit_print_head(stdout, a->format, a->spec.kind);
         status = audit_remote_rows(&r);
         if (status == CTL_OK && r.next[0] != '\0')
             (void)fprintf(stderr, "more: --cursor %s\n", r.next);
@@ -442,7 +453,7 @@ static int audit_run(const struct ctl_args *args, struct audit *a)
         return from_admin(args, a);
     a->status = audit_open(a, args);
     if (a->status == CTL_OK) {
-        if (!a->counting)
+        if (!a->counting && !a->one)
             audit_print_head(stdout, a->format, a->spec.kind);
         if (a->journal)
             from_journal(a);

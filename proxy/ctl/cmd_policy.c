@@ -27,7 +27,7 @@
 #include "consentd/restarts.h"
 #include "ctl_priv.h"
 
-#define HASH_MIN   8    /* hex digits that name a document */
+#define HASH_MIN   4    /* hex digits that name a document */
 #define WAIT_TRIES 400  /* looks whether a notice is in force */
 #define WAIT_MS    50   /* between two of them */
 #define SHOWN_MAX  2000 /* bytes of one text in a diff */
@@ -169,20 +169,25 @@ static const struct notice_use *find_document(struct work *w, const char *start)
 {
     const struct notice_use *found = NULL;
     size_t len = strlen(start);
+    bool several = false;
 
     for (size_t i = 0; i < notices_cnt(w->history) && len >= HASH_MIN; i++) {
         const struct notice_use *use = notices_at(w->history, i);
         char hash[65];
 
         hex_encode(hash, use->hash, sizeof(use->hash));
-        if (strncmp(hash, start, len) == 0)
-            found = use;
+        if (strncmp(hash, start, len) != 0)
+            continue;
+        several = several || (found != NULL && memcmp(found->hash, use->hash, 32) != 0);
+        found = use;
     }
-    if (found == NULL)
+    if (several)
+        fault_set(&w->f, "more than one document begins with \"%s\": give more digits", start);
+    else if (found == NULL)
         fault_set(&w->f,
                   "no document \"%s\": give at least %d digits of a hash that policy show has",
                   start, HASH_MIN);
-    return found;
+    return several ? NULL : found;
 }
 
 static void print_history(const struct work *w)

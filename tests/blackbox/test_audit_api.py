@@ -727,9 +727,9 @@ def test_notices(world):
     assert hashlib.sha256(document).hexdigest() == sha and b"analytics" in document
     named = get(proxy, f"/api/v1/events/1:{leaf_of(world.cookies[0])}")["event"]["doc"]
     assert ask(proxy, f"/api/v1/docs/d_{named}")[2] == ask(proxy, f"/api/v1/docs/{sha[:10]}")[2] == document
-    assert get(proxy, f"/api/v1/docs/{sha}/diff?to={sha[:8]}") == {"from": sha, "to": sha, "epoch": False,
+    assert get(proxy, f"/api/v1/docs/{sha}/diff?to={sha[:4]}") == {"from": sha, "to": sha, "epoch": False,
                                                                   "cut": False, "changes": []}
-    for path, code in (("00000000", 404), (sha[:4], 404), (f"{sha}/diff", 400), (f"{sha}/diff?to=00000000", 404)):
+    for path, code in (("00000000", 404), (sha[:3], 404), (f"{sha}/diff", 400), (f"{sha}/diff?to=00000000", 404)):
         assert refused(proxy, "/api/v1/docs/" + path)[0] == code
     assert sha in ctl(proxy, "doc", "list") and ctl(proxy, "doc", "show", sha[:12]).encode() == document
     assert "no difference" in ctl(proxy, "doc", "diff", sha, sha)

@@ -110,11 +110,30 @@ def test_wrong_arguments_say_what_would_be_right(world, args, words):
 @pytest.mark.parametrize("args, code, words", [
     (("audit", "get", "1:99999"), 1, "no record"), (("audit", "get", "9:1"), 1, "node"),
     (("audit", "prove", "1:99999"), 1, "not signed"), (("audit", "prove", "9:1"), 1, "node"),
+    (("audit", "get", "1:99999", "--direct"), 1, "no record"), (("audit", "get", "1:99999", "--journal"), 1, "no record"),
+    (("policy", "show", "ffffffff"), 1, "no document"),
     (("subject", "show", "A" * 21 + "Q"), 0, ""), (("doc", "show", "ffffffff"), 1, ""),
     (("doc", "diff", "ffffffff", "eeeeeeee"), 1, "")])
 def test_what_is_not_there(world, args, code, words):
     done = world.proxy.ctl(*args)
     assert done.returncode == code and words in done.stderr, (done.returncode, done.stderr, done.stdout)
+    assert code == 0 or done.stdout == ""
+
+
+def test_a_notice_by_the_first_digits_of_its_hash(world):
+    sha = next(iter(world.documents()))
+    for command in ("doc", "policy"):
+        shown = world.proxy.ctl(command, "show", sha[:4])
+        assert shown.returncode == 0 and world.policy["version"] in shown.stdout, shown.stderr
+        assert world.proxy.ctl(command, "diff", sha[:4], sha[:8]).returncode == 0
+        refused = world.proxy.ctl(command, "show", sha[:3])
+        assert refused.returncode == 1 and "at least 4 digits" in refused.stderr
+
+
+def test_days_of_operators_alone_are_no_statistics(world):
+    for form, lines in (("jsonl", 0), ("csv", 1), ("table", 1)):
+        done = world.proxy.ctl("audit", "stats", "-o", form, "--from", "2020-01-01", "--to", "2020-02-01")
+        assert done.returncode == 0 and len(done.stdout.splitlines()) == lines
 
 
 @pytest.mark.parametrize("command", [
