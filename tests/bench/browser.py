@@ -199,7 +199,7 @@ def main():
     sys.path.insert(0, str(ROOT / "tests/blackbox"))
     from harness import Proxy  # noqa: E402: it reads CONSENTD_BUILD
     from chromium import EveryHost, chromium  # noqa: E402
-    from test_lab import stub  # noqa: E402
+    from lab import stub  # noqa: E402
 
     with tempfile.TemporaryDirectory() as folder:
         stubs = EveryHost(pathlib.Path(folder), stub)

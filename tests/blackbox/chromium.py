@@ -24,7 +24,7 @@ from selenium.webdriver.common.keys import Keys  # noqa: E402, F401
 
 
 class EveryHost(http.server.ThreadingHTTPServer):
-    """Answers over TLS for every host; .asked counts by host.
+    """Answers over TLS for every host, whoever asks; .asked counts by host.
 
     answer(host, path) gives the content type and the body as bytes; a body of None is a 204.
     """
@@ -39,9 +39,14 @@ class EveryHost(http.server.ThreadingHTTPServer):
                 kind, body = answer(host, self.path)
                 self.send_response(204 if body is None else 200)
                 self.send_header("Content-Type", kind)
+                self.send_header("Access-Control-Allow-Origin", "*")
                 self.send_header("Content-Length", str(len(body or b"")))
                 self.end_headers()
                 self.wfile.write(body or b"")
+
+            def do_POST(self):
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                self.do_GET()
 
             def log_message(self, *args):
                 pass

@@ -11,15 +11,8 @@ import pytest
 
 from chromium import EveryHost, chromium, errors, until
 from harness import Origin, Proxy, http_response
+from lab import ANALYTICS, FB, GA, HJ, MARKETING, YT, choose, fresh, hits, load, nothing, stub
 
-GA, HJ, FB, YT = "www.googletagmanager.com", "static.hotjar.com", "connect.facebook.net", "www.youtube.com"
-ANALYTICS, MARKETING = {GA, HJ}, {FB, YT, "www.facebook.com"}
-STUBS = {
-    GA: """ran.push('ga'); document.cookie = '_ga=GA1.1.1.1; path=/'; addEventListener('pagehide', function () {
-        document.cookie = '_ga=GA1.1.1.1; path=/'; });""",
-    HJ: "ran.push('hj'); localStorage.setItem('_hjid', '1'); sessionStorage._hjid = 1;",
-    FB: """ran.push('fb'); document.cookie = '_fbp=fb.1.1.1; path=/'; new Image().src = 'https://www.facebook.com/tr?id=1&ev=PageView';""",
-}
 HOTJAR = """<script>(function(h,o,t,j,a,r){h.hj=h.hj||function(){(h.hj.q=h.hj.q||[]).push(arguments)};h._hjSettings={hjid:1,hjsv:6};
 a=o.getElementsByTagName('head')[0];r=o.createElement('script');r.async=1;r.src=t+h._hjSettings.hjid+j+h._hjSettings.hjsv;a.appendChild(r);
 })(window,document,'https://static.hotjar.com/c/hotjar-','.js?sv=');</script>"""
@@ -94,12 +87,6 @@ HEAD = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">%s<title>%s
 </head><body><h1>x</h1>%s<img src="/own.png" alt=""><script src="/own.js" nonce=abc123></script></body></html>"""
 
 
-def stub(host, path):
-    if host in STUBS:
-        return "text/javascript", STUBS[host].encode()
-    return ("text/html", b"<p>frame</p>") if "embed" in path else ("image/gif", None)
-
-
 @pytest.fixture(scope="module")
 def lab(folder):
     origin = Origin()
@@ -128,48 +115,6 @@ def lab(folder):
     origin.stop()
 
 
-STATE = """return {ran: window.ran, cookies: document.cookie.split('; ').map(function (c) { return c.split('=')[0]; })
-    .filter(function (c) { return c && c !== 'consent'; }).sort(), local: Object.keys(localStorage), session: Object.keys(sessionStorage),
-    own: document.documentElement.dataset.own, pictures: [].every.call(document.querySelectorAll('img[src="/own.png"]'),
-    function (i) { return i.naturalWidth === 1; })};"""
-
-
-def load(lab, name):
-    lab.stubs.asked.clear()
-    lab.get(f"http://localhost:{lab.daemon.port}/{name}")
-    settle(lab)
-
-
-def settle(lab):
-    until(lambda: lab.execute_script("return document.readyState === 'complete' && document.documentElement.dataset.own === 'ran' && !!window.consent"))
-    time.sleep(0.15)
-
-
-def choose(lab, action, analytics=False):
-    """Through the banner's own controls, and until the page is settled again."""
-    before = lab.get_cookie("consent")
-    lab.execute_script("""var root = document.querySelector('[data-consent-banner]');
-        root.querySelectorAll('input[type=checkbox]').forEach(function (box) { box.checked = false; });
-        var box = root.querySelector('input[name=analytics]'); if (box) box.checked = arguments[1];
-        root.querySelector('[data-consent-action="' + arguments[0] + '"]').click();""", action, analytics)
-    until(lambda: (lab.get_cookie("consent") or {}).get("value") != (before or {}).get("value"))
-    time.sleep(0.2)
-    settle(lab)
-
-
-def hits(lab, hosts):
-    return sorted(host for host in hosts if lab.stubs.asked[host])
-
-
-def nothing(lab, name):
-    state = lab.execute_script(STATE)
-    assert hits(lab, ANALYTICS | MARKETING) == [], name
-    assert [run for run in state["ran"] if run != "own"] == [], name
-    assert (state["cookies"], state["local"], state["session"]) == ([], [], []), name
-    assert state["own"] == "ran" and state["pictures"], name
-    assert errors(lab) == [], name
-
-
 def exactly(lab, name, want):
     def done():
         """everything that is allowed ran"""
@@ -179,13 +124,6 @@ def exactly(lab, name, want):
     time.sleep(0.1)
     assert done(), name
     assert errors(lab) == [], name
-
-
-def fresh(lab):
-    """A visitor who was never here."""
-    lab.get(f"http://localhost:{lab.daemon.port}/own.png")
-    lab.delete_all_cookies()
-    lab.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": f"http://localhost:{lab.daemon.port}", "storageTypes": "all"})
 
 
 @pytest.mark.parametrize("name", list(PAGES))
