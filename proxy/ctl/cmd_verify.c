@@ -25,6 +25,7 @@
 #include "consentd/tlog.h"
 #include "consentd/verify.h"
 #include "ctl_priv.h"
+#include "verify_running.h"
 
 #define KEYS_MAX 16
 
@@ -273,12 +274,10 @@ int cmd_audit_verify(struct ctl_args *args)
     struct verify_config cfg = {0};
     struct verify_report report;
     const char *offline = NULL, *vkey = NULL, *from = NULL, *to = NULL;
-    bool deep = false;
-    const struct ctl_option options[] = {{"--offline", &offline, NULL},
-                                         {"--vkey", &vkey, NULL},
-                                         {"--deep", NULL, &deep},
-                                         {"--from", &from, NULL},
-                                         {"--to", &to, NULL}};
+    bool deep = false, running = false;
+    const struct ctl_option options[] = {
+        {"--offline", &offline, NULL}, {"--running", NULL, &running}, {"--vkey", &vkey, NULL},
+        {"--deep", NULL, &deep},       {"--from", &from, NULL},       {"--to", &to, NULL}};
     struct fault f = {{0}};
     int status;
 
@@ -286,12 +285,19 @@ int cmd_audit_verify(struct ctl_args *args)
         return VERIFY_USAGE;
     if (offline != NULL && vkey == NULL)
         return say(VERIFY_USAGE, "--offline DIR", "needs --vkey, the log's public key");
+    if (offline != NULL && running)
+        return say(VERIFY_USAGE, "--running", "asks consentd: not with --offline");
     if (offline != NULL && deep)
         return say(VERIFY_USAGE, "--deep", "asks Redis: not with --offline");
     if (!ctl_time(from, &cfg.from_ms) || !ctl_time(to, &cfg.to_ms))
         return say(VERIFY_USAGE, "--from, --to", "expected 2026-11-01 or 2026-11-01T00:00:00Z");
+    if (running)
+        return verify_running(args, from, to, deep);
     if (!verify_open(&v, args, offline, vkey, &f)) {
         status = say(VERIFY_USAGE, "audit verify", f.text);
+        if (offline == NULL && geteuid() != 0)
+            (void)fputs("who may not read these files asks the running consentd: --running\n",
+                        stderr);
     } else {
         cfg.log_dir = v.path;
         cfg.keys = v.keys;

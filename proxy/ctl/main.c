@@ -69,8 +69,9 @@ static const struct ctl_command commands[] = {
     {"audit verify-proof", "FILE --vkey KEY [--commitment HEX]",
      "check a proof with nothing but the log's public key; exit 1: it proves nothing",
      cmd_audit_verify_proof},
-    {"audit verify", "[--deep] [--from TIME] [--to TIME] [--offline DIR --vkey KEY]",
-     "the log against its signature, the journal against the log; exit 1: changed, 2: incomplete",
+    {"audit verify", "[--deep] [--from TIME] [--to TIME] [--running | --offline DIR --vkey KEY]",
+     "the log against its signature, the journal against the log; exit 1: changed, 2: incomplete;\n"
+     "      --running: by the running consentd, for who may not read its files",
      cmd_audit_verify},
     {"audit prove", "NODE:LEAF [--disclose]",
      "a proof (C2SP tlog-proof) that a record is in the signed log", cmd_audit_prove},

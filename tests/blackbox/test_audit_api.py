@@ -757,6 +757,11 @@ def test_verification_as_a_job(world):
     assert deep["id"] == log["id"] + 1 and refused(proxy, f"/api/v1/verify/{log['id']}")[0] == 404
     assert refused(proxy, "/api/v1/verify", "POST", b'{"depth":"moon"}')[0] == 400
     assert refused(proxy, "/api/v1/verify", "POST", b'{')[0] == 400
+    asked = proxy.ctl("audit", "verify", "--running", "--deep", "--from", "2026-01-01")
+    assert asked.returncode == 0 and not asked.stderr, asked.stderr
+    assert "leaves of" in asked.stdout and "records     " in asked.stdout
+    assert proxy.ctl("audit", "verify", "--running", "--offline", "x", "--vkey", "y").returncode == 3
+    assert proxy.ctl("audit", "verify", "--running", "--from", "moon").returncode == 3
 
 
 def test_verification_finds_what_was_changed(tmp_path):

@@ -110,6 +110,9 @@ def test_records_and_entries_that_are_gone_end_a_log(tmp_path):
     assert found["result"] == past["result"] == "tampered"
     assert past["what"] == f"leaf {first}: signed in a log that ended, and not in the one of today"
     assert past["ended"] in out.stdout
+    asked = proxy.ctl("audit", "verify", "--running")
+    assert asked.returncode == 1 and f"{first} of its {size} leaves are in the log of today" in asked.stdout
+    assert f"leaf {first}: signed in a log that ended" in asked.stderr
     # places have the number they were given under
     assert proxy.ctl("audit", "get", f"1:{first // 2}").returncode == 0
     assert proxy.ctl("audit", "prove", f"{NEXT}:{first // 2}").returncode == 1
