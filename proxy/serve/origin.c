@@ -210,6 +210,8 @@ static size_t read_head(struct flow *f, const uint8_t *data, size_t len)
     if (status == H1_MORE)
         return 0;
     if (status == H1_BAD) {
+        if (origin_again(f))
+            return 0;
         origin_judge(f, false);
         flow_origin_failed(f, 502, h1_strerror(f->oparser.error));
         return 0;

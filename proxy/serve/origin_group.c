@@ -142,11 +142,12 @@ void origin_release(struct flow *f, bool reusable)
 static bool is_repeatable(const struct flow *f)
 {
     enum http_method method = f->x.req.method_id;
+    bool empty = f->x.req.body == H1_BODY_NONE ||
+                 (f->x.req.body == H1_BODY_LENGTH && f->x.req.content_length == 0);
 
-    return f->x.req.body == H1_BODY_NONE &&
-           (method == HTTP_METHOD_GET || method == HTTP_METHOD_HEAD ||
-            method == HTTP_METHOD_OPTIONS || method == HTTP_METHOD_PUT ||
-            method == HTTP_METHOD_DELETE);
+    return empty && (method == HTTP_METHOD_GET || method == HTTP_METHOD_HEAD ||
+                     method == HTTP_METHOD_OPTIONS || method == HTTP_METHOD_PUT ||
+                     method == HTTP_METHOD_DELETE);
 }
 
 static enum balance_answer take(struct flow *f)
@@ -328,6 +329,19 @@ void origin_lost(struct flow *f, enum conn_why why)
     log_warn("origin.failed", "site=%s origin=%s why=\"%s\"", f->x.site->config->name,
              f->origin->config->url, conn_strerror(why));
     flow_origin_failed(f, why == CONN_WHY_TIMEOUT ? 504 : 502, "origin failed");
+}
+
+bool origin_again(struct flow *f)
+{
+    if (!f->oc->reused || f->retried || f->head_seen || f->informational > 0 || !is_repeatable(f))
+        return false;
+    origin_release(f, false);
+    f->retried = true;
+    f->oparser = (struct h1_parser){0};
+    metric_add(METRIC_ORIGIN_RESENT, 1);
+    if (!place(f))
+        flow_origin_failed(f, 502, "origin failed");
+    return true;
 }
 
 /* Sent there without a byte of an answer so far; can be answered by another origin. */

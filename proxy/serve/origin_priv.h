@@ -86,6 +86,12 @@ void origin_changed(struct origin *o, enum balance_change change, const char *wh
 /* No answer comes from this connection any more: another attempt, or the end of the exchange. */
 void origin_lost(struct flow *f, enum conn_why why);
 
+/*
+ * What came for a head is none. On a kept connection it may be what was left of the answer before:
+ * true, what can be repeated is asked again on a new one, once.
+ */
+MUST_USE bool origin_again(struct flow *f);
+
 /* origin_check.c */
 struct origin_check *origin_check_new(struct origin *o); /* begins by itself */
 void origin_check_free(struct origin_check *check);

@@ -205,6 +205,31 @@ def test_bytes_behind_an_answer(proxy, origin, body, pause):
             assert reader.response().body == b"ok\n"
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("stray", [b";", b"\r\n\r\n", b"garbage\r\n\r\n", b"HTTP/1.1 2\r\n\r\n", b"0\r\n\r\n"], ids=range(5))
+def test_bytes_behind_an_answer_under_the_next_request(proxy, origin, method, stray):
+    """They come when the connection is in use again: what can be repeated is asked elsewhere, once."""
+    def handler(conn, _):
+        conn.sendall(b"HTTP/1.1 204 X\r\n\r\n")
+        conn.settimeout(5)
+        if b"/next" in conn.recv(65536):
+            taken.append(conn)
+            conn.sendall(stray + b"\r\n\r\n")
+        conn.close()
+    taken = []
+    origin.routes["/stray"], before = handler, len(origin.requests)
+    with proxy.connect() as sock:
+        reader = Reader(sock)
+        sock.sendall(b"GET /stray HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert reader.response().status == 204
+        sock.sendall(method.encode() + b" /next HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+        answer = reader.response()
+    if taken:  # the connection was used again
+        assert answer.status == (200 if method == "GET" else 502)
+    assert [r.target for r in origin.requests[before:]] == ["/stray"] + ["/next"] * (method == "GET" or not taken)
+    assert method == "POST" or (taken and answer.body == b"ok\n")
+
+
 def test_large_bytes_behind_an_answer(proxy, origin):
     """More than one read: the end of the answer and the stray bytes come in different ones."""
     body = b"b" * (65536 * 3)
