@@ -7,7 +7,9 @@
 #include "consentd/h1_parse.h"
 #include "h1_priv.h"
 
-enum { STATUS_END = 12 /* bytes of "HTTP/1.1 200" */ };
+#define VERSION "HTTP/1." /* and 0 or 1 */
+
+enum { VERSION_LEN = sizeof(VERSION) - 1, STATUS_END = 12 /* bytes of "HTTP/1.1 200" */ };
 
 /* RFC 9112 4. The space behind the code may be missing when there is no reason: many do that. */
 static enum h1_error parse_line(const struct h1_text *text, struct h1_response *out)
@@ -16,8 +18,9 @@ static enum h1_error parse_line(const struct h1_text *text, struct h1_response *
     const char *p = line.ptr;
     uint64_t status;
 
-    if (line.len < STATUS_END || memcmp(p, "HTTP/1.", 7) != 0 || (p[7] != '0' && p[7] != '1') ||
-        p[8] != ' ' || !str_to_u64(str_slice(line, 9, 3), 999, &status) || status < 100)
+    if (line.len < STATUS_END || memcmp(p, VERSION, VERSION_LEN) != 0 ||
+        (p[7] != '0' && p[7] != '1') || p[8] != ' ' ||
+        !str_to_u64(str_slice(line, 9, 3), 999, &status) || status < 100)
         return H1_ERR_STATUS_LINE;
     out->version_minor = p[7] == '1';
     out->status = (unsigned)status;
@@ -76,8 +79,13 @@ enum h1_status h1_parse_response(struct h1_parser *parser, struct arena *a, stru
 {
     struct h1_text text;
     struct h1_response response = {0};
-    enum h1_status status = h1_scan(parser, in, limits, 0);
+    enum h1_status status;
 
+    /* What cannot become an answer is not waited for. */
+    if (parser->lines == 0 &&
+        memcmp(in.ptr, VERSION, in.len < VERSION_LEN ? in.len : VERSION_LEN) != 0)
+        parser->error = H1_ERR_STATUS_LINE;
+    status = h1_scan(parser, in, limits, 0);
     if (status != H1_HEAD)
         return status;
     parser->error = h1_text_take(parser, a, in, &text);

@@ -214,7 +214,7 @@ def test_bytes_behind_an_answer_under_the_next_request(proxy, origin, method, st
         conn.settimeout(5)
         if b"/next" in conn.recv(65536):
             taken.append(conn)
-            conn.sendall(stray + b"\r\n\r\n")
+            conn.sendall(stray)
         conn.close()
     taken = []
     origin.routes["/stray"], before = handler, len(origin.requests)
