@@ -3,9 +3,14 @@ and RFC 8058 to the letter.
 
 Table-driven, with curl for what browsers and mail providers send.
 """
+import base64
+import hashlib
+import hmac
 import json
 import re
+import struct
 import subprocess
+import time
 import urllib.parse
 
 import pytest
@@ -84,6 +89,37 @@ def test_who_holds_no_cookie_is_refused_everywhere(world, cookie, accept):
             assert is_private(world.post(path, body, presented, FORM)).status == 403, (path, presented)
             assert is_private(world.post(path, {"confirm": True}, presented)).status == 403
     assert len(world.records(cookie)) == 3
+
+
+def signed_token(world, **changes):
+    """A token by LEDGER.md 1.1, made here with the deployment's own key."""
+    ring = json.loads((world.proxy.folder / "keys.json").read_text())["keys"]
+    [key] = [k for k in ring if k["use"] == "tok" and k["state"] == "active"]
+    now = int(time.time())
+    claims = {"version": 1, "kid": key["kid"], "flags": 2, "grants": 3, "epoch": world.policy["epoch"], "issued": now,
+              "expires": now + 3600, "subject": b"\xa5" * 16, "node": 1, "leaf": 0, "reserved": 0, "site": "localhost",
+              "secret": base64.urlsafe_b64decode(key["key"] + "==")} | changes
+    payload = struct.pack(">BBBHIII16sB7sH", *(claims[k] for k in ("version", "kid", "flags", "grants", "epoch",
+                          "issued", "expires", "subject", "node")), claims["leaf"].to_bytes(7, "big"),
+                          claims["reserved"])
+    site = claims["site"].encode()
+    mac = hmac.new(claims["secret"], b"consentd.token.v1\0" + bytes([len(site)]) + site + payload, hashlib.sha256)
+    return "consent=" + base64.urlsafe_b64encode(payload + mac.digest()).decode()
+
+
+def test_a_cookie_opens_what_the_format_says_and_nothing_else(world):
+    assert world.get("me", signed_token(world)).status == 200
+    now = int(time.time())
+    for changes in ({"expires": now - 1}, {"issued": now + 400}, {"issued": now - 10, "expires": now + 401 * 86400},
+                    {"reserved": 1}, {"grants": 2}, {"version": 2}, {"kid": 77}, {"site": "www.example.com"},
+                    {"secret": bytes(32)}, {"expires": now + 100, "issued": now + 200}):
+        token = signed_token(world, **changes)
+        for path in ("me", "me/record", "me/proof/0"):
+            assert is_private(world.get(path, token)).status == 403, (changes, path)
+        assert is_private(world.post("me/erase", {"confirm": True}, token)).status == 403, changes
+    # of an older epoch it grants nothing, and is still its holder's key
+    assert world.get("me", signed_token(world, epoch=0)).status == 200
+    assert json.loads(world.get("me", signed_token(world, epoch=0)).body)["grants"]["analytics"] is False
 
 
 @pytest.mark.parametrize("foreign", [
