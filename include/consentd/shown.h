@@ -5,7 +5,8 @@
  *
  * Without it nobody knows how many looked at the banner and went on. It is a number and nothing
  * else: no record, no cookie, nobody's address or subject. It is approximate and no evidence: what
- * a process had counted when it was killed is lost, and robots that fetch pages count too.
+ * a process had counted when it was killed is lost, robots that fetch pages count too, and a page
+ * that a cache in front answers is not seen.
  *
  * In a day's counters (ship.h) these are the names: "imp", the sum; "imp:lang:" and the language;
  * "imp:doc:" and the notice in base64url; "imp:ui:" and the place.

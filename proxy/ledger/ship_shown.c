@@ -144,7 +144,7 @@ static void on_day(void *arg, const struct resp *reply)
     struct shown_day *d = answered(w, reply);
     uint64_t n;
 
-    for (size_t i = 0; d != NULL && i + 1 < resp_cnt(reply); i += 2) {
+    for (size_t i = 0; d != NULL && !d->whole && i + 1 < resp_cnt(reply); i += 2) {
         struct str name = resp_str(resp_at(reply, i));
         struct sum *sum;
 
@@ -229,7 +229,6 @@ void shower_run(struct shower *w)
 void shower_up(struct shower *w)
 {
     w->up = true;
-    w->busy = false;
     for (unsigned i = 0; i < w->day_cnt; i++)
         for (unsigned k = 0; w->days[i].whole && k < w->days[i].cnt; k++)
             w->days[i].sums[k].changed = true; /* it may be another Redis, or have lost some */
@@ -238,5 +237,5 @@ void shower_up(struct shower *w)
 
 void shower_down(struct shower *w)
 {
-    w->up = w->busy = false;
+    w->up = false; /* a call in flight is still answered, be it with NULL */
 }

@@ -9,6 +9,7 @@ import pytest
 
 from admin import get
 from harness import Origin, Proxy, Redis, http_response, wait_for
+from test_erasure import resp
 
 DECISIONS = {"accept_all", "reject_all", "custom", "renew", "gpc"}
 CHOICES = [["analytics", "marketing"], ["analytics"], [], [], ["analytics", "marketing"], ["marketing"]]
@@ -219,3 +220,7 @@ def test_they_outlive_a_restart_and_a_redis_that_was_away(shown):
     totals = shown.settled()
     assert totals["imp"] == 12 and {row["lang"]: row["imp"] for row in shown.stats("lang")["rows"]} == \
         {"en": 9, "de": 3}
+    resp(shown.redis.socket, "FLUSHALL")  # what it lost comes back, and once
+    shown.settled()
+    shown.visit("de", 1)
+    assert {row["lang"]: row["imp"] for row in (shown.settled(), shown.stats("lang"))[1]["rows"]} == {"en": 9, "de": 4}
