@@ -1,13 +1,14 @@
 """The banner in real Chromium: languages, layers, keyboard, sizes, policies, frameworks, and its weight."""
 import gzip
 import json
+import os
 import re
 import time
 
 import pytest
 
 from chromium import By, Keys, chromium, control, cookies, errors, until
-from harness import ROOT, Origin, Proxy, http_response
+from harness import ROOT, Origin, Proxy, chunked, http_response
 from test_enforce import decide, with_cookie
 
 PAGE = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>t</title><link rel=icon href="data:,"><meta name="viewport" content="width=device-width">
@@ -31,6 +32,16 @@ def i18n(language):
     return json.loads((ROOT / f"proxy/web/i18n/{language}.json").read_text())
 
 
+def slow_page(conn, _):
+    """A long page whose content comes a while after its head: the banner is painted alone."""
+    head, rest = (PAGE % LINKS).replace("<body>", "<body style='padding:30px;min-height:50vh;max-width:600px;margin:0 auto'>").split("<main>")
+    conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for piece in (head + f"<!--{os.urandom(60000).hex()}-->", "<main>" + rest):  # so much that no coding keeps it back
+        conn.sendall(chunked(piece.encode())[:-5])
+        time.sleep(0.25)
+    conn.sendall(b"0\r\n\r\n")
+
+
 LANGUAGES = sorted(path.stem for path in (ROOT / "proxy/web/i18n").glob("*.json"))
 
 
@@ -42,6 +53,7 @@ def proxy(folder):
     origin.routes["/own-link"] = http_response(200, html, (PAGE % '<a href="#" data-consent-action="open">Cookies</a>').encode())
     origin.routes["/early"] = http_response(200, html, (PAGE % "").replace(
         "<title>", "<script>Object.defineProperty(document, 'prerendering', {get: function () { return true; }});</script><title>").encode())
+    origin.routes["/slow"] = slow_page
     origin.routes["/own.js"] = http_response(200, [("Content-Type", "text/javascript")], b"document.documentElement.dataset.own = 'ran';")
     for name, policy in POLICIES.items():
         origin.routes["/csp-" + name] = http_response(200, html + [("Content-Security-Policy", policy)], (PAGE % "").encode())
@@ -408,9 +420,11 @@ def test_at_most_six_kilobytes(proxy):
         assert len(gzip.compress(banner)) + len(gzip.compress(script)) <= 6 * 1024
 
 
-def test_no_shift_and_no_long_task(browser, proxy):
-    """Nothing moves when the banner comes, is used and goes; no task of its own is long."""
-    visit(browser, proxy)
+@pytest.mark.parametrize("path", ["/", "/slow"])
+def test_no_shift(browser, proxy, path):
+    """Nothing moves when the banner comes, is used and goes, nor when the page's content brings a scroll bar."""
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})  # scroll bars that take room
+    visit(browser, proxy, path)
     browser.execute_script("""window.shift = 0; new PerformanceObserver(function (list) { list.getEntries().forEach(function (e) { window.shift += e.value; }); })
         .observe({type: 'layout-shift', buffered: true});""")
     control(browser, "settings").click()
