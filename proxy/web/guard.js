@@ -12,18 +12,8 @@
  * hooks stand in the order that packs best.
  */
 (function script(R) {
-  var top = self, page = top.document, me = page?.currentScript || {}, frames = top.length;
-  var trust = [], natives = new WeakMap(), stands = [], wraps = new WeakMap(), unfinished = [], blobs = {};
-  var later = (target, type) => { setTimeout(() => target.dispatchEvent(new Event(type))); };
-  var matches = (text, value) => {
-    try {
-      return RegExp(text, 's').test(value);
-    } catch {
-      return true;
-    }
-  };
-  var badAttribute = (element, name, value) => /^(.*:)?(\w*src\w*|href|data|poster)$/i.test(name) &&
-    !/^(a|area|base)$/.test(element.localName) && bad(name, value);
+  var top = self, page = top.document, me = page?.currentScript || {}, frames = [], hits = 0, spare;
+  var natives = new WeakMap(), stands = [], wraps = new WeakMap(), unfinished = [], kept, blobs = {};
   /* The verdict on a URL; the site's own addresses are the proxy's to judge. */
   var denied = value => {
     try {
@@ -31,35 +21,54 @@
     } catch {
       return;
     }
-    return u.host !== location.host && verdict(R.u, host.split('.').map((label, i, all) => all.slice(i).join('.')),
-      0, u.pathname + u.search, '.' + host + '?' + u.searchParams) && (me.blocked = true);
+    return u.host !== location.host && verdict(R.u, parents(host),
+      0, u.pathname + u.search, '.' + host + '?' + u.searchParams) && (me.blocked = ++hits);
   };
+  var matches = (rule, text, other) => {
+    try {
+      return RegExp(rule[2], 's').test(text) && RegExp(rule[3], 's').test(other);
+    } catch {
+      return true;
+    }
+  };
+  var parents = host => host.split('.').map((label, i, all) => all.slice(i).join('.'));
+  var needs = mask => !(mask & R.m);
+  /* What an attribute becomes: R if it must not be. */
+  var fix = (value, element, name) => / style$/i.test(name = element.localName + ' ' + name) ? css(value + '') :
+    / srcdoc$/i.test(name) ? clean(value, 1) :
+    /^(?!(a|area|base|.*href) .*href).* (.*:)?(\w*src\w*|href|data|poster|ping|background)$/i.test(name) &&
+    (/set$|ping/i.test(name) ? String(value).split(/[\s,]+/).some(denied) : denied(value)) ? R : value;
   /*
    * What takes a native's place looks like it: a Proxy, its text the native's, absent from stacks.
-   * fn gets the native to call with arguments, the object, the arguments and the native's name.
+   * each makes of an argument what goes in its place, R to stop the call; after gets what the call returns,
+   * and may return something else.
    */
-  var hook = (native, fn, name) => {
+  var hook = (native, key, each, after) => {
     var call = (go, self, args) => {
       try {
-        return fn(go, self, args, name);
+        if (each) args = args.map((value, i) => each(value, self, key, i, args));
+        if (args.includes(R)) return later(self);
+        var result = go(args);
+        return after?.(result, args) ?? result;
       } catch (e) {
-        if (e.stack) e.stack = e.stack.replace(/\n.*(guard\.js|Reflect\.).*/g, '');
+        if (key > 'wr') unfinished = kept;
+        if (e.stack) e.stack = e.stack.replace(/\n.*(guard.js|Reflect\.).*/g, '');
         throw e;
       } finally {
-        if (frames !== top.length) for (var i = frames = top.length; i--;) install(top[i]);
+        for (var i = 0; top[i]; i++) if (frames[i] !== top[i]) install(frames[i] = top[i]);
       }
     };
     var p = new Proxy(native, {
       apply: (f, self, args) => call(args => Reflect.apply(f, self, args), self = natives.get(self) || self, args),
       construct: (f, args, self) => call(args => Reflect.construct(f, args, self), self, args)
     });
-    natives.set(p, native);
+    natives.set(p, natives.get(native) || native);
     return p;
   };
   /* An object whose properties are set by assignment: fix makes the value that is stored, or R for none. */
   var wrap = (object, fix) => {
     var p = wraps.get(object);
-    if (!p) {
+    if (object && !p) {
       p = new Proxy(object, {
         get: (o, key) => o[key],
         set: (o, key, value) => (value = fix(value, key)) === R || Reflect.set(o, key, value),
@@ -70,27 +79,52 @@
     }
     return p;
   };
-  /* What was made of values that the page trusted is trusted, each of them by the browser's own word. */
-  var like = (values, text) => trust.find(kind => values.every(kind[0]))?.[1](text) || text;
-  var deniedName = (list, bad) => name => verdict(list, [...name + ' '].map((c, i) => (name + ' ').slice(0, i) + '*').concat(name), bad, name);
+  var deniedName = (list, bad) => name =>
+    verdict(list, [...(name = String(name)) + ' '].map((c, i) => name.slice(0, i) + '*').concat(name), bad, name);
   var deniedCookie = deniedName(R.c, R.x), deniedKey = deniedName(R.s);
+  var dead = 'ws' + location.origin.slice(4);
   var verdict = (rules, keys, bad, text, other) => {
-    var rule = rules.find(r => keys.some(key => r[1].includes(' ' + key + ' ')) && matches(r[2], text) && matches(r[3], other));
+    var rule = rules.find(r => keys.some(key => r[1].includes(' ' + key + ' ')) && matches(r, text, other));
     return rule ? needs(rule[0]) : bad;
   };
-  var bad = (name, value) => /srcset$/i.test(name) ? String(value).split(/[\s,]+/).some(denied) : denied(value);
-  var clean = html => {
-    var before = String(html), after = before.replace(/<(?!(a|area|base)\b)[a-z][^>]*>/gi, tag =>
-      tag.replace(/([\s"'/])(\w*src\w*|href|data|poster)\s*=\s*("[^"]*"|'[^']*'|[^\s>]+)/gi, (all, gap, name, value) =>
-        bad(name, value.replace(/["']|amp;/g, '')) ? gap : all)
-    ).replace(/<style\b[^]*?<\/style|\sstyle\s*=\s*("[^"]*"|'[^']*'|[^\s>]+)/gi, css);
-    return after === before ? html : like([html], after);
+  /* What was made of values that the page trusted is trusted, each of them by the browser's own word. */
+  var like = (values, text) => {
+    var kind = policy && ['HTML', 'ScriptURL'].find(kind => values.every(value => types['is' + kind](value)));
+    return kind ? policy['create' + kind](text) : text;
   };
+  /* Of style sheets, of speculation rules, and of text nodes that go into their elements. */
   var css = text => text?.replace ?
-    text.replace(/(["'(,]\s*(?:&quot;)?)([^"'(),]*\/\/[^"'(),]+)/gi, (all, head, url) => denied(url) ? head : all) : text;
-  var needs = mask => !(mask & R.m);
+    text.replace(/(["'(,]\s*)([^"'(),]*[\\/]{2}[^"'(),]+)/g, (all, head, url) => denied(url) ? head + 'data:,' : all) :
+    text?.data?.replace ? (text.data = css(text.data), text) : text;
   var instead = value => denied(value?.url || value) ? like([value], location.origin + R.p + 'empty.js') : value;
-
+  /*
+   * HTML without what is denied, or untouched. It is parsed into a template, for which nothing is fetched,
+   * and judged there. loose: it may be a piece of a document, whose elements begin
+   * before or end after it: then the tags are judged one by one, and all that is between them stays.
+   */
+  var clean = (html, loose) => {
+    var text = String(html), before = hits;
+    if (!/[&:]|[\\/]\s*[\\/]/.test(text)) return html;
+    var t = spare = page.createElement('template');
+    t.innerHTML = like([], text);
+    judge(t.content);
+    return before === hits ? html : like([html], !loose ? t.innerHTML : clean(text.replace(
+      /<(?:style|script)\b[^]*?(?=<\/)|<[a-z](?:[^>"']|"[^"]*"|'[^']*')*>/gi, tag => clean(tag).replace(/<\/\w+>$/, ''))));
+  };
+  /* Whether the text in it is css()'s. */
+  var styled = e => /^style|spec/.test((e = e.nodeType === 3 && e.parentNode || e).localName + e.type);
+  /* Takes what is denied out of a tree that nothing is fetched for. */
+  var judge = root => root?.querySelectorAll?.('*').forEach(e => {
+    if (!e.focus) return;
+    e.getAttributeNames().forEach(name => {
+      var before = e.getAttribute(name), value = fix(before, e, name);
+      if (value !== before) e.setAttribute(name, value === R ? '' : value);
+    });
+    if (styled(e)) e.textContent += '';
+    judge(e.content);
+  });
+  /* What a denied call returns, be it a promise or nothing. */
+  var later = async target => { setTimeout(() => target.cookie ?? target.dispatchEvent?.(new Event('error'))); };
   var install = W => {
     try {
       if (wraps.get(W.Function)) return;
@@ -99,99 +133,68 @@
       return;
     }
     /*
-     * "Owner member ..." are on Owner's prototype, Owner or window; ".member" means its getter.
+     * The members, by a pattern, of the owners and of their prototypes; of the window itself by name.
+     * An attribute's setter where there is something to do with what is set, else its getter.
      */
-    var on = (list, fn) => list.split('|').forEach(line => line.split(' ').forEach((name, i, words) => {
-      var owner = W[words[0]] || W, key = name.replace('.', '');
-      if (key in (owner.prototype || R)) owner = owner.prototype;
-      var d = i && Reflect.getOwnPropertyDescriptor(owner, key) || {}, part = name < key ? 'get' : d.set ? 'set' : 'value';
-      if (!d[part]) return;
-      d[part] = hook(d[part], fn, key);
-      Reflect.defineProperty(owner, key, d);
-      if (key < 'a') d.value.prototype.constructor = d.value;
-    }));
-    var each = fix => (go, self, args) => go(args.map(fix));
-    on('Element setAttribute setAttributeNS', (go, self, args) => {
-      var value = args.pop(), name = String(args.slice(-1));
-      return badAttribute(self, name, value) ? later(self, 'error') : go(args.concat(name === 'style' ? css(value) : name === 'srcdoc' ? clean(value) : value));
+    var on = (owners, members, each, after) => owners.split(' ').forEach(name => {
+      var owner = W['HTML' + name + 'Element'] || W[name] || R;
+      [owner, owner.prototype || R].forEach(object => Object.keys(object).concat(members.split('|')).forEach(key => {
+        var d = RegExp(members).test(key) && Reflect.getOwnPropertyDescriptor(object, key) || {};
+        var part = d.value ? 'value' : each ? 'set' : 'get', native = d[part];
+        if (!native?.call) return;
+        d[part] = hook(native, key, each, after);
+        Reflect.defineProperty(object, key, d);
+        if (native.prototype?.constructor === native) native.prototype.constructor = d.value;
+      }));
     });
-    on('HTMLIFrameElement .contentWindow .contentDocument', go => {
-      var result = go([]);
-      install(result?.defaultView || result);
-      return result;
-    });
-    on('HTMLElement .style|SVGElement .style|CSSStyleRule .style', go => wrap(go([]), css));
-    on('W .localStorage .sessionStorage', go => wrap(go([]), (value, key) => deniedKey(key) ? R : value));
-    on('Element innerHTML outerHTML insertAdjacentHTML setHTMLUnsafe|ShadowRoot innerHTML setHTMLUnsafe|HTMLIFrameElement srcdoc|Range createContextualFragment|DOMParser parseFromString', (go, self, args) =>
-      go(args.map(self.localName === 'style' ? css : clean)));
-    on('W Worker SharedWorker', each(value => {
+    on('self', 'Worker|SharedWorker', value => {
       var blob = blobs[value], own = '(' + script + ')(' + JSON.stringify(R) + ');\n';
       if (blob?.size) blob = blobs[value] = URL.createObjectURL(new Blob([own, blob], blob));
       return blob ? like([value], blob) : instead(value?.replace ? value.replace(/^data:[^,]*?(;base64)?,/i, (all, coded) =>
-        coded ? all + btoa(own + ' '.repeat(own.length * 2 % 3)) : all + encodeURIComponent(own)) : value);
-    }));
-    on('HTMLImageElement src srcset|HTMLIFrameElement src|HTMLInputElement src|HTMLEmbedElement src|HTMLTrackElement src|HTMLFrameElement src|HTMLLinkElement href imageSrcset|HTMLScriptElement src|HTMLMediaElement src|HTMLObjectElement data|HTMLSourceElement src srcset|HTMLVideoElement poster', (go, self, args, name) =>
-      bad(name, args[0]) ? later(self, 'error') : go(args));
-    on('Element setAttributeNode setAttributeNodeNS|NamedNodeMap setNamedItem setNamedItemNS', (go, self, args) =>
-      badAttribute(self, args[0].name, args[0].value) ? null : go(args));
-    on('Attr value|Node nodeValue textContent|CharacterData data', (go, self, args) => {
-      if (!self.ownerElement || !badAttribute(self.ownerElement, self.name, args[0]))
-        go((self.nodeType === 3 && self.parentNode || self).localName === 'style' ? args.map(css) : args);
+        all + (coded ? btoa(own + ' '.repeat(own.length * 2 % 3)) : encodeURIComponent(own))) : value);
+    });
+    on('DOMParser', '', 0, judge);
+    /* The tag that a call leaves unfinished waits for the next one; kept: what waited, should this one be refused. */
+    on('Document', '^write', (value, self, key, i, args) => {
+      if (i) return like(args, '');
+      args = (kept = unfinished).concat(args);
+      unfinished = [];
+      return clean(like(args, args.join('').replace(/<([a-z](?:[^>"']|"[^"]*"|'[^']*')*(=\s*("[^"]*|'[^']*))?)?$/i, half => {
+        unfinished = [like(args, half)];
+        return '';
+      })), 1);
+    });
+    on('Document CookieStore', '^(cookie|set)$', (value, self, key, i) =>
+      !i && !/=;Max-Age=0;/.test(value) && deniedCookie(/[^=;]*/.exec(value?.name || value)[0].trim()) ? R : value);
+    on('Storage', '', (value, self, key, i) => !i && key > 's' && deniedKey(value) ? R : value);
+    on('IFrame', '^content', 0, result => install(result?.defaultView || result));
+    on('self WorkerGlobalScope', '^fetch|^import|Audio|WebTransport', instead);
+    on('Image IFrame Input Embed Track Frame Link Script Media Object Source Video Anchor Area Body', 'src|href|^data$|poster|ping|ground', fix);
+    on('self StorageEvent', '^(local|session)St|^storageA', 0, result => wrap(result, (value, key) => deniedKey(key) ? R : value));
+    on('SVGImageElement SVGScriptElement SVGFEImageElement', 'href', 0, result => wrap(result, value => denied(value) ? R : value));
+    on('HTMLElement SVGElement CSSStyleRule', '^style$', 0, result => wrap(result, css));
+    on('Element', '^setAttribute', (value, self, key, i, args) => i === 1 + !!key[12] ? fix(value, self, args[i - 1]) : value);
+    on('Attr Node CharacterData Script HTMLElement Element', 'alue$|ext|ata$|p.*end|insert|replace', (value, self) =>
+      self.nodeType === 2 ? fix(value, self.ownerElement || self, self.name) : styled(self) ? css(value) : value);
+    on('Function', 'toString', 0);
+    on('Element ShadowRoot Range Document', 'HTML|Frag|Command', (value, self) => styled(self) ? css(value) : self === spare ? value : clean(value));
+    on('self HTMLElement SVGElement CSSStyleRule', '^style$|FontFace', css);
+    on('self', 'WebSocket|EventSource', value => denied(value) ? dead : value, (result, args) => {
+      if (args[0] !== dead) return;
+      result.close();
+      if (!result.send) later(result);
     });
     /* Also what must only find the object behind its wrap. */
-    on('CSSStyleSheet insertRule replace replaceSync|CSSStyleDeclaration setProperty cssText getPropertyValue getPropertyPriority removeProperty item|HTMLElement style|SVGElement style|CSSStyleRule style|W FontFace|Storage getItem removeItem key clear', each(css));
-    on('WorkerGlobalScope fetch fetchLater importScripts|XMLHttpRequest open|Navigator sendBeacon', each(instead));
-    on('Storage setItem', (go, self, args) => { if (!deniedKey(args[0])) go(args); });
-    on('Node appendChild insertBefore replaceChild|Element append prepend replaceChildren', (go, self, args) => {
-      if (self.localName === 'style') args = args.map(node => {
-        if (node?.data) node.data = css(node.data);
-        return css(node);
-      });
-      return go(args);
-    });
-    on('CookieStore set', async (go, self, args) => { if (!deniedCookie(args[0]?.name || args[0])) await go(args); });
-    on('Function toString', go => go([]));
-    on('W WebSocket EventSource', (go, self, args) => {
-      if (!denied(args[0])) return go(args);
-      var closed = new EventTarget();
-      closed.send = closed.close = needs;
-      ['error', 'close'].forEach(type => {
-        closed.addEventListener(type, event => closed['on' + type]?.(event));
-        later(closed, type);
-      });
-      return closed;
-    });
-    on('IDBFactory open', (go, self, args) => {
-      var request = go(args);
-      if (deniedKey(args[0])) request.addEventListener('upgradeneeded', event => {
+    on('CSSStyleSheet CSSGroupingRule CSSStyleDeclaration StylePropertyMap CSSStyleValue', '', css);
+    on('XMLHttpRequest Navigator', '^open|sendB', instead);
+    on('IDBFactory', '^open', 0, (result, args) => {
+      if (deniedKey(args[0])) result.addEventListener('upgradeneeded', event => {
         event.stopImmediatePropagation();
-        request.transaction.abort();
+        result.transaction.abort();
       });
-      return request;
-    });
-    on('Document cookie', (go, self, args) => {
-      if (/=;Max-Age=0;/.test(args[0]) || !deniedCookie(/[^=;]*/.exec(args[0])[0].trim())) go(args);
     });
     /* A worker made of a blob or of data has no answer that the proxy could put the companion into. */
-    on('URL createObjectURL revokeObjectURL', (go, self, args) => {
-      var url = go(args);
-      blobs[url || args[0]] = url && args[0];
-      return url;
-    });
-    on('Document write writeln', (go, self, args) => {
-      var before = unfinished, rest = [], all = before.concat(args);
-      args = [like(all, clean(all.join('').replace(/<[a-z!/][^>]*$/i, half => {
-        rest = [like(all, half)];
-        return '';
-      })))];
-      unfinished = [];
-      try {
-        go(args);
-        before = rest;
-      } finally {
-        unfinished = before;
-      }
-    });
+    on('URL', 'ObjectURL', 0, (result, args) => { blobs[result || args[0]] = result && args[0]; });
   };
 
   /*
@@ -201,9 +204,8 @@
   var wipe = store => { for (var key in store) if (deniedKey(key)) delete store[key]; };
   var clear = when => [
     () => page.cookie.split('; ').forEach(pair => {
-      var name = /[^=;]*/.exec(pair)[0], host = '.' + location.hostname, end = name + '=;Max-Age=0;Path=/';
-      if (deniedCookie(name))
-        for (page.cookie = end; host; host = host.replace(/^\.[^.]*/, '')) page.cookie = end + ';Domain=' + host.slice(1);
+      var name = /[^=;]*/.exec(pair)[0];
+      if (deniedCookie(name)) parents(location.hostname).concat('').forEach(host => { page.cookie = name + '=;Max-Age=0;Path=/;Domain=' + host; });
     }),
     () => wipe(localStorage),
     () => wipe(sessionStorage),
@@ -213,38 +215,33 @@
       part();
     } catch {}
   }));
-  var clearSoon = () => clear(top.requestIdleCallback || setTimeout);
 
   /* Stand-ins: what the page calls of a removed tag takes the call, and hands it on after consent. */
   R.g.forEach(g => {
-    var queue = [], name = g[0], stand = queue;
-    if (name in top || !needs(g[1])) return;
+    var queue = [], name = g[0], mask = g[1], stand = queue;
+    if (name in top || !needs(mask)) return;
     var take = path => (...args) => {
       queue.push(real => Reflect.apply(path ? real[path] : real, real, args));
       args.forEach(a => a && setTimeout(a.hitCallback || a.event_callback || needs));
     };
-    if (!g[2]) stand = new Proxy(take(), {
-      get: (f, key) => key in f || !key.big || key === 'then' ? f[key] : f[key] = take(key)
-    });
+    if (!g[2]) {
+      stand = new Proxy(take(), {
+        get: (f, key) => key in f || !key.big || key === 'then' ? f[key] : f[key] = take(key)
+      });
+      stands.push(() => needs(mask) || (top[name] !== stand || delete top[name]) && !top[name] || queue.forEach(call => call(top[name])));
+    }
     top[name] = stand;
-    stands.push(() => {
-      if (needs(g[1])) return true;
-      if (top[name] === stand && !g[2]) delete top[name];
-      var real = top[name];
-      if (g[2] || !real) return !g[2];
-      queue.splice(0).forEach(call => call(real));
-    });
   });
   var handOver = () => stands = stands.filter(stand => stand());
 
   try {
     var types = trustedTypes, policy = types.createPolicy('consentd', { createHTML: String, createScriptURL: String });
-    trust = ['HTML', 'ScriptURL'].map(kind => [types['is' + kind].bind(types), policy['create' + kind].bind(policy)]);
   } catch {}
   install(top);
   if (page) {
-    clearSoon();
-    top.addEventListener('pageshow', clearSoon);
+    var soon = () => clear(top.requestIdleCallback || setTimeout);
+    soon();
+    top.addEventListener('pageshow', soon);
     page.addEventListener('consent:change', event => {
       R.m = 1;
       for (var id in R.k) if (event.detail.grants[id]) R.m |= R.k[id];

@@ -160,8 +160,8 @@ def test_nothing_escapes_before_consent(browser, proxy, trackers):
     browser.get(f"http://localhost:{proxy.port}/")
     settled(browser)
     assert asked(trackers) == []
-    assert browser.execute_script("return [document.cookie, localStorage.length, window.called]") == ["", 0, 1]
     assert errors(browser) == []
+    assert browser.execute_script("return [document.cookie, localStorage.length, window.called]") == ["", 0, 1]
 
 
 def test_benign_code_notices_nothing(browser, proxy):
@@ -381,6 +381,7 @@ def test_the_nonce_of_a_strict_policy(browser, proxy, trackers):
 def test_left_over_from_before_is_cleared(browser, proxy):
     """A tag writes its cookie back while its page is left, after the refusal."""
     browser.get(f"http://localhost:{proxy.port}/benign")
+    settled(browser)
     browser.add_cookie({"name": "_fbp", "value": "1"})
     assert "_fbp" in json.dumps(browser.get_cookies())
     browser.get(f"http://localhost:{proxy.port}/late")
