@@ -5,6 +5,7 @@ The heads come from tests/cases/http, the same lines that the unit tests run: "@
 """
 import re
 import socket
+import threading
 import time
 
 import pytest
@@ -189,18 +190,22 @@ EVIL = http_response(200, [TEXT], b"EVIL")
                          ids=["length", "304", "204", "chunked"])
 def test_bytes_behind_an_answer(proxy, origin, body, pause):
     """They are never the start of the next answer."""
+    said = threading.Event()
+
     def handler(conn, _):
         conn.sendall(body if pause else body + EVIL)
         if pause:
             time.sleep(pause)
             conn.sendall(EVIL)
+        said.set()
     origin.routes["/stray"] = handler
     for _ in range(5):
+        said.clear()
         with proxy.connect() as sock:
             reader = Reader(sock)
             sock.sendall(b"GET /stray HTTP/1.1\r\nHost: a\r\n\r\n")
             assert b"EVIL" not in reader.response().body
-            time.sleep(2 * pause)
+            assert said.wait(10)
             sock.sendall(b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n")
             assert reader.response().body == b"ok\n"
 
