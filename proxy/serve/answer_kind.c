@@ -11,12 +11,25 @@
 
 /* --- who asks --- */
 
+/*
+ * What a service worker fetches for a page on its way has no destination; that the page is being
+ * opened shows in the mode, which no other fetch can have.
+ */
+struct str kind_dest(const struct headers *h)
+{
+    struct str dest = headers_value(h, HDR_SEC_FETCH_DEST);
+
+    return str_eq_c(dest, "empty") && str_eq_c(headers_value(h, HDR_SEC_FETCH_MODE), "navigate")
+               ? STR("document")
+               : dest;
+}
+
 /* May the client show the answer as a page? By Sec-Fetch-Dest, for older ones by Accept. */
 static bool wants_document(const struct headers *h)
 {
     static const char *const pages[] = {"document", "iframe",      "frame",
                                         "embed",    "fencedframe", "object"};
-    struct str dest = headers_value(h, HDR_SEC_FETCH_DEST);
+    struct str dest = kind_dest(h);
 
     if (dest.len > 0) {
         for (size_t i = 0; i < COUNT_OF(pages); i++) {
@@ -32,7 +45,7 @@ static bool wants_document(const struct headers *h)
 /* The client runs the answer in a worker of its own (Fetch 2.2.7). */
 static bool wants_worker(const struct headers *h)
 {
-    struct str dest = headers_value(h, HDR_SEC_FETCH_DEST);
+    struct str dest = kind_dest(h);
 
     return str_eq_c(dest, "worker") || str_eq_c(dest, "sharedworker") ||
            str_eq_c(dest, "serviceworker");
@@ -41,7 +54,7 @@ static bool wants_worker(const struct headers *h)
 /* The client takes the answer for a style sheet, whatever its type says. */
 static bool wants_style(const struct headers *h)
 {
-    struct str dest = headers_value(h, HDR_SEC_FETCH_DEST);
+    struct str dest = kind_dest(h);
 
     return dest.len > 0 ? str_eq_c(dest, "style") : headers_has_token(h, HDR_ACCEPT, "text/css");
 }

@@ -312,7 +312,7 @@ static bool origin_is_near(const struct site *site)
 bool banner_is_wanted(const struct exchange *x)
 {
     const struct headers *h = &x->req.headers;
-    struct str dest = headers_value(h, HDR_SEC_FETCH_DEST);
+    struct str dest = kind_dest(h);
     const struct header *field;
 
     if (!x->site->config->banner || x->site->policy == NULL)
@@ -558,7 +558,7 @@ static enum enforce_step enforce_script(struct exchange *x, const struct enforce
 /* A script, picture or frame would follow a redirect to a tracker unseen; a visitor follows it. */
 static bool fetches_a_part(const struct exchange *x, const struct enforcement *e)
 {
-    struct str dest = headers_value(&x->req.headers, HDR_SEC_FETCH_DEST);
+    struct str dest = kind_dest(&x->req.headers);
 
     return dest.len > 0 ? !str_eq_c(dest, "document") : !e->document;
 }

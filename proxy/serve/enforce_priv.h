@@ -110,6 +110,9 @@ bool origin_is_own(const struct exchange *x, struct str origin);
 
 /* --- answer_kind.c --- */
 
+/* The destination of the fetch (Fetch 2.2.5); empty: the client does not say. */
+struct str kind_dest(const struct headers *h);
+
 /* What the fetch wants: sets document, worker, style and script. */
 void kind_asked(const struct headers *h, struct enforcement *e);
 
