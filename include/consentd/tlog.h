@@ -93,9 +93,9 @@ struct tlog_config {
     const char *path;            /* DIR; made if missing */
     const struct note_key *keys; /* the first signs; the others' checkpoints are believed */
     unsigned key_cnt;
-    const uint8_t *seed;     /* 32 bytes, of the first; copied */
-    bool rebuild;            /* tiles are missing: begin at leaf 0 and write all of them again */
-    struct merkle_tree kept; /* signed too, and known from elsewhere; size 0: none */
+    const uint8_t *seed;        /* 32 bytes, of the first; copied */
+    bool rebuild;               /* tiles are missing: begin at leaf 0 and write all of them again */
+    struct merkle_tree kept[2]; /* signed too, and known from elsewhere; size 0: none */
 };
 
 /*

@@ -176,7 +176,7 @@ static bool open_files(struct ledger *l, struct fault *f)
                                  .keys = l->log_keys,
                                  .key_cnt = l->log_key_cnt,
                                  .seed = l->log_seed,
-                                 .kept = l->kept};
+                                 .kept = {l->kept, l->recalled}};
 
     l->log = tlog_open(&config, f);
     if (l->log == NULL && journal_first_leaf(l->journal) == 0 &&

@@ -242,7 +242,7 @@ bool ledger_restart(struct ledger *l, uint64_t size, const struct fault *why)
     tlog_free(l->log);
     l->log = NULL;
     l->signed_size = 0;
-    l->kept = (struct merkle_tree){0}; /* of the log that ends */
+    l->kept = l->recalled = (struct merkle_tree){0}; /* of the log that ends */
     if (!begin_next(l, next, &f)) {
         log_error("log.restart", "node=%u error=\"%s\"", node, f.text);
         tlog_free(l->log);

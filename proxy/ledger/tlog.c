@@ -22,9 +22,9 @@ struct tlog {
     struct note_key key;
     uint8_t seed[32];
     struct merkle_frontier frontier;
-    struct merkle_tree last; /* signed */
-    struct merkle_tree kept; /* so was this, if its size is not 0 */
-    struct buf note;         /* its checkpoint */
+    struct merkle_tree last;    /* signed */
+    struct merkle_tree kept[2]; /* so were these, if their size is not 0 */
+    struct buf note;            /* its checkpoint */
     bool broken;
     bool rebuilding;         /* from leaf 0; tiles that a checkpoint covers may be missing */
     struct tlog_files files; /* since the last sync */
@@ -112,7 +112,8 @@ bool tlog_add(struct tlog *t, uint64_t leaf, const uint8_t cmt[32], struct fault
     if (!put_entry(t, leaf, cmt, f) || !put_hash(t, leaf, hash, f))
         return false;
     merkle_append(&t->frontier, hash);
-    if (!is_signed_tree(t, &t->last, f) || !is_signed_tree(t, &t->kept, f))
+    if (!is_signed_tree(t, &t->last, f) || !is_signed_tree(t, &t->kept[0], f) ||
+        !is_signed_tree(t, &t->kept[1], f))
         return false;
     t->broken = false;
     return true;
@@ -262,9 +263,10 @@ static bool agrees(const struct tlog *t, struct fault *f)
         merkle_root(&t->frontier, root);
         ok = memcmp(root, t->last.root, sizeof(root)) == 0;
     }
-    if (ok && t->kept.size != 0 && t->kept.size <= t->frontier.size)
-        ok = merkle_root_at(t->kept.size, tlog_fetch, &dir, root) &&
-             memcmp(root, t->kept.root, sizeof(root)) == 0;
+    for (size_t i = 0; ok && i < COUNT_OF(t->kept); i++)
+        if (t->kept[i].size != 0 && t->kept[i].size <= t->frontier.size)
+            ok = merkle_root_at(t->kept[i].size, tlog_fetch, &dir, root) &&
+                 memcmp(root, t->kept[i].root, sizeof(root)) == 0;
     if (!ok)
         fault_set(f, "%s: the tiles are not those that were signed", t->path);
     return ok;
@@ -311,7 +313,7 @@ struct tlog *tlog_open(const struct tlog_config *cfg, struct fault *f)
 
     t->path = mem_strdup(cfg->path);
     t->key = cfg->keys[0];
-    t->kept = cfg->kept;
+    memcpy(t->kept, cfg->kept, sizeof(t->kept));
     memcpy(t->seed, cfg->seed, sizeof(t->seed));
     path = file_resolve(t->path, "checkpoint");
     buf_init(&t->note, NOTE_CHECKPOINT_MAX);

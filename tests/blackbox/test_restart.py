@@ -441,6 +441,7 @@ def test_a_host_that_went_on_differently(anchored):
     proxy.config["ledger"]["checkpoint_sinks"] = sinks
     proxy.rewrite(proxy.config)
     start_again(proxy)
+    assert "are not those that were signed" in proxy.log()
     assert min(choose(proxy, 3)) >= more
     assert vkey_of(proxy).split("+")[0].endswith(f"/consent/{NEXT}")
 
