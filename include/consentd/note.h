@@ -57,6 +57,22 @@ MUST_USE bool checkpoint_verify(const struct note_key *key, struct str note,
                                 struct merkle_tree *out, struct fault *f);
 
 /*
+ * Cosignatures (C2SP tlog-cosignature, Ed25519): a witness has seen this tree, and that it continues
+ * the one that it saw before. Its vkey is of type 4; what it signs begins with a time of its own.
+ */
+MUST_USE bool note_witness_parse(struct str vkey, struct note_key *out, struct fault *f);
+
+/*
+ * The line among a witness's answer that is its cosignature of this note: a slice of lines. Empty
+ * with the reason: there is none, or it is wrong.
+ */
+struct str note_cosignature(const struct note_key *witness, struct str note, struct str lines,
+                            struct fault *f);
+
+/* Puts the line under the note, in the place of an earlier one of this witness. */
+MUST_USE bool note_cosign(struct buf *note, const struct note_key *witness, struct str line);
+
+/*
  * A proof on paper (C2SP tlog-proof): that an entry is in the log of a checkpoint. extra is free
  * data for the verifier; consentd puts r || J there when a record is disclosed.
  */

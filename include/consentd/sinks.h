@@ -7,6 +7,9 @@
  *   syslog://ADDRESS[:514]          RFC 5424 over UDP (RFC 5426); a numeric address
  *   syslog+tcp://HOST[:601]         RFC 5424 over TCP, octet-counted (RFC 6587)
  *   http://HOST/PATH, https://...   POST of the checkpoint; any 2xx is "taken"
+ *   witness+https://HOST/PREFIX#VKEY, witness+http://...
+ *                                   a C2SP tlog-witness with this key of type 4: gets a proof that
+ *                                   the log only grew; its cosignature goes under the checkpoint
  *
  * Each sink gets the newest checkpoint, as soon as it has dealt with the one before: a checkpoint
  * covers all before it, so a slow sink misses some and lags by one. What fails is tried again with
@@ -31,7 +34,18 @@
 #define SINK_BACKOFF_MAX_MS 60000
 
 struct loop;
+struct merkle_proof;
+struct note_key;
 struct sinks;
+
+/* What witnesses need of the log, and give it. */
+struct sinks_ops {
+    /* That the tree of `size` leaves begins with that of `old` ones; 0 < old < size. */
+    bool (*prove)(void *owner, uint64_t old, uint64_t size, struct merkle_proof *out);
+    /* A witness's line for the checkpoint of `size` leaves; it is verified. */
+    void (*on_cosigned)(void *owner, uint64_t size, const struct note_key *witness,
+                        struct str line);
+};
 
 /* Whether a URL is one of the forms above; false and what would be right. */
 MUST_USE bool sink_url_ok(struct str url, struct fault *f);
@@ -42,6 +56,9 @@ const char *sink_file_of(const char *url);
 /* urls are copied; ca_pem: whom https trusts, empty: the system's store. NULL and *f. */
 MUST_USE struct sinks *sinks_new(struct loop *loop, const char *const *urls, size_t cnt,
                                  struct str ca_pem, struct fault *f);
+
+/* Before the first sinks_push; ops live as long as the sinks. */
+void sinks_serve(struct sinks *s, const struct sinks_ops *ops, void *owner);
 void sinks_free(struct sinks *s); /* what is under way is left; NULL is fine */
 
 /* A new checkpoint of `size` leaves. */

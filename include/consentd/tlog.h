@@ -124,6 +124,13 @@ uint64_t tlog_signed(const struct tlog *t); /* leaves of the last checkpoint */
 struct str tlog_note(const struct tlog *t);
 
 /*
+ * Puts a witness's cosignature under the newest checkpoint, for everybody; one of an older tree is
+ * let go. False: the file can't be written.
+ */
+MUST_USE bool tlog_cosign(struct tlog *t, uint64_t size, const struct note_key *witness,
+                          struct str line, struct fault *f);
+
+/*
  * Signs what was added since; nothing to do is fine. Blocks for a sync. False with the reason: a
  * file can't be written, or made durable; in the latter case this log signs nothing more and has to
  * be opened again, which writes the tiles behind the last checkpoint anew.

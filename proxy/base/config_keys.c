@@ -139,7 +139,8 @@ static const struct config_key LEDGERS[] = {
            PLAIN(KEY_PATH, "", "PEM file that https sinks are checked with.")),
     LEDGER("checkpoint_sinks", checkpoint_sinks,
            RANGE(KEY_TEXTS, 0, 8, "",
-                 "Outside places for signed checkpoints: file:, syslog:, http:, https:.")),
+                 "Outside places for signed checkpoints: file:, syslog:, http:, https:, "
+                 "witness+https:.")),
     LEDGER("journal", journal,
            PLAIN(KEY_PATH, "", "Folder of the consent journal; unset: journal in state_dir.")),
     LEDGER("journal_retention", journal_retention_ms,

@@ -259,6 +259,7 @@ static bool open_sinks(struct ledger *l, const struct ledger_config *cfg, struct
 {
     if (cfg->sink_cnt > 0)
         l->sinks = sinks_new(l->loop, cfg->sinks, cfg->sink_cnt, cfg->sink_ca, f);
+    ledger_log_serve(l);
     return cfg->sink_cnt == 0 || l->sinks != NULL;
 }
 

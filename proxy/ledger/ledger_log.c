@@ -256,6 +256,36 @@ void ledger_log_batch(struct ledger *l)
             put_off(l, &f);
 }
 
+/* --- witnesses ---------------------------------------------------------------------------- */
+
+static bool prove(void *owner, uint64_t old, uint64_t size, struct merkle_proof *out)
+{
+    const struct ledger *l = owner;
+    char *path = file_resolve(l->dir, "tlog");
+    struct tlog_dir dir = {.path = path, .size = size};
+    bool ok = l->log != NULL && size == tlog_signed(l->log) &&
+              merkle_prove_consistency(old, size, tlog_fetch, &dir, out);
+
+    free(path);
+    return ok;
+}
+
+static void on_cosigned(void *owner, uint64_t size, const struct note_key *witness, struct str line)
+{
+    struct ledger *l = owner;
+    struct fault f = {{0}};
+
+    if (l->log != NULL && !tlog_cosign(l->log, size, witness, line, &f))
+        log_warn("log.cosignature", "witness=\"%s\" reason=\"%s\"", witness->name, f.text);
+}
+
+void ledger_log_serve(struct ledger *l)
+{
+    static const struct sinks_ops ops = {.prove = prove, .on_cosigned = on_cosigned};
+
+    sinks_serve(l->sinks, &ops, l);
+}
+
 void ledger_log_publish(struct ledger *l)
 {
     struct fault f = {{0}};

@@ -167,5 +167,6 @@ MUST_USE bool ledger_log_begin(struct ledger *l, struct fault *f); /* a log with
 void ledger_log_behind(struct ledger *l, uint64_t size); /* another history goes on to `size` */
 void ledger_log_batch(struct ledger *l);                 /* the batch that was synced just now */
 void ledger_log_publish(struct ledger *l);
+void ledger_log_serve(struct ledger *l); /* proofs for witnesses, and what they sign */
 
 #endif

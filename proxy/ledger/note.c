@@ -10,9 +10,11 @@
 #include "consentd/crypto.h"
 
 #define SIG_ED25519 1
+#define SIG_WITNESS 4               /* Ed25519 over a time and the note */
 #define SIG_MARK    "\xE2\x80\x94 " /* em dash, space */
 #define PROOF_HEAD  "c2sp.org/tlog-proof@v1"
 #define SIG_LEN     64
+#define COSIG_LEN   (4 + 8 + SIG_LEN) /* key id, time, signature */
 
 static bool name_is_good(struct str name)
 {
@@ -25,39 +27,40 @@ static bool name_is_good(struct str name)
     return name.len > 0 && name.len <= NOTE_NAME_MAX;
 }
 
-static void key_id(const char *name, const uint8_t public_key[32], uint8_t out[4])
+static void key_id(const char *name, uint8_t type, const uint8_t public_key[32], uint8_t out[4])
 {
     struct crypto_hash h;
     uint8_t digest[32];
 
     crypto_sha256_init(&h);
     crypto_sha256_update(&h, name, strlen(name));
-    crypto_sha256_update(&h, "\n\x01", 2);
+    crypto_sha256_update(&h, "\n", 1);
+    crypto_sha256_update(&h, &type, 1);
     crypto_sha256_update(&h, public_key, 32);
     crypto_sha256_final(&h, digest);
     memcpy(out, digest, 4);
 }
 
-static bool key_fill(struct str name, struct note_key *out)
+static bool key_fill(struct str name, uint8_t type, struct note_key *out)
 {
     if (!name_is_good(name))
         return false;
     memcpy(out->name, name.ptr, name.len);
     out->name[name.len] = '\0';
-    key_id(out->name, out->public_key, out->id);
+    key_id(out->name, type, out->public_key, out->id);
     return true;
 }
 
 bool note_key_of(struct str name, const uint8_t seed[32], struct note_key *out)
 {
     crypto_ed25519_public(seed, out->public_key);
-    return key_fill(name, out);
+    return key_fill(name, SIG_ED25519, out);
 }
 
 bool note_key_named(struct str name, const uint8_t public_key[32], struct note_key *out)
 {
     memmove(out->public_key, public_key, sizeof(out->public_key));
-    return key_fill(name, out);
+    return key_fill(name, SIG_ED25519, out);
 }
 
 bool note_origin(const char *log, unsigned node, struct buf *out)
@@ -90,7 +93,7 @@ static bool take_b64(struct str text, uint8_t *to, size_t len)
     return ok;
 }
 
-bool note_vkey_parse(struct str vkey, struct note_key *out, struct fault *f)
+static bool vkey_parse(struct str vkey, uint8_t type, struct note_key *out, struct fault *f)
 {
     struct str rest = str_trim(vkey), name, id_text;
     uint8_t raw[33], id[4];
@@ -100,16 +103,27 @@ bool note_vkey_parse(struct str vkey, struct note_key *out, struct fault *f)
         fault_set(f, "not a vkey: expected NAME+HEX+BASE64 of 33 bytes");
         return false;
     }
-    if (raw[0] != SIG_ED25519) {
-        fault_set(f, "the vkey is for signatures of type %u; this reads Ed25519 (1)", raw[0]);
+    if (raw[0] != type) {
+        fault_set(f, "the vkey is for signatures of type %u; this reads %s (%u)", raw[0],
+                  type == SIG_WITNESS ? "Ed25519 cosignatures" : "Ed25519", type);
         return false;
     }
     memcpy(out->public_key, raw + 1, 32);
-    if (!key_fill(name, out) || memcmp(out->id, id, sizeof(id)) != 0) {
+    if (!key_fill(name, type, out) || memcmp(out->id, id, sizeof(id)) != 0) {
         fault_set(f, "the vkey's id does not belong to its name and key: mistyped?");
         return false;
     }
     return true;
+}
+
+bool note_vkey_parse(struct str vkey, struct note_key *out, struct fault *f)
+{
+    return vkey_parse(vkey, SIG_ED25519, out, f);
+}
+
+bool note_witness_parse(struct str vkey, struct note_key *out, struct fault *f)
+{
+    return vkey_parse(vkey, SIG_WITNESS, out, f);
 }
 
 /* --- checkpoints --------------------------------------------------------------------- */
@@ -205,6 +219,77 @@ bool checkpoint_verify(const struct note_key *key, struct str note, struct merkl
     }
     fault_set(f, "not signed by %s", key->name);
     return false;
+}
+
+/* --- cosignatures -------------------------------------------------------------------- */
+
+/* A line by this key, taken apart. */
+static bool is_cosignature(const struct note_key *key, struct str line, uint8_t raw[COSIG_LEN])
+{
+    struct str name;
+
+    if (!str_starts(line, STR(SIG_MARK)))
+        return false;
+    line = str_slice(line, sizeof(SIG_MARK) - 1, line.len);
+    return str_cut(&line, ' ', &name) && str_eq_c(name, key->name) &&
+           take_b64(line, raw, COSIG_LEN) && memcmp(raw, key->id, 4) == 0;
+}
+
+/* Over two lines of its own and the note's text. */
+static bool cosignature_is_right(const struct note_key *key, struct str body,
+                                 const uint8_t raw[COSIG_LEN])
+{
+    struct buf text;
+    uint64_t time = 0;
+    bool ok;
+
+    for (unsigned i = 0; i < 8; i++)
+        time = time << 8 | raw[4 + i];
+    buf_init(&text, NOTE_CHECKPOINT_MAX);
+    ok = time <= (uint64_t)INT64_MAX &&
+         buf_printf(&text, "cosignature/v1\ntime %llu\n", (unsigned long long)time) &&
+         buf_append_str(&text, body) &&
+         crypto_ed25519_verify(key->public_key, buf_str(&text), raw + 12);
+    buf_free(&text);
+    return ok;
+}
+
+struct str note_cosignature(const struct note_key *witness, struct str note, struct str lines,
+                            struct fault *f)
+{
+    ptrdiff_t gap = str_find(note, STR("\n\n"));
+    struct str line;
+    uint8_t raw[COSIG_LEN];
+
+    fault_set(f, "no cosignature of %s", witness->name);
+    while (gap >= 0 && take_line(&lines, &line)) {
+        if (!is_cosignature(witness, line, raw))
+            continue;
+        if (cosignature_is_right(witness, str_slice(note, 0, (size_t)gap + 1), raw))
+            return line;
+        fault_set(f, "the cosignature of %s is wrong", witness->name);
+    }
+    return STR("");
+}
+
+bool note_cosign(struct buf *note, const struct note_key *witness, struct str line)
+{
+    struct buf whole;
+    struct str rest = buf_str(note), part;
+    uint8_t raw[COSIG_LEN];
+    bool ok = true;
+
+    buf_init(&whole, NOTE_CHECKPOINT_MAX);
+    while (ok && take_line(&rest, &part))
+        if (!is_cosignature(witness, part, raw))
+            ok = buf_append_str(&whole, part) && buf_append_c(&whole, "\n");
+    ok = ok && buf_append_str(&whole, line) && buf_append_c(&whole, "\n");
+    if (ok) {
+        buf_clear(note);
+        ok = buf_append_str(note, buf_str(&whole));
+    }
+    buf_free(&whole);
+    return ok;
 }
 
 /* --- proofs ------------------------------------------------------------------------------ */

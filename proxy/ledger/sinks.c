@@ -21,7 +21,7 @@
 
 #define FORMS                                                                                      \
     "file:/PATH, syslog:/SOCKET, syslog://ADDRESS[:PORT], syslog+tcp://HOST[:PORT], "              \
-    "http://HOST[:PORT]/PATH or https://HOST[:PORT]/PATH"
+    "http://HOST[:PORT]/PATH, https://HOST[:PORT]/PATH or witness+https://HOST[:PORT]/PREFIX#VKEY"
 
 struct sinks {
     struct sink items[SINKS_MAX];
@@ -82,6 +82,25 @@ static bool parse_http(struct str url, struct sink_target *out)
     return true;
 }
 
+/* "#" ends the address: what stands behind it is the witness's vkey, of type 4. */
+static bool parse_witness(struct str url, struct sink_target *out, struct fault *why)
+{
+    ptrdiff_t mark = str_find_char(url, '#');
+    size_t len;
+
+    if (mark < 0 ||
+        !note_witness_parse(str_slice(url, (size_t)mark + 1, url.len), &out->witness, why) ||
+        !parse_http(str_slice(url, 0, (size_t)mark), out))
+        return false;
+    len = strlen(out->path);
+    if (len > 1 && out->path[len - 1] == '/')
+        out->path[--len] = '\0';
+    if (len == 1)
+        len = 0;
+    return (size_t)snprintf(out->path + len, sizeof(out->path) - len, "/add-checkpoint") <
+           sizeof(out->path) - len;
+}
+
 static bool parse_path(struct str path, struct sink_target *out)
 {
     (void)snprintf(out->path, sizeof(out->path), "%.*s", STR_ARGS(path));
@@ -95,10 +114,12 @@ bool sink_parse(struct str url, struct sink_target *out, struct fault *f)
         struct str scheme;
         enum sink_kind kind;
     } kinds[] = {
-        {STR("file:"), SINK_FILE},          {STR("syslog://"), SINK_SYSLOG_UDP},
-        {STR("syslog:"), SINK_SYSLOG_UNIX}, {STR("syslog+tcp://"), SINK_SYSLOG_TCP},
-        {STR("http://"), SINK_HTTP},        {STR("https://"), SINK_HTTP},
+        {STR("file:"), SINK_FILE},           {STR("syslog://"), SINK_SYSLOG_UDP},
+        {STR("syslog:"), SINK_SYSLOG_UNIX},  {STR("syslog+tcp://"), SINK_SYSLOG_TCP},
+        {STR("http://"), SINK_HTTP},         {STR("https://"), SINK_HTTP},
+        {STR("witness+http"), SINK_WITNESS},
     };
+    struct fault why = {{0}}; /* of a vkey */
     size_t i = 0;
     struct str rest;
     bool ok = false;
@@ -113,15 +134,18 @@ bool sink_parse(struct str url, struct sink_target *out, struct fault *f)
             ok = parse_path(rest, out);
         else if (out->kind == SINK_SYSLOG_UDP)
             ok = parse_udp(rest, out);
+        else if (out->kind == SINK_WITNESS)
+            ok = parse_witness(str_slice(url, sizeof("witness+") - 1, url.len), out, &why);
         else
             ok = out->kind == SINK_SYSLOG_TCP ? parse_tcp(rest, out) : parse_http(url, out);
     }
     if (!ok) { /* what stands before an "@" may be a password */
         ptrdiff_t at = str_find(url, STR("@"));
 
-        fault_set(f, "\"%.*s%.*s\": expected %s",
+        fault_set(f, "\"%.*s%.*s\": %s",
                   at >= 0 && i < COUNT_OF(kinds) ? (int)kinds[i].scheme.len : 0, url.ptr,
-                  STR_ARGS(at >= 0 ? str_slice(url, (size_t)at, url.len) : url), FORMS);
+                  STR_ARGS(at >= 0 ? str_slice(url, (size_t)at, url.len) : url),
+                  why.text[0] != '\0' ? why.text : "expected " FORMS);
     }
     return ok;
 }
@@ -146,10 +170,13 @@ static void send_now(struct sink *s)
         return;
     s->sending = s->size;
     s->started_ms = clock_mono_ms();
+    s->told = false;
     if (s->to.kind == SINK_FILE)
         sink_file_send(s);
     else if (s->to.kind == SINK_HTTP)
         sink_http_send(s);
+    else if (s->to.kind == SINK_WITNESS)
+        sink_witness_send(s);
     else
         sink_syslog_send(s);
 }
@@ -235,7 +262,8 @@ struct sinks *sinks_new(struct loop *loop, const char *const *urls, size_t cnt, 
 
         *one = (struct sink){.loop = loop, .fd = -1, .backoff_ms = SINK_BACKOFF_MS};
         buf_init(&one->note, NOTE_CHECKPOINT_MAX);
-        buf_init(&one->head, NOTE_CHECKPOINT_MAX);
+        buf_init(&one->head, 2 * NOTE_CHECKPOINT_MAX);
+        buf_init(&one->sent, NOTE_CHECKPOINT_MAX);
         (void)snprintf(one->url, sizeof(one->url), "%s", urls[i]);
         ok = sink_parse(str_c(urls[i]), &one->to, f);
         if (ok && one->to.endpoint.tls && s->tls == NULL)
@@ -247,6 +275,14 @@ struct sinks *sinks_new(struct loop *loop, const char *const *urls, size_t cnt, 
     fault_prefix(f, "checkpoint_sinks");
     sinks_free(s);
     return NULL;
+}
+
+void sinks_serve(struct sinks *s, const struct sinks_ops *ops, void *owner)
+{
+    for (size_t i = 0; s != NULL && i < s->cnt; i++) {
+        s->items[i].ops = ops;
+        s->items[i].owner = owner;
+    }
 }
 
 void sinks_free(struct sinks *s)
@@ -263,6 +299,7 @@ void sinks_free(struct sinks *s)
         sink_file_free(one->writer);
         buf_free(&one->note);
         buf_free(&one->head);
+        buf_free(&one->sent);
     }
     tls_client_free(s->tls);
     free(s);

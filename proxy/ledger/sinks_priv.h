@@ -11,7 +11,14 @@
 #include "consentd/note.h"
 #include "consentd/sinks.h"
 
-enum sink_kind { SINK_FILE = 0, SINK_SYSLOG_UNIX, SINK_SYSLOG_UDP, SINK_SYSLOG_TCP, SINK_HTTP };
+enum sink_kind {
+    SINK_FILE = 0,
+    SINK_SYSLOG_UNIX,
+    SINK_SYSLOG_UDP,
+    SINK_SYSLOG_TCP,
+    SINK_HTTP,
+    SINK_WITNESS
+};
 
 struct conn;
 struct tls_client;
@@ -20,8 +27,9 @@ struct file_writer;
 /* What a URL says. */
 struct sink_target {
     enum sink_kind kind;
-    char path[SINK_URL_MAX];      /* of the file, the socket, the request */
-    struct endpoint endpoint;     /* TCP, HTTP */
+    char path[SINK_URL_MAX];  /* of the file, the socket, the request */
+    struct endpoint endpoint; /* TCP, HTTP */
+    struct note_key witness;
     struct sockaddr_storage addr; /* UDP */
     socklen_t addr_len;
 };
@@ -40,10 +48,15 @@ struct sink {
     uint64_t pushed_ms;  /* monotonic: since when something newer than `taken` waits; 0: nothing */
     uint64_t started_ms; /* monotonic: of the attempt under way */
     uint64_t retry_ms, backoff_ms;
-    bool troubled;              /* the last attempt failed; said once */
-    struct conn *conn;          /* owned; TCP and HTTP */
-    int fd;                     /* datagrams; -1: none */
-    struct buf head;            /* HTTP: the answer so far */
+    bool troubled;               /* the last attempt failed; said once */
+    struct conn *conn;           /* owned; TCP and HTTP */
+    int fd;                      /* datagrams; -1: none */
+    struct buf head;             /* HTTP: the answer so far */
+    struct buf sent;             /* witness: the checkpoint that it was asked about */
+    uint64_t old;                /* witness: leaves of the tree that it has */
+    bool told;                   /* witness: it has said so in this attempt */
+    const struct sinks_ops *ops; /* NULL: nobody makes proofs */
+    void *owner;
     struct file_writer *writer; /* owned; files */
 };
 
@@ -54,6 +67,7 @@ void sink_done(struct sink *s, bool ok, const char *why);
 void sink_syslog_send(struct sink *s);
 void sink_http_send(struct sink *s);
 void sink_file_send(struct sink *s);
+void sink_witness_send(struct sink *s);
 
 /* The thread's word on the attempt, asked for once a second. */
 void sink_file_poll(struct sink *s);

@@ -200,6 +200,21 @@ bool tlog_publish(struct tlog *t, struct fault *f)
     return ok;
 }
 
+bool tlog_cosign(struct tlog *t, uint64_t size, const struct note_key *witness, struct str line,
+                 struct fault *f)
+{
+    char *path;
+    bool ok;
+
+    if (t->broken || size != t->last.size)
+        return true;
+    path = file_resolve(t->path, "checkpoint");
+    ok = note_cosign(&t->note, witness, line) &&
+         file_write_atomic(path, t->note.data, t->note.len, 0644, f);
+    free(path);
+    return ok;
+}
+
 struct str tlog_note(const struct tlog *t)
 {
     return buf_str(&t->note);
