@@ -57,7 +57,7 @@ MUST_USE bool checkpoint_verify(const struct note_key *key, struct str note,
                                 struct merkle_tree *out, struct fault *f);
 
 /*
- * Cosignatures (C2SP tlog-cosignature, Ed25519): a witness has seen this tree, and that it continues
+ * Cosignatures (C2SP tlog-cosignature, Ed25519): a witness has seen this tree, which continues
  * the one that it saw before. Its vkey is of type 4; what it signs begins with a time of its own.
  */
 MUST_USE bool note_witness_parse(struct str vkey, struct note_key *out, struct fault *f);
