@@ -138,7 +138,7 @@
      */
     var on = (owners, members, each, after) => owners.split(' ').forEach(name => {
       var owner = W['HTML' + name + 'Element'] || W[name] || R;
-      [owner, owner.prototype || R].forEach(object => Object.keys(object).concat(members.split('|')).forEach(key => {
+      [owner, owner.prototype || R].forEach(object => (object === W ? members.split('|') : Object.keys(object)).forEach(key => {
         var d = RegExp(members).test(key) && Reflect.getOwnPropertyDescriptor(object, key) || {};
         var part = d.value ? 'value' : each ? 'set' : 'get', native = d[part];
         if (!native?.call) return;
@@ -168,15 +168,15 @@
       !i && !/=;Max-Age=0;/.test(value) && deniedCookie(/[^=;]*/.exec(value?.name || value)[0].trim()) ? R : value);
     on('Storage', '', (value, self, key, i) => !i && key > 's' && deniedKey(value) ? R : value);
     on('IFrame', '^content', 0, result => install(result?.defaultView || result));
-    on('self WorkerGlobalScope', '^fetch|^import|Audio|WebTransport', instead);
+    on('self WorkerGlobalScope', 'fetch|fetchLater|importScripts|Audio|WebTransport', instead);
     on('Image IFrame Input Embed Track Frame Link Script Media Object Source Video Anchor Area Body', 'src|href|^data$|poster|ping|ground', fix);
-    on('self StorageEvent', '^(local|session)St|^storageA', 0, result => wrap(result, (value, key) => deniedKey(key) ? R : value));
-    on('SVGImageElement SVGScriptElement SVGFEImageElement', 'href', 0, result => wrap(result, value => denied(value) ? R : value));
+    on('self StorageEvent', 'localStorage|sessionStorage|storageArea', 0, result => wrap(result, (value, key) => deniedKey(key) ? R : value));
+    on('SVGImageElement SVGScriptElement', 'href', 0, result => wrap(result, value => denied(value) ? R : value));
     on('HTMLElement SVGElement CSSStyleRule', '^style$', 0, result => wrap(result, css));
     on('Element', '^setAttribute', (value, self, key, i, args) => i === 1 + !!key[12] ? fix(value, self, args[i - 1]) : value);
     on('Attr Node CharacterData Script HTMLElement Element', 'alue$|ext|ata$|p.*end|insert|replace', (value, self) =>
       self.nodeType === 2 ? fix(value, self.ownerElement || self, self.name) : styled(self) ? css(value) : value);
-    on('Function', 'toString', 0);
+    W.Function.prototype.toString = hook(W.Function.prototype.toString, '');
     on('Element ShadowRoot Range Document', 'HTML|Frag|Command', (value, self) => styled(self) ? css(value) : self === spare ? value : clean(value));
     on('self HTMLElement SVGElement CSSStyleRule', '^style$|FontFace', css);
     on('self', 'WebSocket|EventSource', value => denied(value) ? dead : value, (result, args) => {
@@ -185,7 +185,7 @@
       if (!result.send) later(result);
     });
     /* Also what must only find the object behind its wrap. */
-    on('CSSStyleSheet CSSGroupingRule CSSStyleDeclaration StylePropertyMap CSSStyleValue', '', css);
+    on('CSSStyleSheet CSSStyleDeclaration StylePropertyMap CSSStyleValue', '', css);
     on('XMLHttpRequest Navigator', '^open|sendB', instead);
     on('IDBFactory', '^open', 0, (result, args) => {
       if (deniedKey(args[0])) result.addEventListener('upgradeneeded', event => {
