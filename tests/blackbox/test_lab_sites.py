@@ -9,7 +9,7 @@ import pytest
 
 from chromium import EveryHost, chromium, errors, until
 from harness import Origin, Proxy, http_response
-from lab import FB, GA, HJ, YT, choose, fresh, load
+from lab import FB, GA, YT, choose, fresh, load
 
 GIF = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
 AMP, DC, TB, GAC = "cdn.ampproject.org", "securepubads.g.doubleclick.net", "cdn.taboola.com", "www.google-analytics.com"
