@@ -33,27 +33,27 @@ struct config_texts {
     size_t cnt;
 };
 
-struct config_limits {                  /* "limits": what one peer may ask of us */
-    uint64_t header_size;               /* bytes of one request or response head */
-    unsigned fields;                    /* header fields in one head */
-    uint64_t target;                    /* bytes of a request target */
-    uint64_t body_size;                 /* bytes of a request body; 0: any number */
-    unsigned connections;               /* client connections per worker */
-    unsigned requests;                  /* at work at once, per worker */
-    unsigned connections_per_address;   /* of them; 0: any number */
-    unsigned requests_per_second;       /* of one address and worker; 0: any number */
-    unsigned request_burst;             /* of one address, above that rate */
-    unsigned rights_per_second;         /* the same, of pages about visitors' own records */
-    unsigned rights_burst;              /* of one address, above that rate */
-    uint64_t request_header_timeout_ms; /* first byte to end of head */
-    uint64_t body_timeout_ms;           /* silence within a request body */
-    uint64_t keepalive_timeout_ms;      /* silence between two requests */
-    uint64_t send_timeout_ms;           /* no byte taken by a client we send to */
-    uint64_t upload_rate;               /* bytes a second that a body comes with; 0: any */
-    uint64_t download_rate;             /* the same of answers that wait for the client */
-    uint64_t inline_script;             /* bytes of one inline script that are looked at */
-    uint64_t tag;                       /* bytes of one HTML tag */
-    unsigned pcre_match_limit;          /* steps of one regular expression match */
+struct config_limits {                          /* "limits": what one peer may ask of us */
+    uint64_t header_size;                       /* bytes of one request or response head */
+    unsigned fields;                            /* header fields in one head */
+    uint64_t target;                            /* bytes of a request target */
+    uint64_t body_size;                         /* bytes of a request body; 0: any number */
+    unsigned connections;                       /* client connections per worker */
+    unsigned requests;                          /* at work at once, per worker */
+    unsigned connections_per_address;           /* of them; 0: any number */
+    unsigned requests_per_second;               /* of one address and worker; 0: any number */
+    unsigned request_burst;                     /* of one address, above that rate */
+    unsigned rights_per_second, rights_burst;   /* the same, of pages about one's own records */
+    unsigned choices_per_second, choices_burst; /* the same, of choices and withdrawals */
+    uint64_t request_header_timeout_ms;         /* first byte to end of head */
+    uint64_t body_timeout_ms;                   /* silence within a request body */
+    uint64_t keepalive_timeout_ms;              /* silence between two requests */
+    uint64_t send_timeout_ms;                   /* no byte taken by a client we send to */
+    uint64_t upload_rate;                       /* bytes a second that a body comes with; 0: any */
+    uint64_t download_rate;                     /* the same of answers that wait for the client */
+    uint64_t inline_script;                     /* bytes of one inline script that are looked at */
+    uint64_t tag;                               /* bytes of one HTML tag */
+    unsigned pcre_match_limit;                  /* steps of one regular expression match */
 };
 
 struct config_cert {  /* "listen[].tls.certificates[]" */

@@ -22,6 +22,7 @@
 #include "consentd/log.h"
 #include "consentd/metrics.h"
 #include "enforce_priv.h"
+#include "rights_priv.h"
 
 #define RETURN_MAX     2048 /* bytes of the path a form goes back to */
 #define METHOD_MAX     32
@@ -602,6 +603,8 @@ enum enforce_step consent_choice_post(struct exchange *x, bool withdraw)
                                    STR("{\"error\":\"a choice can only be made on the "
                                        "site itself\"}\n"));
     }
+    if (!rights_may_choose(x))
+        return ENFORCE_ANSWERED;
     c = arena_calloc(&x->arena, 1, sizeof(*c));
     if (c == NULL)
         return ENFORCE_REFUSE;

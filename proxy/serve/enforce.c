@@ -39,6 +39,8 @@ bool enforce_worker_start(struct server *s, struct fault *fault_out)
     const struct config_limits *limits = &s->config->limits;
     const struct peer_budget_limits rights = {.requests_per_second = limits->rights_per_second,
                                               .burst = limits->rights_burst};
+    const struct peer_budget_limits choices = {.requests_per_second = limits->choices_per_second,
+                                               .burst = limits->choices_burst};
     struct enforce_worker *worker = mem_new(struct enforce_worker);
     uint8_t key[16];
 
@@ -47,6 +49,7 @@ bool enforce_worker_start(struct server *s, struct fault *fault_out)
     worker->gone = gone_new();
     crypto_random(key, sizeof(key));
     worker->rights = peer_budget_new(&rights, key);
+    worker->choices = peer_budget_new(&choices, key);
     worker->assets = assets_new();
     worker->impressions = impressions_new(s);
     s->enforce = worker;
@@ -62,6 +65,7 @@ void enforce_worker_stop(struct server *s)
     ledger_link_free(worker->link);
     gone_free(worker->gone);
     peer_budget_free(worker->rights);
+    peer_budget_free(worker->choices);
     assets_free(worker->assets);
     impressions_free(worker->impressions);
     free(worker);

@@ -230,6 +230,7 @@ struct enforce_worker {
     struct ledger_link *link;        /* owned */
     struct gone_set *gone;           /* owned */
     struct peer_budget *rights;      /* owned; what one address may ask */
+    struct peer_budget *choices;     /* owned; how often it may decide */
     struct assets *assets;           /* owned */
     struct impressions *impressions; /* owned */
 };

@@ -95,23 +95,36 @@ void rights_answer_method(struct exchange *x, struct str allow)
         exchange_fail(x, 500, "no memory for an answer");
 }
 
-bool rights_may_ask(struct exchange *x)
+static bool is_within(struct exchange *x, struct peer_budget *budget, const char *note)
 {
-    const struct enforce_worker *worker = x->server->enforce;
     unsigned wait_s = 0;
     struct headers h;
     char *seconds;
 
-    if (peer_budget_request(worker->rights, x->peer, loop_now_ms(x->server->loop), &wait_s))
+    if (peer_budget_request(budget, x->peer, loop_now_ms(x->server->loop), &wait_s))
         return true;
-    exchange_note(x, "too many questions");
+    exchange_note(x, note);
     headers_init(&h, NULL, 0);
     seconds = arena_printf(&x->arena, "%u", wait_s);
     if (seconds != NULL && headers_add_id(&h, &x->arena, HDR_RETRY_AFTER, str_c(seconds)))
-        answer_error(x, 429, "too many questions: ask again later", &h);
+        answer_error(x, 429, "too many at once: ask again later", &h);
     else
         exchange_fail(x, 500, "no memory for an answer");
     return false;
+}
+
+bool rights_may_ask(struct exchange *x)
+{
+    const struct enforce_worker *worker = x->server->enforce;
+
+    return is_within(x, worker->rights, "too many questions");
+}
+
+bool rights_may_choose(struct exchange *x)
+{
+    const struct enforce_worker *worker = x->server->enforce;
+
+    return is_within(x, worker->choices, "too many choices");
 }
 
 bool rights_body_is(const struct exchange *x, const char *type)

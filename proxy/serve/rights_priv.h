@@ -50,6 +50,9 @@ void rights_answer_method(struct exchange *x, struct str allow);
 /* False, and 429 was answered: the address has asked too often. */
 MUST_USE bool rights_may_ask(struct exchange *x);
 
+/* The same of choices and withdrawals: each is a record for years. */
+MUST_USE bool rights_may_choose(struct exchange *x);
+
 /* Whether the body is of this type, whatever its parameters. */
 bool rights_body_is(const struct exchange *x, const char *type);
 #define RIGHTS_FORM "application/x-www-form-urlencoded"

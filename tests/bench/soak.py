@@ -175,7 +175,7 @@ class Soaked(bench.Consentd):
         self.stop()
         config = json.loads(path.read_text())
         config["workers"] = workers
-        config["limits"] = {"connections_per_address": 100000}
+        config["limits"] = {"connections_per_address": 100000, "choices_per_second": 0}
         config["sites"].append(dict(config["sites"][0], name="ws", hosts=["ws.localhost"],
                                     origins=[f"http://127.0.0.1:{echo_origin()}"]))
         path.write_text(json.dumps(config))

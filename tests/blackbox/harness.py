@@ -379,7 +379,7 @@ class Proxy:
         self.config = merge({
             "workers": 1, "user": pwd.getpwuid(os.geteuid()).pw_name, "keys": "keys.json",
             "state_dir": str(self.folder / "state"), "rules": str(ROOT / "rules"), "drain_timeout": "3s",
-            "listen": listen, "ledger": {"segment_size": "1MiB"},
+            "listen": listen, "ledger": {"segment_size": "1MiB"}, "limits": {"choices_per_second": 0},
             "admin": {"socket": str(self.folder / "admin.sock")}, "sites": sites}, config)
         self.rewrite(self.config)
         self.log_path, self.process, self.context = self.folder / "consentd.log", None, None

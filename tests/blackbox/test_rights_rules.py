@@ -202,6 +202,27 @@ def test_too_many_questions_say_when_to_come_back(tmp_path):
         w.stop()
 
 
+def test_too_many_choices_say_when_to_come_back(tmp_path):
+    w = World(tmp_path, redis=False, limits={"choices_per_second": 1, "choices_burst": 3})
+    german = FORM + [("Accept-Language", "de")]
+    try:
+        foreign = [w.post("choice", b"action=reject-all", None, FORM + [("Origin", "https://evil.example")]).status
+                   for _ in range(12)]
+        assert set(foreign) == {403}, "another site's do not count"
+        answers = [w.post("choice", b"action=reject-all", None, german) for _ in range(16)]
+        made = [a for a in answers if a.status == 303]
+        refused = [a for a in answers if a.status == 429]
+        assert len(made) + len(refused) == 16 and len(made) >= 3 and len(refused) >= 4
+        for answer in refused:
+            assert 1 <= int(is_private(answer).header("Retry-After")) <= 3 and not answer.all("Set-Cookie")
+            assert '<html lang="de"' in answer.body.decode()
+        told = next(a for a in (w.post("withdraw", {}) for _ in range(16)) if a.status == 429)
+        assert json.loads(told.body)["error"]
+        assert w.get("me", None, HTML).status == 403, "what one asks has its own budget"
+    finally:
+        w.stop()
+
+
 # --- RFC 8058 -------------------------------------------------------------------------------------
 
 def unsubscribed(world, address):
