@@ -185,17 +185,21 @@ def test_a_service_worker(lab):
     choose(lab, "accept-all")
 
     def loaded():
-        """the browser has taken the worker of the new grants: it looks for one at every visit"""
+        """the browser has taken the worker of the new grants: it looks for one a second after a visit"""
         load(lab, "worker")
-        time.sleep(0.3)
+        time.sleep(1.5)
         return ran(lab) == ["ga"]
     until(loaded)
     assert lab.stubs.asked[GA] == 1
     choose(lab, "reject-all")
-    load(lab, "worker")
-    time.sleep(0.5)
-    lab.stubs.asked.clear()
-    assert lab.execute_async_script(message) == "done"
-    assert hits(lab, ANALYTICS | MARKETING) == []
+
+    def denied():
+        """likewise: until then the worker is the one that was granted everything"""
+        load(lab, "worker")
+        time.sleep(1.5)
+        lab.stubs.asked.clear()
+        assert lab.execute_async_script(message) == "done"
+        return hits(lab, ANALYTICS | MARKETING) == []
+    until(denied)
     assert lab.execute_async_script("""var done = arguments[0];
         navigator.serviceWorker.getRegistration().then(function (r) { return r.unregister(); }).then(done);""") is True
