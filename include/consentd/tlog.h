@@ -55,6 +55,13 @@ bool tlog_fetch(void *arg, unsigned level, uint64_t index, uint8_t out[32]);
 MUST_USE bool tlog_read(const struct tlog_dir *dir, unsigned level, uint64_t index, struct buf *out,
                         struct fault *f);
 
+/*
+ * Leaf hashes of bundle `number`: how many there are, 0 where nothing can be read.
+ * Of its entries, or of its tile where those are gone (*whole_out false; NULL is fine).
+ */
+unsigned tlog_leaf_hashes(const struct tlog_dir *dir, uint64_t number, uint8_t out[TLOG_TILE_LEN],
+                          bool *whole_out);
+
 /* Entry number `leaf`. */
 MUST_USE bool tlog_entry(const struct tlog_dir *dir, uint64_t leaf, uint8_t cmt_out[32],
                          struct fault *f);

@@ -51,30 +51,6 @@ void verify_earlier_begin(struct verify_earlier *e, char *path, const struct not
     buf_free(&note);
 }
 
-/* Leaf hashes of one bundle: of its entries, or (*whole false) of its tile where those are gone. */
-static unsigned leaf_hashes(const struct tlog_dir *dir, uint64_t number, uint8_t out[TLOG_TILE_LEN],
-                            bool *whole)
-{
-    struct buf bytes;
-    unsigned cnt = 0;
-
-    buf_init(&bytes, TLOG_BUNDLE_LEN);
-    *whole = tlog_read(dir, TLOG_ENTRIES, number, &bytes, NULL);
-    if (*whole) {
-        for (; (size_t)(cnt + 1) * TLOG_ENTRY_LEN <= bytes.len; cnt++)
-            merkle_leaf(str_make(bytes.data + (size_t)cnt * TLOG_ENTRY_LEN + 2, MERKLE_HASH_LEN),
-                        out + (size_t)cnt * MERKLE_HASH_LEN);
-    } else {
-        buf_clear(&bytes);
-        if (tlog_read(dir, 0, number, &bytes, NULL)) {
-            memcpy(out, bytes.data, bytes.len);
-            cnt = (unsigned)(bytes.len / MERKLE_HASH_LEN);
-        }
-    }
-    buf_free(&bytes);
-    return cnt;
-}
-
 /* All leaves were looked at. */
 static void conclude(struct verify_earlier *e)
 {
@@ -102,9 +78,9 @@ void verify_earlier_step(struct verify_earlier *e, const struct tlog_dir *today)
     uint64_t from = e->next / TLOG_TILE_WIDTH * TLOG_TILE_WIDTH;
     uint64_t cnt = e->tree.size - from < TLOG_TILE_WIDTH ? e->tree.size - from : TLOG_TILE_WIDTH;
     bool whole, ignored;
-    unsigned here_cnt = leaf_hashes(&e->dir, from / TLOG_TILE_WIDTH, here, &whole);
+    unsigned here_cnt = tlog_leaf_hashes(&e->dir, from / TLOG_TILE_WIDTH, here, &whole);
     unsigned there_cnt =
-        from < today->size ? leaf_hashes(today, from / TLOG_TILE_WIDTH, there, &ignored) : 0;
+        from < today->size ? tlog_leaf_hashes(today, from / TLOG_TILE_WIDTH, there, &ignored) : 0;
 
     for (unsigned i = 0; i < cnt; i++) {
         size_t at = (size_t)i * MERKLE_HASH_LEN;

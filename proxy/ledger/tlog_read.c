@@ -186,3 +186,29 @@ bool tlog_checkpoint(const char *path, const struct note_key *keys, unsigned key
     free(file);
     return ok;
 }
+
+unsigned tlog_leaf_hashes(const struct tlog_dir *dir, uint64_t number, uint8_t out[TLOG_TILE_LEN],
+                          bool *whole_out)
+{
+    struct buf bytes;
+    unsigned cnt = 0;
+    bool whole;
+
+    buf_init(&bytes, TLOG_BUNDLE_LEN);
+    whole = tlog_read(dir, TLOG_ENTRIES, number, &bytes, NULL);
+    if (whole) {
+        for (; (size_t)(cnt + 1) * TLOG_ENTRY_LEN <= bytes.len; cnt++)
+            merkle_leaf(str_make(bytes.data + (size_t)cnt * TLOG_ENTRY_LEN + 2, MERKLE_HASH_LEN),
+                        out + (size_t)cnt * MERKLE_HASH_LEN);
+    } else {
+        buf_clear(&bytes);
+        if (tlog_read(dir, 0, number, &bytes, NULL)) {
+            memcpy(out, bytes.data, bytes.len);
+            cnt = (unsigned)(bytes.len / MERKLE_HASH_LEN);
+        }
+    }
+    buf_free(&bytes);
+    if (whole_out != NULL)
+        *whole_out = whole;
+    return cnt;
+}

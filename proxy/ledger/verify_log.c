@@ -229,28 +229,6 @@ int verify_log(struct verify *v)
 
 /* --- a log that ended ------------------------------------------------------------------- */
 
-/* Leaf hashes of one bundle of a log: of its entries, or of its tile where those are gone. */
-static unsigned leaf_hashes(const struct tlog_dir *dir, uint64_t number, uint8_t *out)
-{
-    struct buf bytes;
-    unsigned cnt = 0;
-
-    buf_init(&bytes, TLOG_BUNDLE_LEN);
-    if (tlog_read(dir, TLOG_ENTRIES, number, &bytes, NULL)) {
-        for (; (size_t)(cnt + 1) * TLOG_ENTRY_LEN <= bytes.len; cnt++)
-            merkle_leaf(str_make(bytes.data + (size_t)cnt * TLOG_ENTRY_LEN + 2, MERKLE_HASH_LEN),
-                        out + (size_t)cnt * MERKLE_HASH_LEN);
-    } else {
-        buf_clear(&bytes);
-        if (tlog_read(dir, 0, number, &bytes, NULL)) {
-            memcpy(out, bytes.data, bytes.len);
-            cnt = (unsigned)(bytes.len / MERKLE_HASH_LEN);
-        }
-    }
-    buf_free(&bytes);
-    return cnt;
-}
-
 /* Leaves of the log of today, as it says itself; its signature is another verification's. */
 static uint64_t later_size(const struct verify *v)
 {
@@ -284,8 +262,8 @@ static uint64_t count_carried(const struct verify *v, uint64_t *first)
         size_t at = (size_t)i * MERKLE_HASH_LEN;
 
         if (i == 0) {
-            here_cnt = leaf_hashes(&v->dir, leaf / TLOG_TILE_WIDTH, here);
-            there_cnt = leaf_hashes(&later, leaf / TLOG_TILE_WIDTH, there);
+            here_cnt = tlog_leaf_hashes(&v->dir, leaf / TLOG_TILE_WIDTH, here, NULL);
+            there_cnt = tlog_leaf_hashes(&later, leaf / TLOG_TILE_WIDTH, there, NULL);
         }
         if (i < here_cnt && i < there_cnt && memcmp(here + at, there + at, MERKLE_HASH_LEN) == 0)
             same++;
