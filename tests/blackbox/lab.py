@@ -5,7 +5,8 @@ A lab is a browser with .daemon (the proxy) and .stubs (every other host). Its p
 """
 import time
 
-from chromium import errors, until
+from chromium import EveryHost, chromium, errors, until
+from harness import Proxy
 
 GA, HJ, FB, YT = "www.googletagmanager.com", "static.hotjar.com", "connect.facebook.net", "www.youtube.com"
 ANALYTICS, MARKETING = {GA, HJ}, {FB, YT, "www.facebook.com"}
@@ -70,3 +71,13 @@ def fresh(lab):
     lab.get(f"http://localhost:{lab.daemon.port}/own.png")
     lab.delete_all_cookies()
     lab.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": f"http://localhost:{lab.daemon.port}", "storageTypes": "all"})
+
+
+def laboratory(folder, origin, answer):
+    """A fixture's yield: a browser with consentd before the origin, and answer() for every other host."""
+    daemon = Proxy(folder, origin, workers=1)
+    with EveryHost(folder, answer) as stubs, chromium(stubs) as browser:
+        browser.daemon, browser.stubs, browser.origin = daemon, stubs, origin
+        yield browser
+    daemon.stop()
+    origin.stop()

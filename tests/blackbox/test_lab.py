@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from chromium import EveryHost, chromium, errors, until
-from harness import Origin, Proxy, http_response
-from lab import ANALYTICS, FB, GA, HJ, MARKETING, YT, choose, fresh, hits, load, nothing, stub
+from chromium import chromium, errors, until
+from harness import Origin, http_response
+from lab import ANALYTICS, FB, GA, HJ, MARKETING, YT, choose, fresh, hits, laboratory, load, nothing, stub
 
 HOTJAR = """<script>(function(h,o,t,j,a,r){h.hj=h.hj||function(){(h.hj.q=h.hj.q||[]).push(arguments)};h._hjSettings={hjid:1,hjsv:6};
 a=o.getElementsByTagName('head')[0];r=o.createElement('script');r.async=1;r.src=t+h._hjSettings.hjid+j+h._hjSettings.hjsv;a.appendChild(r);
@@ -107,12 +107,7 @@ def lab(folder):
         origin.routes[path] = http_response(200, javascript, text.encode())
     origin.routes["/own.png"] = http_response(200, [("Content-Type", "image/gif")],
         bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"))
-    daemon = Proxy(folder, origin, workers=1)
-    with EveryHost(folder, stub) as stubs, chromium(stubs) as browser:
-        browser.daemon, browser.stubs, browser.origin = daemon, stubs, origin
-        yield browser
-    daemon.stop()
-    origin.stop()
+    yield from laboratory(folder, origin, stub)
 
 
 def exactly(lab, name, want):

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from chromium import EveryHost, chromium, errors, until
-from harness import Origin, Proxy, http_response
-from lab import FB, GA, YT, choose, fresh, load
+from chromium import chromium, errors, until
+from harness import Origin, http_response
+from lab import FB, GA, YT, choose, fresh, laboratory, load
 
 GIF = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
 AMP, DC, TB, GAC = "cdn.ampproject.org", "securepubads.g.doubleclick.net", "cdn.taboola.com", "www.google-analytics.com"
@@ -210,12 +210,7 @@ def lab(folder):
     origin.routes["/own.mp4"] = http_response(204, [])
     origin.routes["/frame"] = http_response(200, html, b"<!doctype html><title>f</title><p>own")
     origin.routes["/wp-content/themes/x/style.css"] = http_response(200, [("Content-Type", "text/css")], b"p{color:#000}")
-    daemon = Proxy(folder, origin, workers=1)
-    with EveryHost(folder, stub) as stubs, chromium(stubs) as browser:
-        browser.daemon, browser.stubs, browser.origin = daemon, stubs, origin
-        yield browser
-    daemon.stop()
-    origin.stop()
+    yield from laboratory(folder, origin, stub)
 
 
 def shown(lab, site, state):

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from chromium import EveryHost, chromium, control, errors, until
-from harness import Origin, Proxy, http_response
-from lab import ANALYTICS, FB, GA, MARKETING, choose, fresh, hits, load, settle, stub
+from chromium import control, errors, until
+from harness import Origin, http_response
+from lab import ANALYTICS, FB, GA, MARKETING, choose, fresh, hits, laboratory, load, settle, stub
 
 TAGS = """<script async src="https://www.googletagmanager.com/gtag/js?id=G-TEST12345"></script>"""
 LATE = """<script>document.querySelector('#go').onclick = function () { var s = document.createElement('script');
@@ -56,12 +56,7 @@ def lab(folder):
     origin.routes["/own.js"] = http_response(200, [("Content-Type", "text/javascript")], b"document.documentElement.dataset.own = 'ran';")
     origin.routes["/own.png"] = http_response(204, [])
     origin.routes["/service.js"] = http_response(200, [("Content-Type", "text/javascript")], SERVICE.encode())
-    daemon = Proxy(folder, origin, workers=1)
-    with EveryHost(folder, stub) as stubs, chromium(stubs) as browser:
-        browser.daemon, browser.stubs, browser.origin = daemon, stubs, origin
-        yield browser
-    daemon.stop()
-    origin.stop()
+    yield from laboratory(folder, origin, stub)
 
 
 def ran(lab):
