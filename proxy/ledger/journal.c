@@ -105,27 +105,45 @@ static bool resume(struct journal *j, const struct tail *t, struct fault *f)
     return true;
 }
 
+/* Whether nothing but zeros is behind the header. False and *f: it can't be read. */
+static bool holds_nothing(const char *path, bool *nothing_out, struct fault *f)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    uint8_t piece[65536];
+    off_t off = SEGMENT_HEAD;
+    ssize_t got = fd >= 0 ? 1 : -1;
+
+    *nothing_out = true;
+    while (got > 0 && *nothing_out) {
+        got = pread(fd, piece, sizeof(piece), off);
+        for (ssize_t i = 0; i < got && *nothing_out; i++)
+            *nothing_out = piece[i] == 0;
+        off += got > 0 ? got : 0;
+    }
+    if (got < 0)
+        fault_set_errno(f, "journal: %s", path);
+    if (fd >= 0)
+        close(fd);
+    return got >= 0;
+}
+
 /*
- * Segments whose header can't be read. One that was being made when the power went holds
- * no batch and goes; any other keeps its bytes under another name and is reported.
+ * Segments whose header is none. One that was being made when the power went holds nothing and
+ * goes; any other keeps its bytes under another name and is reported.
  */
 static bool set_broken_aside(struct journal *j, bool *corrupt_out, struct fault *f)
 {
     while (j->list.broken > 0) {
         uint64_t segno = j->list.broken_segno;
-        uint8_t bytes[SEGMENT_HEAD + 4] = {0};
         char path[PATH_ROOM];
         char aside[PATH_ROOM + 8];
-        int fd;
-        ssize_t got;
+        bool nothing;
 
         segment_path(path, j->dir, j->node, segno);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        got = fd >= 0 ? pread(fd, bytes, sizeof(bytes), 0) : -1;
-        if (fd >= 0)
-            close(fd);
         (void)snprintf(aside, sizeof(aside), "%s.bad", path);
-        if (got < (ssize_t)sizeof(bytes) || memcmp(bytes + SEGMENT_HEAD, "CBT1", 4) != 0) {
+        if (!holds_nothing(path, &nothing, f))
+            return false;
+        if (nothing) {
             if (unlink(path) != 0)
                 return fault_set_errno(f, "journal: %s", path), false;
         } else {

@@ -80,21 +80,32 @@ static bool segment_name(const char *name, uint8_t node, uint64_t *segno_out)
     return true;
 }
 
-static bool segment_load(const char *dir, uint8_t node, uint64_t segno, struct segment *out)
+enum segment_found { SEGMENT_UNREAD = 0, SEGMENT_BROKEN, SEGMENT_GONE, SEGMENT_GOOD };
+
+/* A file that can't be read says nothing of what is in it: that is a fault, and no bad header. */
+static enum segment_found segment_load(const char *dir, uint8_t node, uint64_t segno,
+                                       struct segment *out, struct fault *f)
 {
     char path[PATH_ROOM];
     uint8_t head[SEGMENT_HEAD];
+    ssize_t got;
     int fd;
-    bool ok;
 
     segment_path(path, dir, node, segno);
     fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    ok = pread(fd, head, sizeof(head), 0) == (ssize_t)sizeof(head) && segment_head_get(head, out) &&
-         out->segno == segno && out->node == node;
-    close(fd);
-    return ok;
+    if (fd < 0 && errno == ENOENT)
+        return SEGMENT_GONE; /* removed by its age since the folder was read */
+    got = fd >= 0 ? pread(fd, head, sizeof(head), 0) : -1;
+    if (got < 0)
+        fault_set_errno(f, "journal: %s", path);
+    if (fd >= 0)
+        close(fd);
+    if (got < 0)
+        return SEGMENT_UNREAD;
+    return got == (ssize_t)sizeof(head) && segment_head_get(head, out) && out->segno == segno &&
+                   out->node == node
+               ? SEGMENT_GOOD
+               : SEGMENT_BROKEN;
 }
 
 static void list_add(struct segment_list *list, const struct segment *seg)
@@ -114,32 +125,52 @@ static int cmp_segments(const void *a, const void *b)
     return (x->segno > y->segno) - (x->segno < y->segno);
 }
 
+/* One file of the folder into the list. False and *f: it can't be read. */
+static bool list_take(struct segment_list *list, const char *dir, uint8_t node, uint64_t segno,
+                      struct fault *f)
+{
+    struct segment seg;
+
+    switch (segment_load(dir, node, segno, &seg, f)) {
+    case SEGMENT_UNREAD:
+        return false;
+    case SEGMENT_GOOD:
+        list_add(list, &seg);
+        break;
+    case SEGMENT_BROKEN:
+        if (list->broken++ == 0 || segno > list->broken_segno)
+            list->broken_segno = segno;
+        break;
+    case SEGMENT_GONE:
+        break;
+    }
+    return true;
+}
+
 bool segment_list_read(struct segment_list *list, const char *dir, uint8_t node, struct fault *f)
 {
+    struct segment_list fresh = {.cnt = 0};
     DIR *d = opendir(dir);
     const struct dirent *entry;
+    uint64_t segno;
+    bool ok = true;
 
-    list->cnt = list->broken = 0;
     if (d == NULL) {
         fault_set_errno(f, "journal: %s", dir);
         return false;
     }
-    while ((entry = readdir(d)) != NULL && list->cnt < SEGMENTS_MAX) {
-        struct segment seg;
-        uint64_t segno;
-
-        if (!segment_name(entry->d_name, node, &segno))
-            continue;
-        if (segment_load(dir, node, segno, &seg)) {
-            list_add(list, &seg);
-            continue;
-        }
-        if (list->broken++ == 0 || segno > list->broken_segno)
-            list->broken_segno = segno;
-    }
+    while (ok && (entry = readdir(d)) != NULL && fresh.cnt < SEGMENTS_MAX)
+        if (segment_name(entry->d_name, node, &segno))
+            ok = list_take(&fresh, dir, node, segno, f);
     closedir(d);
-    if (list->cnt > 0)
-        qsort(list->items, list->cnt, sizeof(*list->items), cmp_segments);
+    if (!ok) {
+        segment_list_free(&fresh);
+        return false;
+    }
+    if (fresh.cnt > 0)
+        qsort(fresh.items, fresh.cnt, sizeof(*fresh.items), cmp_segments);
+    segment_list_free(list);
+    *list = fresh;
     return true;
 }
 

@@ -65,7 +65,10 @@ void segment_path(char out[PATH_ROOM], const char *dir, uint8_t node, uint64_t s
 void segment_head_put(struct segment *seg, uint8_t out[SEGMENT_HEAD]); /* sets head_crc */
 bool segment_head_get(const uint8_t in[SEGMENT_HEAD], struct segment *out);
 
-/* Reads the directory; list must be zeroed or in use. False and *f. */
+/*
+ * Reads the directory; list must be zeroed or in use. False and *f: a file in it can't be read, and
+ * the list is as it was.
+ */
 bool segment_list_read(struct segment_list *list, const char *dir, uint8_t node, struct fault *f);
 void segment_list_free(struct segment_list *list);
 

@@ -154,21 +154,21 @@ static uint64_t segment_bound(const struct journal_reader *rd)
 
 /*
  * Reads the directory again and finds the segment being read in it; when that is gone
- * (removed by its age) the first one behind. False: it is the last.
+ * (removed by its age) the first one behind. False and rd->fault: it can't be read.
  */
 static bool look_again(struct journal_reader *rd)
 {
     uint64_t segno = rd->list.items[rd->at].segno;
     unsigned i = 0;
 
-    if (!segment_list_read(&rd->list, rd->dir, rd->node, &rd->fault) || rd->list.cnt == 0)
+    if (!segment_list_read(&rd->list, rd->dir, rd->node, &rd->fault))
         return false;
     while (i + 1 < rd->list.cnt && rd->list.items[i].segno < segno)
         i++;
-    if (rd->list.items[i].segno != segno)
+    if (rd->list.cnt == 0 || rd->list.items[i].segno != segno)
         close_file(rd);
     rd->at = i;
-    return i + 1 < rd->list.cnt;
+    return true;
 }
 
 /* Whether the writer began another segment meanwhile: what follows here may be void. */
@@ -182,10 +182,10 @@ static bool has_successor(const struct journal_reader *rd)
     return access(path, F_OK) == 0;
 }
 
-/* Goes to the segment behind, if there is one by now. */
+/* Goes to the segment behind, if there is one by now. False: there is none, or rd->fault. */
 static bool next_segment(struct journal_reader *rd)
 {
-    if (rd->at + 1 >= rd->list.cnt && !look_again(rd))
+    if (rd->at + 1 >= rd->list.cnt && (!look_again(rd) || rd->at + 1 >= rd->list.cnt))
         return false;
     close_file(rd);
     rd->at++;
@@ -223,23 +223,39 @@ static enum journal_step tell_gap(struct journal_reader *rd, uint64_t to)
     return JOURNAL_STEP_GAP;
 }
 
+/* Nothing more, or something that can't be read. */
+static enum journal_step no_more(const struct journal_reader *rd)
+{
+    return rd->fault.text[0] != '\0' ? JOURNAL_STEP_ERROR : JOURNAL_STEP_END;
+}
+
+/* The file of the segment being read; one that went by its age is passed over. */
+static bool have_file(struct journal_reader *rd)
+{
+    while (rd->list.cnt > 0 && rd->fd < 0 && !open_file(rd)) {
+        if (errno != ENOENT || !look_again(rd))
+            return false;
+        rd->fault.text[0] = '\0';
+    }
+    return rd->list.cnt > 0;
+}
+
 /* Finds the next batch; RECORD when there is one. */
 static enum journal_step find_batch(struct journal_reader *rd, uint64_t until)
 {
+    rd->fault.text[0] = '\0';
     for (;;) {
         if (rd->list.cnt == 0 &&
             (!segment_list_read(&rd->list, rd->dir, rd->node, &rd->fault) || rd->list.cnt == 0))
-            return rd->fault.text[0] != '\0' ? JOURNAL_STEP_ERROR : JOURNAL_STEP_END;
+            return no_more(rd);
         if (rd->expected >= until)
             return JOURNAL_STEP_END;
-        if (has_successor(rd))
-            (void)look_again(rd);
-        if (rd->fd < 0 && !open_file(rd))
-            return JOURNAL_STEP_ERROR;
+        if ((has_successor(rd) && !look_again(rd)) || !have_file(rd))
+            return no_more(rd);
         if (load_batch(rd))
             break;
         if (!next_segment(rd))
-            return JOURNAL_STEP_END;
+            return no_more(rd);
     }
     return rd->b.first_leaf > rd->expected && rd->b.first_leaf > rd->want_leaf
                ? tell_gap(rd, rd->b.first_leaf)
@@ -262,7 +278,7 @@ enum journal_step journal_reader_next(struct journal_reader *rd, uint64_t until,
             !batch_record(&rd->b, rd->rec_off, rec_out, &rd->rec_off)) {
             rd->left = 0; /* the rest of this segment does not count */
             if (!next_segment(rd))
-                return JOURNAL_STEP_END;
+                return no_more(rd);
             continue;
         }
         rd->left--;

@@ -456,6 +456,120 @@ static void test_half_made_segment_is_dropped(void **state)
     fixture_remove(dir);
 }
 
+/* What can't be opened (restored by root, no descriptors left) says nothing: it stays as it is. */
+static void test_unreadable_segment_stays(void **state)
+{
+    const struct journal_config cfg = {.node = 1, .segment_size = JOURNAL_SEGMENT_MIN};
+    struct journal_config mine = cfg;
+    struct rlimit limit = {0}, none = {0};
+    struct journal_report report;
+    struct fault f = {{0}};
+    struct journal_record rec;
+    struct journal_reader *rd;
+    char dir[64], path[PATH_ROOM];
+    enum journal_step step;
+    struct journal *j;
+
+    UNUSED(state);
+    fixture_dir(dir);
+    j = open_journal(dir, &report);
+    for (int i = 0; i < 60; i++)
+        append_some(j, 7, 300);
+    assert_true(journal_segments(j) > 2);
+    journal_close(j);
+    segment_path(path, dir, 1, 0);
+    rd = journal_reader_open(dir, 1, &f);
+    assert_non_null(rd);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    none = (struct rlimit){.rlim_cur = 3, .rlim_max = limit.rlim_max};
+    mine.dir = dir;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    assert_int_equal(journal_reader_next(rd, UINT64_MAX, &rec), JOURNAL_STEP_ERROR);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_non_null(strstr(journal_reader_fault(rd), "wal-1-"));
+    while ((step = journal_reader_next(rd, UINT64_MAX, &rec)) == JOURNAL_STEP_RECORD)
+        continue; /* it goes on where it was */
+    assert_int_equal(step, JOURNAL_STEP_END);
+    assert_int_equal(rec.leaf, 419);
+    journal_reader_close(rd);
+    assert_int_equal(chmod(path, 0), 0);
+    assert_int_equal(chmod(dir, 0777), 0);
+    if (geteuid() == 0)
+        assert_int_equal(seteuid(65534), 0);
+    j = journal_open(&mine, &report, &f);
+    if (geteuid() == 65534)
+        assert_int_equal(seteuid(0), 0);
+    assert_null(j);
+    assert_non_null(strstr(f.text, "denied"));
+    assert_int_equal(chmod(path, 0600), 0);
+    count_all(dir, 0, 420);
+    fixture_remove(dir);
+}
+
+/* The first sector of a segment reads as zeros: what is behind it was synced once, and is kept. */
+static void test_rotten_head_is_kept(void **state)
+{
+    static const uint8_t zeros[4096];
+    struct journal_report report;
+    char dir[64], path[PATH_ROOM], aside[PATH_ROOM + 8];
+    struct journal *j;
+    struct stat st;
+    int fd;
+
+    UNUSED(state);
+    fixture_dir(dir);
+    j = open_journal(dir, &report);
+    for (int i = 0; i < 60; i++)
+        append_some(j, 7, 300);
+    journal_close(j);
+    segment_path(path, dir, 1, 0);
+    fd = open(path, O_WRONLY);
+    assert_int_equal(pwrite(fd, zeros, sizeof(zeros), 0), (ssize_t)sizeof(zeros));
+    close(fd);
+    j = open_journal(dir, &report);
+    assert_int_equal(report.tail, JOURNAL_TAIL_CORRUPT);
+    assert_int_equal(report.next_leaf, 420);
+    journal_close(j);
+    (void)snprintf(aside, sizeof(aside), "%s.bad", path);
+    assert_int_equal(stat(aside, &st), 0);
+    assert_int_not_equal(stat(path, &st), 0);
+    fixture_remove(dir);
+}
+
+/* A segment that goes by its age while somebody reads is passed over, and what follows is read. */
+static void test_reader_passes_a_removed_segment(void **state)
+{
+    struct journal_report report;
+    struct journal_record rec;
+    struct journal_reader *rd;
+    char dir[64], path[PATH_ROOM];
+    unsigned records = 0, gaps = 0;
+    enum journal_step step;
+    struct journal *j;
+    struct fault f;
+
+    UNUSED(state);
+    fixture_dir(dir);
+    j = open_journal(dir, &report);
+    for (int i = 0; i < 60; i++)
+        append_some(j, 7, 300);
+    journal_close(j);
+    rd = journal_reader_open(dir, 1, &f);
+    segment_path(path, dir, 1, 1);
+    assert_int_equal(unlink(path), 0);
+    while ((step = journal_reader_next(rd, UINT64_MAX, &rec)) == JOURNAL_STEP_RECORD ||
+           step == JOURNAL_STEP_GAP) {
+        records += step == JOURNAL_STEP_RECORD ? 1 : 0;
+        gaps += step == JOURNAL_STEP_GAP ? 1 : 0;
+    }
+    assert_int_equal(step, JOURNAL_STEP_END);
+    assert_int_equal(gaps, 1);
+    assert_int_equal(rec.leaf, 419);
+    assert_true(records > 200 && records < 420);
+    journal_reader_close(rd);
+    fixture_remove(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -469,6 +583,9 @@ int main(void)
         cmocka_unit_test(test_trim_keeps_what_is_not_shipped),
         cmocka_unit_test(test_skip_leaves_a_gap),
         cmocka_unit_test(test_half_made_segment_is_dropped),
+        cmocka_unit_test(test_unreadable_segment_stays),
+        cmocka_unit_test(test_rotten_head_is_kept),
+        cmocka_unit_test(test_reader_passes_a_removed_segment),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
