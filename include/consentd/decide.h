@@ -1,10 +1,11 @@
 /*
  * decide.h - (thing, grants, rules) -> verdict. Pure. layer: policy
  *
- * The thing is a cookie name, a URL, or the text of an inline script. Precedence: the site's own
- * rules; then exact before regex before prefix; essential before the rest (for URLs: path,
- * then query, then the longer host, then the longer prefix, then essential). A rule passes when
- * ANY of its categories is granted. Two rules of the same rank: the denied one decides.
+ * The thing is a cookie name, a URL, an element of AMP, or the text of an inline script.
+ * Precedence: the site's own rules; then exact before regex before prefix; essential before the
+ * rest (for URLs: path, then query, then the longer host, then the longer prefix, then essential).
+ * A rule passes when ANY of its categories is granted. Two rules of the same rank: the denied one
+ * decides.
  *
  * A set in mode `off` lets go what it claims, and a set that knows less about it is not asked:
  * switching a vendor off must not leave it to a catch-all. One in mode `report` likewise, and
@@ -74,6 +75,13 @@ MUST_USE bool decide_host_is_own(const struct decider *d, struct str host);
  */
 #define DECIDE_INLINE_MAX (16u << 20)
 MUST_USE struct verdict decide_inline(const struct decider *d, struct str text);
+
+/*
+ * An element of AMP that fetches what AMP's list of vendors says: its name, with " " and its type
+ * behind it if it has one ("amp-analytics facebookpixel"). A rule for the type beats one for the
+ * element; without either it passes.
+ */
+MUST_USE struct verdict decide_amp(const struct decider *d, struct str element_and_type);
 
 /*
  * A request to the site itself, as "path?query" in canonical form: the "@site" rules alone. Without

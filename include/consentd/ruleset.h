@@ -27,6 +27,8 @@ struct pattern;
 #define RULESET_INLINE_MAX   128
 #define RULESET_CONTAINS_MAX 8 /* texts of one inline rule */
 #define RULESET_QUERY_MAX    8 /* parameters of one url rule */
+#define RULESET_AMP_MAX      64
+#define RULESET_TYPE_MAX     64 /* bytes of a vendor's name in AMP, with its NUL */
 
 /* How a name is given; the order is the precedence (decide.h). */
 enum rule_kind {
@@ -78,6 +80,12 @@ struct rule_inline {
     uint16_t categories;
 };
 
+/* An element of AMP's, whose address only AMP's own list of vendors knows. */
+struct rule_amp {
+    struct str text; /* "amp-ad", or with the vendor's name there "amp-analytics facebookpixel" */
+    uint16_t categories;
+};
+
 struct ruleset {
     const char *id, *name, *vendor, *purpose; /* "" where a site's own rules leave it out */
     const char *privacy_policy;               /* or NULL */
@@ -93,6 +101,8 @@ struct ruleset {
     size_t storage_cnt;
     const char *const *globals;
     size_t global_cnt;
+    const struct rule_amp *amps;
+    size_t amp_cnt;
     uint8_t hash[32];              /* SHA-256 of the file's text */
     const char *file;              /* as given to ruleset_parse */
     struct ruleset_memory *memory; /* private: owns all of the above */

@@ -89,7 +89,7 @@ int cmd_rules_test(struct ctl_args *args)
 }
 
 struct question {
-    const char *cookie, *url, *file;
+    const char *cookie, *url, *file, *amp;
 };
 
 static void print_verdict(const struct rules *rules, const struct verdict *v)
@@ -159,6 +159,8 @@ static int answer(const struct rules *rules, const struct decider *d, const stru
 
     if (q->cookie != NULL)
         v = decide_cookie(d, str_c(q->cookie));
+    else if (q->amp != NULL)
+        v = decide_amp(d, str_c(q->amp));
     else if (q->url != NULL && !ask_url(d, q->url, &v))
         return ctl_fail("\"%s\" is neither a complete URL nor a path that begins with /", q->url);
     else if (q->file != NULL && !ask_file(d, q->file, &v, &f))
@@ -171,11 +173,9 @@ int cmd_rules_match(struct ctl_args *args)
 {
     const char *dir = NULL, *consent = "none";
     struct question q = {0};
-    const struct ctl_option options[] = {{"--rules", &dir, NULL},
-                                         {"--consent", &consent, NULL},
-                                         {"--cookie", &q.cookie, NULL},
-                                         {"--url", &q.url, NULL},
-                                         {"--inline", &q.file, NULL}};
+    const struct ctl_option options[] = {
+        {"--rules", &dir, NULL}, {"--consent", &consent, NULL}, {"--cookie", &q.cookie, NULL},
+        {"--url", &q.url, NULL}, {"--inline", &q.file, NULL},   {"--amp", &q.amp, NULL}};
     struct decider d = {0};
     struct snapshot *snapshot;
     struct fault f = {0};
@@ -184,8 +184,8 @@ int cmd_rules_match(struct ctl_args *args)
 
     if (!ctl_options(args, options, COUNT_OF(options)))
         return CTL_USAGE;
-    if ((q.cookie != NULL) + (q.url != NULL) + (q.file != NULL) != 1) {
-        ctl_fail("rules match needs one of --cookie, --url and --inline");
+    if ((q.cookie != NULL) + (q.url != NULL) + (q.file != NULL) + (q.amp != NULL) != 1) {
+        ctl_fail("rules match needs one of --cookie, --url, --inline and --amp");
         return CTL_USAGE;
     }
     rules = ctl_load_rules(args, dir, NULL, 0, &f);

@@ -26,7 +26,9 @@ static const struct ctl_command commands[] = {
     {"rules check", "[--rules DIR]", "read all rule sets; contradictions are errors",
      cmd_rules_check},
     {"rules test", "[--rules DIR]", "try the examples of DIR/tests", cmd_rules_test},
-    {"rules match", "--cookie NAME | --url URL | --inline FILE [--rules DIR] [--consent LIST]",
+    {"rules match",
+     "--cookie NAME | --url URL | --inline FILE | --amp \"ELEMENT TYPE\" [--rules DIR] "
+     "[--consent LIST]",
      "which rule matches, and why", cmd_rules_match},
     {"config check", "", "read the configuration", cmd_config_check},
     {"config reference", "[--man]", "every key with type, range, default and meaning",

@@ -234,6 +234,48 @@ struct verdict decide_cookie_pair(const struct decider *d, const struct cookie_p
     return v;
 }
 
+/* --- elements of AMP ---------------------------------------------------------- */
+
+static void consider_amps(struct choice *ch, struct str text, enum rule_kind kind)
+{
+    uint64_t hash = INDEX_HASH_START;
+    const struct rule_ref *refs;
+    size_t cnt;
+
+    for (size_t i = 0; i < text.len; i++)
+        hash = index_hash(hash, text.ptr[i]);
+    refs = index_find(&ch->rules->amps, text, hash, &cnt);
+    for (size_t i = 0; i < cnt; i++) {
+        const struct rule_amp *rule = &ch->rules->sets[refs[i].set]->amps[refs[i].item];
+        struct candidate c = {.ref = refs[i],
+                              .categories = rule->categories,
+                              .rank = (uint32_t)kind << RANK_KIND,
+                              .rule = rule->text.ptr,
+                              .matched = MATCH_YES};
+
+        consider(ch, &c);
+    }
+}
+
+struct verdict decide_amp(const struct decider *d, struct str element_and_type)
+{
+    char text[2 * RULESET_TYPE_MAX + 1]; /* no rule is longer */
+    ptrdiff_t space = str_find_char(element_and_type, ' ');
+    size_t len = element_and_type.len;
+    struct choice ch;
+
+    if (!choice_start(&ch, d))
+        return verdict_of(VERDICT_STRIP, "no rules");
+    if (len <= sizeof(text)) {
+        for (size_t i = 0; i < len; i++)
+            text[i] = ascii_lower(element_and_type.ptr[i]);
+        consider_amps(&ch, str_make(text, len), RULE_EXACT);
+    }
+    if (space >= 0)
+        consider_amps(&ch, str_slice(element_and_type, 0, (size_t)space), RULE_PREFIX);
+    return choice_end(&ch, VERDICT_PASS, "unknown element");
+}
+
 /* --- URLs --------------------------------------------------------------------- */
 
 struct target {

@@ -53,6 +53,7 @@ static void rules_free(struct rules *rules)
     free(rules->sites);
     index_fini(&rules->cookie_names);
     index_fini(&rules->cookie_prefixes);
+    index_fini(&rules->amps);
     index_fini(&rules->hosts);
     free(rules->loose);
     free(rules->inlines);

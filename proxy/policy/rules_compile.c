@@ -135,6 +135,8 @@ static bool add_set(struct builder *b, size_t set)
         if (!add_inline(b, set, i))
             return false;
     }
+    for (size_t i = 0; i < s->amp_cnt; i++)
+        index_add(&b->rules->amps, s->amps[i].text, ref_to(set, i), false);
     return true;
 }
 
@@ -150,6 +152,7 @@ bool rules_build(struct rules *rules, uint32_t match_limit, struct fault *f)
     }
     index_build(&rules->cookie_names);
     index_build(&rules->cookie_prefixes);
+    index_build(&rules->amps);
     index_build(&rules->hosts);
     if (!literals_build(rules->inline_texts) || !literals_build(rules->site_texts)) {
         fault_set(f, "the texts of all sets together are too long");
@@ -242,6 +245,12 @@ static bool claim_set(struct claims *c, const struct ruleset *set)
     }
     for (size_t i = 0; i < set->inline_cnt; i++) {
         if (!claim_inline(c, set, i))
+            return false;
+    }
+    for (size_t i = 0; i < set->amp_cnt; i++) {
+        key_start(c, "amp", 0);
+        key_add(c, set->amps[i].text);
+        if (!claim(c, set, "amp", i, set->amps[i].text))
             return false;
     }
     return true;

@@ -55,6 +55,7 @@ struct rules {
     struct index cookie_prefixes; /* prefixes, and the fixed heads of patterns */
     struct rule_ref *loose;       /* owned; patterns without a head: tried for every cookie */
     size_t loose_cnt;
+    struct index amps;             /* "element" and "element type" */
     struct index hosts;            /* read from the right */
     struct literals *inline_texts; /* owned */
     struct inline_entry *inlines;  /* owned */

@@ -33,6 +33,12 @@ static struct verdict ask_cookie(const struct runner *run, const struct decider 
     return decide_cookie(d, text);
 }
 
+static struct verdict ask_amp(const struct runner *run, const struct decider *d, struct str text)
+{
+    UNUSED(run);
+    return decide_amp(d, text);
+}
+
 static struct verdict ask_inline(const struct runner *run, const struct decider *d, struct str text)
 {
     UNUSED(run);
@@ -59,6 +65,7 @@ static const struct kind kinds[] = {
     {"cookies", "name", ask_cookie},
     {"urls", "url", ask_url},
     {"inline", "text", ask_inline},
+    {"amp", "element", ask_amp},
 };
 
 static bool verdict_is(const struct verdict *v, const char *want, uint16_t category)
@@ -162,7 +169,7 @@ static bool run_lists(struct runner *run, const struct json_at *at)
 
 static bool run_file(struct runner *run, const struct json_at *at)
 {
-    static const char *const keys[] = {"set", "cookies", "urls", "inline", "note"};
+    static const char *const keys[] = {"set", "cookies", "urls", "inline", "amp", "note"};
     struct str id = {0};
 
     if (!json_at_object(at, run->f) || !json_at_only(at, keys, COUNT_OF(keys), run->f) ||

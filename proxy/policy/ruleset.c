@@ -462,6 +462,71 @@ static bool read_globals(struct loader *l, const struct json_at *at)
     return true;
 }
 
+/* The elements that rules can name: the rewriter asks about these (names_priv.h). */
+static bool is_amp_element(struct str name)
+{
+    static const char *const elements[] = {"amp-ad",
+                                           "amp-analytics",
+                                           "amp-auto-ads",
+                                           "amp-embed",
+                                           "amp-sticky-ad",
+                                           "amp-story-auto-ads",
+                                           "amp-story-auto-analytics"};
+
+    for (size_t i = 0; i < COUNT_OF(elements); i++) {
+        if (str_eq_c(name, elements[i]))
+            return true;
+    }
+    return false;
+}
+
+static bool read_amp(struct loader *l, const struct json_at *at, struct rule_amp *out)
+{
+    static const char *const keys[] = {"element", "type", "category", "note"};
+    struct str element, type = {0};
+    const char *text;
+
+    out->categories = l->set->categories;
+    if (!json_at_only(at, keys, COUNT_OF(keys), l->f) ||
+        !read_text(l, at, "element", true, RULESET_TYPE_MAX - 1, &element) ||
+        !read_text(l, at, "type", false, RULESET_TYPE_MAX - 1, &type) ||
+        !read_category(l, at, false, &out->categories))
+        return false;
+    if (!is_amp_element(element))
+        return json_at_fault(at, l->f,
+                             "element: expected amp-ad, amp-analytics, amp-auto-ads, amp-embed, "
+                             "amp-sticky-ad, amp-story-auto-ads or amp-story-auto-analytics");
+    for (size_t i = 0; i < type.len; i++) {
+        if (type.ptr[i] != ascii_lower(type.ptr[i]) || type.ptr[i] == ' ')
+            return json_at_fault(at, l->f, "type: expected lower case and no space");
+    }
+    text = arena_printf(l->arena, "%.*s%s%.*s", STR_ARGS(element), type.len > 0 ? " " : "",
+                        STR_ARGS(type));
+    ASSERT(text != NULL);
+    out->text = str_c(text);
+    return true;
+}
+
+static bool read_amps(struct loader *l, const struct json_at *at)
+{
+    struct json_at list;
+    struct rule_amp *items;
+    size_t cnt;
+
+    if (!read_array(l, at, "amp", RULESET_AMP_MAX, &list, &cnt))
+        return false;
+    items = keep_items(l, cnt, sizeof(*items));
+    for (size_t i = 0; i < cnt; i++) {
+        struct json_at item = json_at_index(&list, i);
+
+        if (!json_at_object(&item, l->f) || !read_amp(l, &item, &items[i]))
+            return false;
+    }
+    l->set->amps = items;
+    l->set->amp_cnt = cnt;
+    return true;
+}
+
 static bool read_sources(struct loader *l, const struct json_at *at)
 {
     struct json_at list;
@@ -545,14 +610,14 @@ static bool read_set(struct loader *l, const struct json_at *at)
 {
     static const char *const keys[] = {"id",      "name",           "vendor", "category", "purpose",
                                        "cookies", "urls",           "inline", "storage",  "globals",
-                                       "sources", "privacy_policy", "note",   "embed"};
+                                       "sources", "privacy_policy", "note",   "embed",    "amp"};
     struct ruleset *set = l->set;
 
     return json_at_object(at, l->f) && json_at_only(at, keys, COUNT_OF(keys), l->f) &&
            read_head(l, at) && read_cookies(l, at, "cookies", &set->cookies, &set->cookie_cnt) &&
            read_urls(l, at) && read_inlines(l, at) &&
            read_cookies(l, at, "storage", &set->storage, &set->storage_cnt) &&
-           read_globals(l, at) && read_sources(l, at);
+           read_globals(l, at) && read_amps(l, at) && read_sources(l, at);
 }
 
 /* One set from a place in a document; text is what its hash covers. */

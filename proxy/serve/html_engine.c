@@ -143,32 +143,21 @@ static bool is_own_file(struct html_engine *engine, const struct html_ref *ref)
     return own;
 }
 
-/*
- * Elements of AMP that are trackers whatever their address: the runtime takes that from its own
- * list of vendors, and their scripts from the AMP cache. A vendor of advertising counts as such
- * although it is asked for as analytics (amphtml, extensions/amp-analytics/0.1/vendors).
- */
+/* The type is the name of a vendor: no longer one has a rule, and the element's counts then. */
 static struct verdict judge_amp(const struct html_engine *engine, const struct html_ref *ref)
 {
-    static const char *const advertising[] = {
-        "facebookpixel", "googleadwords", "krux",
-        "linkedin",      "lotame",        "marinsoftware",
-        "mediarithmics", "navegg",        "nielsen-marketing-cloud",
-        "permutive",     "quantcast",     "retargetly"};
-    uint16_t category = CATEGORY_MARKETING;
+    char text[2 * RULESET_TYPE_MAX];
+    size_t len = strlen(ref->element);
+    struct str type = ref->value;
 
-    if (strstr(ref->element, "analytics") != NULL) {
-        category = CATEGORY_ANALYTICS;
-        for (size_t i = 0; i < COUNT_OF(advertising); i++) {
-            if (str_eq_fold_c(ref->value, advertising[i]))
-                category = CATEGORY_MARKETING;
-        }
+    ASSERT(len < RULESET_TYPE_MAX);
+    memcpy(text, ref->element, len);
+    if (type.len > 0 && type.len < RULESET_TYPE_MAX) {
+        text[len++] = ' ';
+        memcpy(text + len, type.ptr, type.len);
+        len += type.len;
     }
-    return (struct verdict){
-        .action = engine->decider.grants & category ? VERDICT_PASS : VERDICT_STRIP,
-        .categories = category,
-        .rule = ref->element,
-    };
+    return decide_amp(&engine->decider, str_make(text, len));
 }
 
 static enum html_action on_ref(void *owner, const struct html_ref *ref, struct html_note *note_out)

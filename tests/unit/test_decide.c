@@ -29,7 +29,8 @@ static const char *const set_texts[] = {
         "\"query\": {\"id\": \"G-*\"}}, {\"host\": \"one.org\", \"exact_host\": true}, "
         "{\"host\": \"track-*.hub.com\"}, {\"host\": \"@site\", \"regex\": \"^/g/collect\\\\b\"}],"
         "\"inline\": [{\"contains\": [\"ga.com/a.js\"]}, {\"contains\": [\"gtag('config'\"], "
-        "\"config\": true}, {\"regex\": \"load\\\\(\\\\s*'G-\"}]"),
+        "\"config\": true}, {\"regex\": \"load\\\\(\\\\s*'G-\"}],"
+        "\"amp\": [{\"element\": \"amp-analytics\"}]"),
     "e.json",
     SET("e", "\"essential\"",
         "\"cookies\": [{\"prefix\": \"_ga_keep\"}, {\"name\": \"sess.id\"}],"
@@ -39,7 +40,9 @@ static const char *const set_texts[] = {
     SET("m", "\"marketing\"",
         "\"cookies\": [{\"name\": \"sess_id\"}], \"urls\": [{\"host\": \"t.com\", \"path\": "
         "\"/js\"}],"
-        "\"inline\": [{\"contains\": [\"fbq(\", \"init\"]}]"),
+        "\"inline\": [{\"contains\": [\"fbq(\", \"init\"]}],"
+        "\"amp\": [{\"element\": \"amp-ad\"}, {\"element\": \"amp-analytics\", \"type\": "
+        "\"pixel\"}]"),
     "t.json",
     SET("t", "[\"analytics\", \"marketing\"]",
         "\"cookies\": [{\"name\": \"_tm\"}], \"urls\": [{\"host\": \"t.com\"}]"),
@@ -235,6 +238,39 @@ static void test_modes(void **state)
     check(cookie(w, 0, "_ga"), VERDICT_STRIP, "a");
 }
 
+static struct verdict amp(const struct world *w, uint16_t grants, const char *text)
+{
+    const struct decider d = {.snapshot = w->snapshot, .grants = grants};
+
+    return decide_amp(&d, str_c(text));
+}
+
+static void test_elements_of_amp(void **state)
+{
+    struct world *w = *state;
+    char long_type[200] = "amp-analytics ";
+
+    check(amp(w, 0, "amp-ad"), VERDICT_STRIP, "m");
+    check(amp(w, 0, "amp-ad doubleclick"), VERDICT_STRIP, "m");
+    check(amp(w, 0, "amp-analytics"), VERDICT_STRIP, "a");
+    check(amp(w, 0, "amp-analytics other"), VERDICT_STRIP, "a");
+    check(amp(w, 0, "amp-analytics Pixel"), VERDICT_STRIP, "m");
+    check(amp(w, CATEGORY_ANALYTICS, "amp-analytics pixel"), VERDICT_STRIP, "m");
+    check(amp(w, CATEGORY_MARKETING, "amp-analytics pixel"), VERDICT_PASS, "m");
+    check(amp(w, CATEGORY_MARKETING, "amp-analytics pixels"), VERDICT_STRIP, "a");
+    check(amp(w, 0, "amp-img"), VERDICT_PASS, NULL);
+    check(amp(w, 0, ""), VERDICT_PASS, NULL);
+    memset(long_type + 14, 'x', sizeof(long_type) - 15);
+    check(amp(w, 0, long_type), VERDICT_STRIP, "a");
+    check(decide_amp(&(struct decider){0}, STR("amp-img")), VERDICT_STRIP, NULL);
+    set_mode(w, "m", RULES_CHOICE_OFF);
+    check(amp(w, 0, "amp-analytics pixel"), VERDICT_PASS, NULL); /* not left to a */
+    check(amp(w, 0, "amp-analytics"), VERDICT_STRIP, "a");
+    set_mode(w, "m", RULES_CHOICE_REPORT);
+    check(amp(w, 0, "amp-ad"), VERDICT_REPORT, "m");
+    set_mode(w, "m", RULES_CHOICE_CONFIG);
+}
+
 static void test_hosts(void **state)
 {
     struct world *w = *state;
@@ -378,6 +414,7 @@ int main(void)
         CASE(test_unknown_cookies_can_be_denied),
         CASE(test_other_readings_can_only_remove),
         CASE(test_modes),
+        CASE(test_elements_of_amp),
         CASE(test_hosts),
         CASE(test_paths_and_parameters),
         CASE(test_the_sites_own_paths),

@@ -247,10 +247,10 @@ static void test_amp(void **state)
 
     UNUSED(state);
     expect(amp,
-           "<body><!--consentd: removed (analytics)--><!--consentd: removed-->"
-           "<!--consentd: removed (marketing)--><!--consentd: removed (marketing)-->"
-           "<!--consentd: removed (marketing)--><!--consentd: removed (marketing)-->"
-           "<!--consentd: removed (analytics)--><!--consentd: removed meta-pixel (marketing)-->"
+           "<body><!--consentd: removed amp (analytics)--><!--consentd: removed-->"
+           "<!--consentd: removed meta-pixel (marketing)--><!--consentd: removed amp (marketing)-->"
+           "<!--consentd: removed amp (marketing)--><!--consentd: removed amp (marketing)-->"
+           "<!--consentd: removed amp (analytics)--><!--consentd: removed meta-pixel (marketing)-->"
            "<amp-pixel src=/own></amp-pixel><amp-consent id=c></amp-consent><amp-img "
            "src=a></amp-img>");
     filter(str_c(amp), CATEGORY_ESSENTIAL | CATEGORY_ANALYTICS, 4096, &out);

@@ -134,6 +134,17 @@ static void test_inlines_that_are_refused(void **state)
     refuse(HEAD ", \"inline\": [{\"regex\": \"(x+x+)+yyy\"}]}", "inline[0].regex", "runs away");
 }
 
+static void test_elements_that_are_refused(void **state)
+{
+    UNUSED(state);
+    refuse(HEAD ", \"amp\": [{}]}", "amp[0]", "\"element\" is missing");
+    refuse(HEAD ", \"amp\": [{\"element\": \"amp-img\"}]}", "amp[0]", "expected amp-ad");
+    refuse(HEAD ", \"amp\": [{\"element\": \"amp-ad\", \"type\": \"A9\"}]}", "amp[0]",
+           "lower case");
+    refuse(HEAD ", \"amp\": [{\"element\": \"amp-ad\", \"type\": \"\"}]}", "amp[0].type", "1 to");
+    refuse(HEAD ", \"amp\": [{\"element\": \"amp-ad\", \"typ\": \"a9\"}]}", "amp[0]", "typ");
+}
+
 /* --- many sets ------------------------------------------------------------------ */
 
 struct texts {
@@ -229,6 +240,7 @@ int main(void)
         cmocka_unit_test(test_cookies_that_are_refused),
         cmocka_unit_test(test_urls_that_are_refused),
         cmocka_unit_test(test_inlines_that_are_refused),
+        cmocka_unit_test(test_elements_that_are_refused),
         cmocka_unit_test(test_sets_that_contradict_each_other),
         cmocka_unit_test(test_similar_is_no_contradiction),
     };
