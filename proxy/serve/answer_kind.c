@@ -42,6 +42,33 @@ static bool wants_document(const struct headers *h)
            headers_has_token(h, HDR_ACCEPT, "application/xhtml+xml");
 }
 
+/*
+ * A worker fetches it by itself: only scripts name one as their referrer. A service worker may keep
+ * a page that it gets so, and show it later.
+ */
+static bool wants_to_keep(const struct headers *h)
+{
+    const struct header *field = headers_find_name(h, STR("Referer"));
+    struct str rest, path;
+
+    if (field == NULL || !str_eq_c(kind_dest(h), "empty"))
+        return false;
+    rest = field->value;
+    if (!str_cut(&rest, '?', &path))
+        return false;
+    return str_ends(path, STR(".js")) || str_ends(path, STR(".mjs"));
+}
+
+/*
+ * The script of a worker, by its type, that a service worker fetches for the page: no destination,
+ * and the mode that a page's own fetch has only if it asks for it.
+ */
+static bool wants_passed_on(const struct headers *h)
+{
+    return str_eq_c(headers_value(h, HDR_SEC_FETCH_DEST), "empty") &&
+           str_eq_c(headers_value(h, HDR_SEC_FETCH_MODE), "same-origin");
+}
+
 /* The client runs the answer in a worker of its own (Fetch 2.2.7). */
 static bool wants_worker(const struct headers *h)
 {
@@ -61,7 +88,10 @@ static bool wants_style(const struct headers *h)
 
 void kind_asked(const struct headers *h, struct enforcement *e)
 {
-    e->document = wants_document(h);
+    e->kept = wants_to_keep(h);
+    e->document = e->kept || wants_document(h);
+    e->passed_on = wants_passed_on(h);
+    e->service = str_eq_c(headers_value(h, HDR_SEC_FETCH_DEST), "serviceworker");
     e->worker = wants_worker(h);
     e->style = wants_style(h);
     e->script = str_eq_c(headers_value(h, HDR_SEC_FETCH_DEST), "script");
@@ -205,8 +235,10 @@ bool kind_is_page(const struct exchange *x)
 
 bool kind_is_worker(const struct exchange *x)
 {
-    return enforcement_of(x)->worker && (x->resp.status == 200 || x->resp.status == 206) &&
-           guard_is_wanted(x);
+    const struct enforcement *e = enforcement_of(x);
+
+    return (e->worker || (e->passed_on && kind_has_script_type(x))) &&
+           (x->resp.status == 200 || x->resp.status == 206) && guard_is_wanted(x);
 }
 
 /* A style sheet, by its type or, where a page in quirks mode may take any, by what asks for it. */
@@ -236,7 +268,8 @@ bool kind_has_script_type(const struct exchange *x)
 bool kind_is_script(const struct exchange *x)
 {
     return (enforcement_of(x)->script || kind_has_script_type(x)) && !enforcement_of(x)->worker &&
-           x->site->config->guard && (x->resp.status == 200 || x->resp.status == 203);
+           !kind_is_worker(x) && x->site->config->guard &&
+           (x->resp.status == 200 || x->resp.status == 203);
 }
 
 bool kind_is_unseen(const struct exchange *x)

@@ -322,7 +322,7 @@ bool banner_is_wanted(const struct exchange *x)
     if (!x->site->config->banner || x->site->policy == NULL)
         return false;
     if (dest.len > 0)
-        return str_eq_c(dest, "document");
+        return str_eq_c(dest, "document") || enforcement_of(x)->kept;
     field = headers_find_name(h, STR("X-Requested-With"));
     return field == NULL || !str_eq_fold_c(field->value, "XMLHttpRequest");
 }
@@ -332,7 +332,8 @@ static bool passes_whole(const struct exchange *x)
 {
     uint16_t all = x->site->policy != NULL ? x->site->policy->categories.defined : 0;
 
-    return all != 0 && (x->grants & all) == all && !banner_is_wanted(x);
+    return all != 0 && (x->grants & all) == all && !banner_is_wanted(x) &&
+           !enforcement_of(x)->service;
 }
 
 /* Never ask for what we cannot decode; for a page from a near origin ask for plain text. */

@@ -71,7 +71,10 @@ struct enforcement {
     bool decided;               /* a valid token was presented */
     bool gpc;                   /* Sec-GPC: 1 */
     bool document;              /* the client may show the answer as a page */
+    bool kept;                  /* … later, if it is one: a worker fetches it */
     bool worker;                /* the client runs the answer as a worker */
+    bool service;               /* … as a service worker */
+    bool passed_on;             /* … perhaps, if it is a script: a service worker fetches it */
     bool style;                 /* the client takes the answer for a style sheet */
     bool script;                /* … for a script of a page */
     bool path_differs;          /* a tracker's path on the site: who has not granted it gets none */

@@ -50,6 +50,8 @@ struct page_filter {
     struct encoder *encoder;    /* owned; NULL for identity */
     struct buf out;             /* what this push makes */
     bool xml;                   /* an XML page: XHTML, SVG */
+    bool kept;                  /* a worker fetches it: a part of a page gets nothing of ours */
+    bool whole;                 /* a page that is shown by itself */
     bool guard;                 /* our scripts are not in yet: out is held until they are */
     bool worker;                /* no page: the script of a worker, which gets the companion only */
 };
@@ -75,6 +77,24 @@ static bool looks_like_html(struct str first)
         i++;
     return first.len - i >= 2 && first.ptr[i] == '<' &&
            (ascii_is_alpha(first.ptr[i + 1]) || first.ptr[i + 1] == '!' || first.ptr[i + 1] == '?');
+}
+
+/* A document and no part of one, nor data: what a worker fetches may be anything. */
+static bool looks_like_document(struct str first)
+{
+    size_t i = str_starts(first, STR("\xef\xbb\xbf")) ? 3 : 0;
+
+    for (; i < first.len; i++) {
+        struct str rest = str_slice(first, i, first.len);
+        ptrdiff_t end = str_starts(rest, STR("<!--")) ? str_find(rest, STR("-->")) : 0;
+
+        if (str_starts_fold(rest, STR("<!doctype")) || str_starts_fold(rest, STR("<html")))
+            return true;
+        if (end < 0 || (end == 0 && !ascii_is_space(first.ptr[i])))
+            return false;
+        i += end > 0 ? (size_t)end + 2 : 0;
+    }
+    return false;
 }
 
 /* The page goes out in UTF-8 now, and says so over whatever its meta elements say. */
@@ -108,8 +128,10 @@ static bool page_decide(struct page_filter *page, bool end)
         page->state = PAGE_PASS;
         return true;
     }
-    if (page->untyped && !all)
+    if ((page->untyped || page->kept) && !all)
         return true;
+    if (page->kept && !looks_like_document(first))
+        page->guard = page->whole = false;
     switch (charset) {
     case HTML_CHARSET_BYTES:
         page->state = PAGE_REWRITE;
@@ -193,7 +215,7 @@ static bool page_banner(void *owner, struct buf *out)
     struct page_filter *page = owner;
     struct exchange *x = page->filter.x;
 
-    if (!banner_is_wanted(x) ||
+    if (!page->whole || !banner_is_wanted(x) ||
         headers_has_token(&x->resp.headers, HDR_CACHE_CONTROL, "no-transform"))
         return false;
     if (!banner_render(x, out))
@@ -383,6 +405,8 @@ static struct page_filter *filter_add(struct exchange *x, struct str type, enum 
     page->filter.push = page_push;
     page->filter.close = page_close;
     page->untyped = type.len == 0;
+    page->kept = enforcement_of(x)->kept;
+    page->whole = true;
     page->label = charset_of_type(type);
     page->xml = setup.limits.xml;
     page->guard = has_body && (guard_is_wanted(x) || signals_are_wanted(x));

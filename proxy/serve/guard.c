@@ -15,6 +15,14 @@
 #include "guard_priv.h"
 #include "web_assets.h"
 
+/*
+ * What goes before every service worker: the banner tells one that waits that the grants are
+ * others, and it takes the place of the one before, whose companion has the old ones (again.js).
+ */
+#define SERVICE_PREFIX                                                                             \
+    "addEventListener('message',e=>{if(e.data==='consentd:grants'){e.stopImmediatePropagation();"  \
+    "skipWaiting()}});\n"
+
 bool guard_render(const struct exchange *x, struct buf *out)
 {
     const struct policy *policy = x->site->policy;
@@ -42,15 +50,23 @@ void guard_key(const struct exchange *x, char out[GUARD_KEY_LEN + 1])
                      (GUARD_KEY_LEN - 2 * sizeof(fields)) / 2);
 }
 
+/* Something is not granted. */
+static bool is_denying(const struct exchange *x)
+{
+    uint16_t all = x->site->policy->categories.defined;
+
+    return (x->grants & all) != all;
+}
+
 bool guard_is_wanted(const struct exchange *x)
 {
     const struct header *field = headers_find_name(&x->req.headers, STR("X-Requested-With"));
-    uint16_t all;
+    const struct enforcement *e;
 
     if (!x->site->config->guard || x->site->policy == NULL || x->snapshot == NULL)
         return false;
-    all = x->site->policy->categories.defined;
-    return (x->grants & all) != all && (enforcement_of(x)->document || enforcement_of(x)->worker) &&
+    e = enforcement_of(x);
+    return (is_denying(x) || e->service) && (e->document || e->worker || e->passed_on) &&
            !headers_has_token(&x->resp.headers, HDR_CACHE_CONTROL, "no-transform") &&
            (field == NULL || !str_eq_fold_c(field->value, "XMLHttpRequest"));
 }
@@ -98,7 +114,9 @@ bool guard_prefix(const struct exchange *x, struct str script, struct buf *out)
             bool strict =
                 str_starts(rest, STR("'use strict'")) || str_starts(rest, STR("\"use strict\""));
 
-            return (!strict || buf_append_c(out, "'use strict';")) && guard_render(x, out);
+            return (!strict || buf_append_c(out, "'use strict';")) &&
+                   (!enforcement_of(x)->service || buf_append_c(out, SERVICE_PREFIX)) &&
+                   (!is_denying(x) || guard_render(x, out));
         }
         at += (size_t)end + 1 + (rest.ptr[1] == '*');
     }

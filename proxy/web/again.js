@@ -80,13 +80,22 @@
     };
     request.send();
   };
+  /* Frames that are allowed now load; a new element, so that the way back skips the placeholder. */
+  var load = () => page.querySelectorAll('iframe[data-consent-frame]').forEach(frame => {
+    var address = frame.getAttribute('data-consent-url');
+    if (!consent.state.grants[frame.getAttribute('data-consent-frame')] || !/^(https?:)?\/\//i.test(address)) return;
+    var copy = frame.cloneNode();
+    ['srcdoc', 'data-consent-url', 'data-consent-frame'].forEach(name => copy.removeAttribute(name));
+    copy.src = address;
+    if (frame.contentDocument || frame.hasAttribute('sandbox')) frame.replaceWith(copy);
+  });
   var put = (place, piece) => {
     var copy = page.createElement(piece.localName);
     [...piece.attributes].forEach(attribute => { if (attribute.name !== 'nonce') copy.setAttribute(attribute.name, attribute.value); });
     if (guard) copy.nonce = guard.nonce;
     place.replaceWith(copy);
   };
-  var allowed = (names, tell, load) => {
+  var allowed = (names, tell) => {
     var places = comments(names), blocked = guard && guard.blocked;
     var go = () => {
       if (places[0] && !blocked && !strict && guard && guard.denied) return missing(places, pieces => {
@@ -111,11 +120,47 @@
     }, reload);
   }, reload);
 
+  /*
+   * What a service worker kept of the site was made for other grants. It goes, and comes back as it is now: the
+   * referrer says that it is not for this page.
+   */
+  var renew = cache => cache.keys().then(all => Promise.all(all.map(request => cache.match(request).then(answer => {
+    if (!answer || !/html|css|javascript/.test(answer.headers.get('Content-Type')) || new URL(request.url).host !== location.host) return;
+    return cache.delete(request).then(() => () => cache.match(request).then(other => other || fetch(request, { referrer: me.src })
+      .then(now => now.ok && cache.put(request, now))));
+  })))).then(all => all.forEach(one => one && later.push(one)));
+  /* The browser gets the worker's script anew, whose companion has the grants of now, and that takes the old one's place. */
+  var replace = registration => new Promise(done => {
+    var go = () => {
+      var next = registration.waiting || registration.installing;
+      if (!next || next.state === 'activated') return done();
+      next.onstatechange = go;
+      next.postMessage('consentd:grants');
+    };
+    registration.update().then(go, () => fetch(registration.active.scriptURL).then(answer => {
+      if (answer.status === 204) registration.unregister(); /* a tracker's, and denied */
+      done();
+    }, done));
+  });
+  var later = [], wait = all => Promise.race([Promise.all(all), new Promise(done => { setTimeout(done, 3000); })]);
+  /* Service workers follow the grants before anything else goes through them; a site without one does not wait. */
+  var workers = then => {
+    try {
+      navigator.serviceWorker.getRegistrations().then(all => {
+        if (!all[0]) return then();
+        caches.keys().then(names => wait(names.map(name => caches.open(name).then(renew)))).then(() => wait(all.map(replace)))
+          .then(() => wait(later.map(one => one()))).then(then, then);
+      }, then);
+    } catch {
+      then();
+    }
+  };
+
   if (me.consent) {
-    if (me.consent[0][0]) allowed.apply(null, me.consent);
+    if (me.consent[0][0]) workers(() => allowed.apply(null, me.consent));
     else {
       me.consent[1]();
-      withdrawn();
+      workers(withdrawn);
     }
   } else if (kept) {
     sessionStorage.removeItem(key);

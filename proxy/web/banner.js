@@ -7,6 +7,7 @@
 (() => {
   var page = document, root = page.querySelector('[data-consent-banner]');
   if (!root || window.consent) return;
+  if (window !== top) return root.remove(); /* a frame that a service worker fetched looks like a page */
   var find = selector => root.querySelector(selector);
   var form = find('form'), opener = find('.cnsnt-open'), panel = find('.cnsnt-panel'), heading = find('h2'), cross = find('.cnsnt-x');
   var choice = form.getAttribute('action'); /* form.action is the buttons of that name */
@@ -14,7 +15,6 @@
   var dialog = page.createElement('dialog'), before;
   var names = { 'accept-all': 'banner.accept_all', 'reject-all': 'banner.reject_all', save: 'panel.save', allow: 'frame.allow' };
   var boxes = () => [...form.querySelectorAll('input')];
-  var frames = () => [...page.querySelectorAll('iframe[data-consent-frame]')];
   var id = () => btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16))))
     .replace(/\+/g, '-').replace(/\//g, '_').replace(/=/g, '');
 
@@ -59,15 +59,6 @@
     script.src = files.createScriptURL('again.js');
     page.head.append(script);
   };
-  /* Frames that are allowed now load; a new element, so that the way back skips the placeholder. */
-  var load = () => frames().forEach(frame => {
-    var address = frame.getAttribute('data-consent-url');
-    if (!state.grants[frame.getAttribute('data-consent-frame')] || !/^(https?:)?\/\//i.test(address)) return;
-    var copy = frame.cloneNode();
-    ['srcdoc', 'data-consent-url', 'data-consent-frame'].forEach(name => copy.removeAttribute(name));
-    copy.src = address;
-    if (frame.contentDocument || frame.hasAttribute('sandbox')) frame.replaceWith(copy);
-  });
   var apply = answer => {
     var old = state, changed = yes => Object.keys(old.grants).filter(name => !!old.grants[name] !== yes && !!answer.grants[name] === yes);
     var inside = root.contains(page.activeElement);
@@ -80,7 +71,7 @@
       if (inside) opener.focus({ preventScroll: true });
     }
     var tell = () => page.dispatchEvent(new CustomEvent('consent:change', { detail: state }));
-    if (fresh[0] || gone[0]) more([gone[0] ? [] : fresh, tell, load]);
+    if (fresh[0] || gone[0]) more([gone[0] ? [] : fresh, tell]);
     else tell();
   };
   var send = (action, name) => {
@@ -117,7 +108,7 @@
       frame.contentDocument.addEventListener('submit', submit);
     } catch { /* sandboxed, or loaded */ }
   };
-  frames().forEach(wire);
+  page.querySelectorAll('iframe[data-consent-frame]').forEach(wire);
   page.addEventListener('load', event => {
     if (event.target.matches && event.target.matches('iframe[data-consent-frame]')) wire(event.target);
   }, true);
@@ -141,12 +132,15 @@
     var a = event.target.getBoundingClientRect(), b = form.getBoundingClientRect();
     if (a.right > b.left && a.left < b.right && a.bottom > b.top && a.top < b.bottom) root.classList.toggle('cnsnt-up');
   });
-  /* A page that comes back, or was made ahead of time, may not know of a choice made since. */
+  /* A page that comes back, was made ahead of time or kept by a service worker may not know of a choice made since. */
   var sync = () => fetch(choice.replace(/choice$/, 'state'), { cache: 'no-store' }).then(answer => answer.json()).then(now => {
     if (now.decided !== state.decided || JSON.stringify(now.grants) !== JSON.stringify(state.grants)) apply(now);
   });
   window.addEventListener('pageshow', event => { if (event.persisted) sync(); });
   if (page.prerendering) page.addEventListener('prerenderingchange', sync);
+  try {
+    if (navigator.serviceWorker.controller) sync();
+  } catch { /* there are none here */ }
   /* Where a framework puts in another body, the banner comes along; a kept copy of it goes. */
   var keep = new MutationObserver(() => {
     page.querySelectorAll('[data-consent-banner]').forEach(other => { if (other !== root) other.remove(); });

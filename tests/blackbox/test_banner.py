@@ -371,6 +371,7 @@ def test_a_policy_that_only_reports(browser, proxy, name):
         control(browser, "settings").click()
         control(browser, "save").click()
         until(lambda: cookies(browser) == ["consent"])
+        until(lambda: control(browser, "open").is_displayed())
         control(browser, "open").click()
         control(browser, "accept-all").click()
         until(lambda: browser.execute_script("return window.consent && window.consent.state.grants.marketing"))

@@ -44,6 +44,23 @@ self.addEventListener('fetch', function (event) {
 self.addEventListener('message', function (event) { fetch('https://www.facebook.com/tr?id=sw', {mode: 'no-cors'}).catch(function () {}).then(function () { event.source.postMessage('done'); }); });"""
 
 
+# as Workbox does it: pages and files are kept when it is installed, and shown before the network is asked; it waits for its turn
+KEEPER = """self.addEventListener('install', function (event) { event.waitUntil(caches.open('shell').then(function (cache) {
+  return cache.addAll(['/kept', '/kept.css', '/frame', '/data']); })); });
+self.addEventListener('activate', function (event) { event.waitUntil(clients.claim()); });
+self.addEventListener('fetch', function (event) {
+  if (event.request.url.includes('/.consent/') || event.request.method !== 'GET') return;
+  event.respondWith(caches.match(event.request).then(function (kept) { return kept || fetch(event.request); }));
+});
+self.addEventListener('message', function (event) { self.seen = (self.seen || []).concat(event.data);
+  fetch('https://www.facebook.com/tr?id=sw', {mode: 'no-cors'}).catch(function () {}).then(function () { event.source.postMessage(seen); }); });"""
+WORKER = "fetch('https://www.facebook.com/tr?id=worker', {mode: 'no-cors'}).catch(function () {}).then(function () { postMessage('done'); });"
+MESSAGE = """var done = arguments[0]; navigator.serviceWorker.addEventListener('message', function (event) { done(event.data); });
+    navigator.serviceWorker.controller.postMessage('ours');"""
+INSTALL = """var done = arguments[1]; navigator.serviceWorker.addEventListener('controllerchange', function () { done(true); });
+    navigator.serviceWorker.register(arguments[0]).catch(function (e) { done(String(e)); });"""
+
+
 @pytest.fixture(scope="module")
 def lab(folder):
     origin = Origin()
@@ -55,6 +72,14 @@ def lab(folder):
         origin.routes["/" + name] = http_response(200, html, (PAGE % (name, head, name, name, body)).encode())
     origin.routes["/own.js"] = http_response(200, [("Content-Type", "text/javascript")], b"document.documentElement.dataset.own = 'ran';")
     origin.routes["/own.png"] = http_response(204, [])
+    javascript = [("Content-Type", "text/javascript")]
+    origin.routes["/kept"] = http_response(200, html, (PAGE % ("kept", TAGS + '<link rel=stylesheet href="/kept.css">', "kept", "kept", LATE + '<iframe src="/frame"></iframe>')).encode())
+    origin.routes["/kept.css"] = http_response(200, [("Content-Type", "text/css")], b"h1{background:url(https://www.facebook.com/tr?id=css)}")
+    origin.routes["/frame"] = http_response(200, html, (PAGE % ("frame", "", "frame", "frame", "")).encode())
+    origin.routes["/part"] = http_response(200, html, b"<p>a part</p>")
+    origin.routes["/data"] = http_response(200, html, b'{"a": "<p>"}')
+    for name, text in (("keeper", KEEPER), ("tracker-service", KEEPER), ("work", WORKER), ("module", WORKER)):
+        origin.routes[f"/{name}.js"] = http_response(200, javascript, text.encode())
     origin.routes["/service.js"] = http_response(200, [("Content-Type", "text/javascript")], SERVICE.encode())
     yield from laboratory(folder, origin, stub)
 
@@ -165,36 +190,90 @@ def test_a_service_worker(lab):
     """It fetches for the page and for itself: what is denied goes neither way."""
     fresh(lab)
     load(lab, "worker")
-    assert lab.execute_async_script("""var done = arguments[0]; navigator.serviceWorker.addEventListener('controllerchange', function () { done(true); });
-        navigator.serviceWorker.register('/service.js').catch(function (e) { done(String(e)); });""") is True
+    assert lab.execute_async_script(INSTALL, "/service.js") is True
     load(lab, "worker")
     assert hits(lab, ANALYTICS | MARKETING) == [] and ran(lab) == []
-    message = """var done = arguments[0]; navigator.serviceWorker.addEventListener('message', function (event) { done(event.data); });
-        navigator.serviceWorker.controller.postMessage(1);"""
-    assert lab.execute_async_script(message) == "done"
+    assert lab.execute_async_script(MESSAGE) == "done"
     assert hits(lab, MARKETING) == []
     choose(lab, "reject-all")
     load(lab, "worker")
-    assert lab.execute_async_script(message) == "done"
+    assert lab.execute_async_script(MESSAGE) == "done"
     assert hits(lab, ANALYTICS | MARKETING) == []
     choose(lab, "accept-all")
-
-    def loaded():
-        """the browser has taken the worker of the new grants: it looks for one a second after a visit"""
-        load(lab, "worker")
-        time.sleep(1.5)
-        return ran(lab) == ["ga"]
-    until(loaded)
+    until(lambda: ran(lab) == ["ga"])
     assert lab.stubs.asked[GA] == 1
+    load(lab, "worker")
+    until(lambda: ran(lab) == ["ga"])
+    assert lab.execute_async_script(MESSAGE) == "done" and hits(lab, {"www.facebook.com"})
     choose(lab, "reject-all")
-
-    def denied():
-        """likewise: until then the worker is the one that was granted everything"""
-        load(lab, "worker")
-        time.sleep(1.5)
-        lab.stubs.asked.clear()
-        assert lab.execute_async_script(message) == "done"
-        return hits(lab, ANALYTICS | MARKETING) == []
-    until(denied)
+    until(lambda: ran(lab) == [])
+    lab.stubs.asked.clear()
+    assert lab.execute_async_script(MESSAGE) == "done"
+    assert hits(lab, ANALYTICS | MARKETING) == []
     assert lab.execute_async_script("""var done = arguments[0];
         navigator.serviceWorker.getRegistration().then(function (r) { return r.unregister(); }).then(done);""") is True
+
+
+@pytest.fixture
+def kept(lab):
+    """A visitor whose browser has a service worker that keeps pages."""
+    fresh(lab)
+    load(lab, "worker")
+    assert lab.execute_async_script(INSTALL, "/keeper.js") is True
+    yield lab
+    lab.execute_async_script("""var done = arguments[0]; navigator.serviceWorker.getRegistrations().then(function (all) {
+        return Promise.all(all.map(function (r) { return r.unregister(); })); }).then(done);""")
+
+
+def test_a_service_worker_that_keeps_pages(kept):
+    """What it kept is shown with the companion and the banner, and follows each decision, as the worker itself does."""
+    load(kept, "kept")
+    assert kept.execute_script("return !!document.querySelector('[data-consent-guard]')")
+    assert control(kept, "reject-all").is_displayed() and ran(kept) == []
+    kept.find_element("css selector", "#go").click()
+    assert kept.execute_async_script(MESSAGE) == ["ours"]
+    assert hits(kept, ANALYTICS | MARKETING) == []
+    choose(kept, "reject-all")
+    load(kept, "kept")
+    until(lambda: not control(kept, "reject-all").is_displayed())  # although it was made before the decision
+    choose(kept, "accept-all")
+    until(lambda: ran(kept) == ["ga"])
+    load(kept, "kept")
+    until(lambda: ran(kept) == ["ga"] and hits(kept, {"www.facebook.com"}))
+    assert kept.execute_async_script(MESSAGE) == ["ours"]
+    choose(kept, "reject-all")
+    until(lambda: ran(kept) == [])
+    load(kept, "kept")
+    kept.find_element("css selector", "#go").click()
+    assert kept.execute_async_script(MESSAGE) == ["ours"]
+    time.sleep(0.3)
+    assert hits(kept, ANALYTICS | MARKETING) == [] and ran(kept) == []
+    assert kept.execute_async_script("caches.open('shell').then(function (c) { return c.keys(); }).then(function (k) { return k.length; }).then(arguments[0])") == 4
+    assert kept.execute_async_script("fetch('/data').then(function (a) { return a.json(); }).then(arguments[0])") == {"a": "<p>"}
+    assert errors(kept) == []
+
+
+def test_frames_and_workers_that_a_service_worker_fetches(kept):
+    """They come without their destination: no banner in a frame, and a worker has the companion all the same."""
+    load(kept, "kept")
+    kept.switch_to.frame(0)
+    until(lambda: kept.execute_script("return document.readyState === 'complete' && !document.querySelector('[data-consent-banner]')"))
+    kept.switch_to.default_content()
+    kept.stubs.asked.clear()
+    for made in ("new Worker('/work.js')", "new Worker('/module.js', {type: 'module'})"):
+        assert kept.execute_async_script(f"var w = {made}, done = arguments[0]; w.onmessage = function (e) {{ done(e.data); }}; w.onerror = done;") == "done"
+    sheet = "var l = document.createElement('link'); l.rel = 'stylesheet'; l.href = '/kept.css?1'; l.onload = arguments[0]; document.head.append(l);"
+    kept.execute_async_script(sheet)
+    time.sleep(0.3)
+    assert hits(kept, MARKETING) == [] and errors(kept) == []
+
+
+def test_what_a_service_worker_fetches(lab):
+    """A whole document may be shown later; a part of one, data and what a page's own script fetches are not."""
+    def body(path, referrer, **more):
+        fields = [("Sec-Fetch-Dest", "empty"), ("Sec-Fetch-Mode", "cors"), ("Referer", f"http://localhost:{lab.daemon.port}{referrer}")]
+        return lab.daemon.get(path, headers=fields + list(more.items())).body
+    page = body("/kept", "/keeper.js?v=1")
+    assert b"data-consent-guard" in page and b"data-consent-banner" in page
+    assert body("/kept", "/one").count(b"data-consent-") == 0
+    assert body("/part", "/keeper.js") == b"<p>a part</p>" and body("/data", "/keeper.js") == b'{"a": "<p>"}'
