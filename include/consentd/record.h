@@ -123,6 +123,12 @@ MUST_USE bool record_notice(struct str doc, uint64_t ts_ms, struct buf *out);
  */
 MUST_USE enum record_kind record_parse(struct str json, struct record_view *view_out);
 
+/*
+ * As record_parse, and what is wrapped is in its canonical form too: no key twice, no other order,
+ * so that nobody can read something else in it. For texts from elsewhere; allocates.
+ */
+MUST_USE enum record_kind record_read(struct str json, struct record_view *view_out);
+
 /* Names as they stand in J; "" / 0 for what is not known. */
 const char *consent_act_name(enum consent_act act);
 enum consent_act consent_act_of(struct str name);

@@ -92,6 +92,19 @@ struct tlog_public {
 MUST_USE bool tlog_prove(const struct tlog_public *log, uint64_t leaf, struct str extra,
                          struct buf *out, struct fault *f);
 
+/*
+ * Whether a proof on paper holds, with nothing but the log's public key. It is about the record
+ * that it discloses (in its canonical form, else it could be read in more than one way), or about
+ * `commitment`, 32 bytes; about both when there are both. False with the reason.
+ */
+struct tlog_shown {
+    uint64_t index;
+    struct merkle_tree tree; /* of the checkpoint */
+    struct str json;         /* J, a slice of extra; empty: none is disclosed */
+};
+MUST_USE bool tlog_check(const struct note_key *key, struct str proof, const uint8_t *commitment,
+                         struct buf *extra, struct tlog_shown *out, struct fault *f);
+
 /* --- writing --- */
 
 struct tlog;

@@ -409,57 +409,24 @@ int cmd_audit_prove(struct ctl_args *args)
     return status;
 }
 
-/* The hash of the leaf that the proof is about. */
-static bool leaf_of(const struct tlog_proof *proof, const char *commitment, struct buf *extra,
-                    uint8_t leaf[32], struct fault *f)
+static bool check_proof(const struct note_key *key, struct str text, const char *commitment,
+                        struct fault *f)
 {
-    uint8_t cmt[32], given[32];
+    struct tlog_shown shown;
+    uint8_t given[32];
+    struct buf extra;
+    bool ok;
 
     if (commitment != NULL && !hex_decode(str_c(commitment), given, sizeof(given))) {
         fault_set(f, "--commitment \"%s\": expected 64 hex digits", commitment);
         return false;
     }
-    if (proof->extra.len == 0 && commitment == NULL) {
-        fault_set(f, "the proof discloses no record: say which with --commitment");
-        return false;
-    }
-    if (proof->extra.len > 0) {
-        if (!b64_decode(proof->extra, extra) || extra->len <= 32) {
-            fault_set(f, "the proof's extra line is not r and a record in base64");
-            return false;
-        }
-        record_commit(extra->data, str_slice(buf_str(extra), 32, extra->len), cmt);
-        if (commitment != NULL && memcmp(cmt, given, sizeof(cmt)) != 0) {
-            fault_set(f, "the disclosed record is not the one of --commitment");
-            return false;
-        }
-    } else {
-        memcpy(cmt, given, sizeof(cmt));
-    }
-    record_leaf_hash(cmt, leaf);
-    return true;
-}
-
-static bool check_proof(struct verify *v, struct str text, const char *commitment, struct fault *f)
-{
-    struct tlog_proof proof;
-    uint8_t leaf[32];
-    struct buf extra;
-    bool ok;
-
     buf_init(&extra, NOTE_PROOF_MAX);
-    ok = tlog_proof_parse(text, &proof, f) &&
-         checkpoint_verify(&v->keys[0], proof.checkpoint, &v->tree, f) &&
-         leaf_of(&proof, commitment, &extra, leaf, f);
-    if (ok && !merkle_check(leaf, proof.index, v->tree.size, &proof.path, v->tree.root)) {
-        fault_set(f, "the record is not leaf %" PRIu64 " of the signed tree", proof.index);
-        ok = false;
-    }
+    ok = tlog_check(key, text, commitment != NULL ? given : NULL, &extra, &shown, f);
     if (ok)
-        printf("leaf %" PRIu64 " of %" PRIu64 " in %s\n", proof.index, v->tree.size,
-               v->keys[0].name);
-    if (ok && extra.len > 32)
-        printf("%.*s\n", (int)(extra.len - 32), (const char *)extra.data + 32);
+        printf("leaf %" PRIu64 " of %" PRIu64 " in %s\n", shown.index, shown.tree.size, key->name);
+    if (ok && shown.json.len > 0)
+        printf("%.*s\n", STR_ARGS(shown.json));
     buf_free(&extra);
     return ok;
 }
@@ -481,7 +448,7 @@ int cmd_audit_verify_proof(struct ctl_args *args)
     buf_init(&text, NOTE_PROOF_MAX);
     if (!key_from_text(&v, vkey, &f) || !file_read(file, NOTE_PROOF_MAX, &text, &f))
         status = say(VERIFY_USAGE, "audit verify-proof", f.text);
-    else if (!check_proof(&v, buf_str(&text), commitment, &f))
+    else if (!check_proof(&v.keys[0], buf_str(&text), commitment, &f))
         status = say(VERIFY_TAMPERED, file, f.text);
     buf_free(&text);
     return status;

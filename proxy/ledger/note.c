@@ -190,6 +190,17 @@ static bool is_ours(const struct note_key *key, struct str line, struct str body
     return true;
 }
 
+/* Behind the empty line: lines that begin as signatures do, and nothing else. */
+static bool only_signatures(struct str rest)
+{
+    struct str line;
+
+    while (take_line(&rest, &line))
+        if (!str_starts(line, STR(SIG_MARK)))
+            return false;
+    return rest.len == 0;
+}
+
 bool checkpoint_verify(const struct note_key *key, struct str note, struct merkle_tree *out,
                        struct fault *f)
 {
@@ -206,6 +217,10 @@ bool checkpoint_verify(const struct note_key *key, struct str note, struct merkl
     rest = str_slice(note, (size_t)gap + 2, note.len);
     if (!read_body(key, body, &tree, f))
         return false;
+    if (!only_signatures(rest)) {
+        fault_set(f, "not a signed note: a line behind the empty one is no signature");
+        return false;
+    }
     while (take_line(&rest, &line)) {
         bool ok;
 

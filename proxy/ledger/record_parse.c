@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "consentd/b64.h"
+#include "consentd/json.h"
 #include "consentd/record.h"
 #include "record_priv.h"
 
@@ -180,4 +181,35 @@ enum record_kind record_parse(struct str json, struct record_view *view_out)
         return RECORD_UNKNOWN;
     scan_event(&s, view_out);
     return !s.bad && s.rest.len == 0 ? RECORD_EVENT : RECORD_UNKNOWN;
+}
+
+/* The object in the wrapper, written once more. */
+static bool wrapped_is_canonical(enum record_kind kind, struct str json, uint64_t ts_ms)
+{
+    json_t *root = json_load_text("record", json, 0, NULL);
+    bool notice = kind == RECORD_NOTICE;
+    const json_t *inner = json_object_get(root, notice ? "doc" : "op");
+    struct buf canonical, again;
+    bool ok;
+
+    buf_init(&canonical, RECORD_OPLOG_MAX);
+    buf_init(&again, RECORD_OPLOG_MAX);
+    ok = inner != NULL && json_canonical(inner, &canonical) &&
+         (notice ? record_notice(buf_str(&canonical), ts_ms, &again)
+                 : record_operator(buf_str(&canonical), ts_ms, &again)) &&
+         str_eq(buf_str(&again), json);
+    json_decref(root);
+    buf_free(&canonical);
+    buf_free(&again);
+    return ok;
+}
+
+enum record_kind record_read(struct str json, struct record_view *view_out)
+{
+    enum record_kind kind = record_parse(json, view_out);
+
+    return kind == RECORD_EVENT || kind == RECORD_UNKNOWN ||
+                   wrapped_is_canonical(kind, json, view_out->event.ts_ms)
+               ? kind
+               : RECORD_UNKNOWN;
 }

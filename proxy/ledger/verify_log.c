@@ -205,7 +205,7 @@ int verify_log(struct verify *v)
     struct fault f = {{0}};
     uint8_t cmt[32], leaf[32];
     size_t at = 0;
-    int status = VERIFY_OK;
+    int status = check_trees(v, &frontier, &at); /* of no leaves at all */
 
     for (uint64_t i = 0; i < v->dir.size && status == VERIFY_OK; i++) {
         if (!verify_entry(v, i, cmt, &f)) {
