@@ -214,7 +214,7 @@ static bool receive_one(struct ipc *ipc)
     struct msghdr msg = {.msg_iov = &iov,
                          .msg_iovlen = 1,
                          .msg_control = control.bytes,
-                         .msg_controllen = sizeof(control.bytes)};
+                         .msg_controllen = CMSG_LEN(sizeof(int))}; /* one: no second fits */
     ssize_t n = recvmsg(ipc->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     uint16_t type;
     int fd;

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "consentd/ipc.h"
@@ -105,6 +106,54 @@ static void test_a_descriptor_travels_along(void **state)
     loop_free(loop);
 }
 
+/* What somebody sends who does not keep to ipc.c: several descriptors at once. */
+static void send_two(int over, int first, int second)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(2 * sizeof(int))];
+    } control = {.bytes = {0}};
+    const int fds[2] = {first, second};
+    uint16_t type = 1;
+    struct iovec iov = {&type, sizeof(type)};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.bytes,
+                         .msg_controllen = sizeof(control.bytes)};
+    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+    cmsg->cmsg_level = SOL_SOCKET;
+    cmsg->cmsg_type = SCM_RIGHTS;
+    cmsg->cmsg_len = CMSG_LEN(sizeof(fds));
+    memcpy(CMSG_DATA(cmsg), fds, sizeof(fds));
+    assert_int_equal(sendmsg(over, &msg, 0), sizeof(type));
+}
+
+/* A second one would stay open with nobody to close it, until none can be had. */
+static void test_one_descriptor_and_no_more(void **state)
+{
+    struct loop *loop = loop_new();
+    struct end a, b;
+    int pipe_fds[2];
+    char byte;
+
+    UNUSED(state);
+    pair(loop, &a, &b);
+    assert_int_equal(pipe(pipe_fds), 0);
+    send_two(ipc_fd(a.ipc), pipe_fds[1], pipe_fds[1]);
+    close(pipe_fds[1]);
+    for (unsigned i = 0; i < 10; i++)
+        loop_poll(loop);
+    assert_int_equal(b.cnt, 0);
+    assert_int_equal(b.closed, 1);
+    assert_int_equal(read(pipe_fds[0], &byte, 1), 0); /* nobody holds the other end */
+    close(pipe_fds[0]);
+    ipc_free(a.ipc);
+    ipc_free(b.ipc);
+    loop_poll(loop);
+    loop_free(loop);
+}
+
 static void test_the_end_of_the_other_side_is_told_once(void **state)
 {
     struct loop *loop = loop_new();
@@ -148,6 +197,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_many_large_messages_arrive_whole_and_in_order),
         cmocka_unit_test(test_a_descriptor_travels_along),
+        cmocka_unit_test(test_one_descriptor_and_no_more),
         cmocka_unit_test(test_the_end_of_the_other_side_is_told_once),
         cmocka_unit_test(test_limits),
     };
