@@ -278,6 +278,23 @@ enum html_action value_srcset(struct rewriter *rw, const struct judged *j, struc
     return HTML_KEEP;
 }
 
+/* Ends at the first such quote by the standard, at the last one in Chromium, or never. */
+static enum html_action refresh_quoted(struct rewriter *rw, const struct judged *j, struct str text)
+{
+    struct str rest = str_slice(text, 1, text.len);
+    ptrdiff_t first = str_find_char(rest, text.ptr[0]);
+    ptrdiff_t last = str_find_last_char(rest, text.ptr[0]);
+    const struct str readings[] = {rest, str_slice(rest, 0, first < 0 ? 0 : (size_t)first),
+                                   str_slice(rest, 0, last < 0 ? 0 : (size_t)last)};
+
+    for (size_t i = 0; i < COUNT_OF(readings); i++) {
+        if (readings[i].len > 0 &&
+            value_url(rw, j, readings[i], ATTR_CONTENT, HTML_USE_REFRESH) == HTML_DROP)
+            return HTML_DROP;
+    }
+    return HTML_KEEP;
+}
+
 /* HTML 4.2.5.3, http-equiv=refresh: "5; url='…'" in all its loose forms. */
 enum html_action value_refresh(struct rewriter *rw, const struct judged *j, struct str text)
 {
@@ -297,11 +314,8 @@ enum html_action value_refresh(struct rewriter *rw, const struct judged *j, stru
                 text = str_slice(text, 1, text.len);
         }
     }
-    if (text.len > 0 && (text.ptr[0] == '"' || text.ptr[0] == '\'')) {
-        ptrdiff_t end = str_find_char(str_slice(text, 1, text.len), text.ptr[0]);
-
-        text = str_slice(text, 1, end < 0 ? text.len : (size_t)end);
-    }
+    if (text.len > 0 && (text.ptr[0] == '"' || text.ptr[0] == '\''))
+        return refresh_quoted(rw, j, text);
     if (text.len == 0)
         return HTML_KEEP;
     return value_url(rw, j, text, ATTR_CONTENT, HTML_USE_REFRESH);

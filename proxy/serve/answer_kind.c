@@ -86,6 +86,22 @@ static bool wants_style(const struct headers *h)
     return dest.len > 0 ? str_eq_c(dest, "style") : headers_has_token(h, HDR_ACCEPT, "text/css");
 }
 
+/* An XSLT sheet, from which a page is made, whatever its type says. */
+static bool wants_xslt(const struct headers *h)
+{
+    return str_eq_c(kind_dest(h), "xslt");
+}
+
+/*
+ * <use href="/sprite.svg#x"> makes a tree of the answer, which fetches what it names, unlike an
+ * <img>. Only the mode tells them apart.
+ */
+static bool wants_tree(const struct headers *h)
+{
+    return wants_xslt(h) || (str_eq_c(kind_dest(h), "image") &&
+                             str_eq_c(headers_value(h, HDR_SEC_FETCH_MODE), "same-origin"));
+}
+
 void kind_asked(const struct headers *h, struct enforcement *e)
 {
     e->kept = wants_to_keep(h);
@@ -93,6 +109,7 @@ void kind_asked(const struct headers *h, struct enforcement *e)
     e->passed_on = wants_passed_on(h);
     e->service = str_eq_c(headers_value(h, HDR_SEC_FETCH_DEST), "serviceworker");
     e->worker = wants_worker(h);
+    e->tree = wants_tree(h);
     e->style = wants_style(h);
     e->script = str_eq_c(headers_value(h, HDR_SEC_FETCH_DEST), "script");
 }
@@ -138,6 +155,11 @@ static bool is_xml(struct str essence)
     return str_eq_fold_c(essence, "text/xml") || str_eq_fold_c(essence, "application/xml") ||
            str_eq_fold_c(essence, "text/xsl") ||
            (essence.len > 4 && str_eq_fold_c(str_slice(essence, essence.len - 4, 4), "+xml"));
+}
+
+static bool is_svg(struct str essence)
+{
+    return str_eq_fold_c(essence, "image/svg+xml");
 }
 
 static bool is_html(struct str essence)
@@ -192,9 +214,15 @@ bool kind_is_replaced(const struct exchange *x)
     return enforcement_of(x)->document && has_type(x, is_replaced);
 }
 
-/* Browsers take the last that is a type (Fetch 2.2.5): a page if any of them says so. */
+/*
+ * Browsers take the last that is a type (Fetch 2.2.5): a page if any of them says so. A client that
+ * does not say what it wants a picture for may draw with its elements.
+ */
 struct str kind_page_type(const struct exchange *x)
 {
+    const struct enforcement *e = enforcement_of(x);
+    bool any_xml = e->document || e->tree;
+    bool any_svg = any_xml || kind_dest(&x->req.headers).len == 0;
     struct type_walk walk = {.headers = &x->resp.headers};
     struct str found = {NULL, 0};
     struct str one;
@@ -202,10 +230,10 @@ struct str kind_page_type(const struct exchange *x)
     while (type_next(&walk, &one)) {
         struct str essence = type_essence(one);
 
-        if (is_html(essence) || (enforcement_of(x)->document && is_xml(essence)))
+        if (is_html(essence) || (any_xml && is_xml(essence)) || (any_svg && is_svg(essence)))
             found = one;
     }
-    return found;
+    return found.len == 0 && wants_xslt(&x->req.headers) ? STR("text/xml") : found;
 }
 
 /* No type, or none that a browser takes for one: it looks at the bytes (MIME Sniffing 7). */
@@ -219,13 +247,33 @@ static bool type_is_sniffed(const struct exchange *x)
            str_eq_fold_c(type, "application/unknown");
 }
 
+/*
+ * Saved, not shown. Browsers take what is no token for no type at all, and show the answer:
+ * "attachment filename=report.html", whose semicolon was forgotten.
+ */
+static bool is_download(const struct exchange *x)
+{
+    struct header *field;
+    unsigned iter = 0;
+    bool any = false;
+
+    while ((field = headers_next(&x->resp.headers, HDR_CONTENT_DISPOSITION, &iter)) != NULL) {
+        struct str rest = field->value;
+        struct str type = {NULL, 0};
+
+        (void)str_cut(&rest, ';', &type);
+        if (!str_eq_fold_c(str_trim(type), "attachment"))
+            return false;
+        any = true;
+    }
+    return any;
+}
+
 bool kind_is_page(const struct exchange *x)
 {
-    struct str disposition = headers_value(&x->resp.headers, HDR_CONTENT_DISPOSITION);
-
     if (x->resp.status < 200 || x->resp.status == 204 || x->resp.status == 304)
         return false;
-    if (str_starts_fold(disposition, STR("attachment")))
+    if (is_download(x) && !enforcement_of(x)->tree)
         return false;
     if (kind_page_type(x).len > 0 || kind_is_replaced(x))
         return true;
@@ -233,20 +281,29 @@ bool kind_is_page(const struct exchange *x)
            (x->resp.body != H1_BODY_LENGTH || x->resp.content_length > 0);
 }
 
+/* Any status of success: browsers run the scripts of a 201, too (Fetch, "ok status"). */
+static bool is_ok(const struct exchange *x)
+{
+    return x->resp.status >= 200 && x->resp.status < 300;
+}
+
 bool kind_is_worker(const struct exchange *x)
 {
     const struct enforcement *e = enforcement_of(x);
 
-    return (e->worker || (e->passed_on && kind_has_script_type(x))) &&
-           (x->resp.status == 200 || x->resp.status == 206) && guard_is_wanted(x);
+    return (e->worker || (e->passed_on && kind_has_script_type(x))) && is_ok(x) &&
+           guard_is_wanted(x);
 }
 
-/* A style sheet, by its type or, where a page in quirks mode may take any, by what asks for it. */
+/*
+ * A style sheet, by its type or, where a page in quirks mode may take any, by what asks for it.
+ * Chromium uses whatever is no error, that of a 300, too.
+ */
 bool kind_is_sheet(const struct exchange *x)
 {
     struct str type = type_essence(headers_value(&x->resp.headers, HDR_CONTENT_TYPE));
 
-    return (x->resp.status == 200 || x->resp.status == 203 || x->resp.status == 206) &&
+    return x->resp.status >= 200 && x->resp.status < 400 &&
            (enforcement_of(x)->style || str_eq_fold_c(type, "text/css"));
 }
 
@@ -268,8 +325,7 @@ bool kind_has_script_type(const struct exchange *x)
 bool kind_is_script(const struct exchange *x)
 {
     return (enforcement_of(x)->script || kind_has_script_type(x)) && !enforcement_of(x)->worker &&
-           !kind_is_worker(x) && x->site->config->guard &&
-           (x->resp.status == 200 || x->resp.status == 203);
+           !kind_is_worker(x) && x->site->config->guard && is_ok(x);
 }
 
 bool kind_is_unseen(const struct exchange *x)

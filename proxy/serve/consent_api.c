@@ -28,6 +28,11 @@
 #define FOR_EVER "public, max-age=31536000, immutable"
 #define PAGE_MAX (1u << 20)
 
+/* Nobody else's page shows ours in a frame, under whose cover a visitor's click would decide. */
+#define PAGE_POLICY                                                                                \
+    "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; "                  \
+    "frame-ancestors 'self'"
+
 static enum enforce_step answer(struct exchange *x, unsigned status, struct str type,
                                 struct str cache, struct str body)
 {
@@ -37,7 +42,9 @@ static enum enforce_step answer(struct exchange *x, unsigned status, struct str 
     headers_init(&h, items, COUNT_OF(items));
     if (!headers_add_id(&h, NULL, HDR_CONTENT_TYPE, type) ||
         !headers_add_id(&h, NULL, HDR_CACHE_CONTROL, cache) ||
-        !headers_add_id(&h, NULL, HDR_X_CONTENT_TYPE_OPTIONS, STR("nosniff")))
+        !headers_add_id(&h, NULL, HDR_X_CONTENT_TYPE_OPTIONS, STR("nosniff")) ||
+        (str_starts(type, STR("text/html")) &&
+         !headers_add_id(&h, NULL, HDR_CONTENT_SECURITY_POLICY, STR(PAGE_POLICY))))
         return ENFORCE_REFUSE;
     exchange_answer(x, status, &h, body);
     return ENFORCE_ANSWERED;

@@ -472,7 +472,7 @@ static enum enforce_step restart_whole(struct exchange *x)
     headers_remove(&x->req.headers, HDR_IF_RANGE);
     if (exchange_restart(x))
         return ENFORCE_PENDING;
-    exchange_fail(x, 502, "a part of a page or a style sheet cannot be filtered");
+    exchange_fail(x, 502, "a part of a page, style sheet or script cannot be filtered");
     return ENFORCE_ANSWERED;
 }
 
@@ -535,29 +535,28 @@ static enum enforce_step enforce_page(struct exchange *x, struct enforcement *e)
     return ENFORCE_FORWARD;
 }
 
-static enum enforce_step enforce_sheet(struct exchange *x, const struct enforcement *e)
+/*
+ * A style sheet or a script. Where nothing can be denied the client's own codings and parts were
+ * asked for, and what nobody reads need not be readable.
+ */
+static enum enforce_step enforce_part(struct exchange *x, const struct enforcement *e, bool script)
 {
     enum coding in = coding_in(x);
+    bool ok = cache_only_for_its_type(x, script);
 
+    if ((in == CODING_UNKNOWN || x->resp.status == 206) && passes_whole(x))
+        return ok && headers_differ(x) ? ENFORCE_FORWARD : ENFORCE_REFUSE;
     if (x->resp.status == 206)
         return restart_whole(x);
     if (in == CODING_UNKNOWN) {
         metric_add(METRIC_BODIES_REFUSED, 1);
-        exchange_fail(x, 502, "the style sheet has a content coding that cannot be decoded");
+        exchange_fail(x, 502,
+                      "the style sheet or script has a content coding that cannot be decoded");
         return ENFORCE_ANSWERED;
     }
-    return cache_only_for_its_type(x, false) && sheet_filter_add(x, in, coding_out(x, e, in))
-               ? ENFORCE_FORWARD
-               : ENFORCE_REFUSE;
-}
-
-static enum enforce_step enforce_script(struct exchange *x, const struct enforcement *e)
-{
-    enum coding in = coding_in(x);
-
-    return cache_only_for_its_type(x, true) && script_filter_add(x, in, coding_out(x, e, in))
-               ? ENFORCE_FORWARD
-               : ENFORCE_REFUSE;
+    ok = ok && (script ? script_filter_add(x, in, coding_out(x, e, in))
+                       : sheet_filter_add(x, in, coding_out(x, e, in)));
+    return ok ? ENFORCE_FORWARD : ENFORCE_REFUSE;
 }
 
 /* A script, picture or frame would follow a redirect to a tracker unseen; a visitor follows it. */
@@ -606,10 +605,8 @@ enum enforce_step enforce_response(struct exchange *x)
         csp_prepare(x);
     if (x->resp.status == 304)
         return not_modified_headers(x) ? ENFORCE_FORWARD : ENFORCE_REFUSE;
-    if (kind_is_sheet(x) && x->resp.body != H1_BODY_NONE)
-        return enforce_sheet(x, e);
-    if (kind_is_script(x) && x->resp.body != H1_BODY_NONE && coding_in(x) != CODING_UNKNOWN)
-        return enforce_script(x, e);
+    if ((kind_is_sheet(x) || kind_is_script(x)) && x->resp.body != H1_BODY_NONE)
+        return enforce_part(x, e, !kind_is_sheet(x));
     if (!says_what_it_may_be(x))
         return ENFORCE_REFUSE;
     if (!kind_is_page(x) && !kind_is_worker(x))

@@ -188,7 +188,7 @@ bool conditions_rewrite(struct exchange *x)
         return true; /* the condition of a change is the origin's to judge */
     if (headers_find(h, HDR_IF_NONE_MATCH) != NULL)
         conditions_read(x, &c);
-    if (!c.ours && !e->document && !e->style && !e->script)
+    if (!c.ours && !e->document && !e->style && !e->script && !e->tree)
         return true;
     headers_remove(h, HDR_IF_NONE_MATCH);
     headers_remove(h, HDR_IF_MODIFIED_SINCE);
@@ -338,16 +338,16 @@ void unseen_headers(struct exchange *x)
 }
 
 /*
- * A picture in SVG passes as it is, and is filtered when somebody opens it: the two must not meet
- * in a shared cache, nor in one that tells by Vary.
+ * A picture in SVG passes as it is, and is filtered when somebody opens it or draws with its
+ * elements: the two must not meet in a shared cache, nor in one that tells by Vary.
  */
 bool picture_headers(struct exchange *x)
 {
     struct headers *h = &x->resp.headers;
 
-    return headers_differ(x) && (headers_has_token(h, HDR_VARY, "*") ||
-                                 (headers_add_id(h, &x->arena, HDR_VARY, STR("Sec-Fetch-Dest")) &&
-                                  headers_add_id(h, &x->arena, HDR_VARY, STR("Accept"))));
+    return headers_differ(x) &&
+           (headers_has_token(h, HDR_VARY, "*") ||
+            headers_add_id(h, &x->arena, HDR_VARY, STR("Sec-Fetch-Dest, Sec-Fetch-Mode, Accept")));
 }
 
 bool page_headers(struct exchange *x)

@@ -75,6 +75,7 @@ struct enforcement {
     bool worker;                /* the client runs the answer as a worker */
     bool service;               /* … as a service worker */
     bool passed_on;             /* … perhaps, if it is a script: a service worker fetches it */
+    bool tree;                  /* the client draws with the elements of the answer */
     bool style;                 /* the client takes the answer for a style sheet */
     bool script;                /* … for a script of a page */
     bool path_differs;          /* a tracker's path on the site: who has not granted it gets none */
@@ -116,7 +117,7 @@ bool origin_is_own(const struct exchange *x, struct str origin);
 /* The destination of the fetch (Fetch 2.2.5); empty: the client does not say. */
 struct str kind_dest(const struct headers *h);
 
-/* What the fetch wants: sets document, worker, style and script. */
+/* What the fetch wants: sets document, worker, tree, style and script. */
 void kind_asked(const struct headers *h, struct enforcement *e);
 
 /* The media type that makes the answer a page, with its parameters; empty: none does. */

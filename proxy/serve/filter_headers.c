@@ -11,7 +11,9 @@
 
 #include "consent_cookie.h"
 #include "consentd/arena.h"
+#include "consentd/buf.h"
 #include "consentd/cookie.h"
+#include "consentd/json_strings.h"
 #include "consentd/metrics.h"
 #include "consentd/url.h"
 #include "enforce_priv.h"
@@ -155,12 +157,33 @@ void cookies_delete_denied(struct exchange *x, struct headers *h)
 
 /* --- Link, Refresh, Location --- */
 
-static bool url_is_denied(struct exchange *x, struct str text)
+static ptrdiff_t find_fold(struct str text, struct str what)
+{
+    for (size_t i = 0; i + what.len <= text.len; i++) {
+        if (str_eq_fold(str_slice(text, i, what.len), what))
+            return (ptrdiff_t)i;
+    }
+    return -1;
+}
+
+/* base: NULL for an address that stands for itself. */
+static bool url_is_denied_under(struct exchange *x, struct str text, const struct url *base)
 {
     const struct enforcement *e = enforcement_of(x);
-    struct url base = {.flags = URL_NETWORK, .path = STR_INIT("/")};
     struct url url;
     struct verdict verdict;
+
+    if (!url_parse(text, base, &x->arena, &url))
+        return (url.flags & URL_SUSPECT) != 0;
+    verdict = decide_url(&e->decider, &url);
+    if (verdict.action == VERDICT_REPORT)
+        metric_add(METRIC_REPORTED, 1);
+    return verdict.action == VERDICT_STRIP;
+}
+
+static bool url_is_denied(struct exchange *x, struct str text)
+{
+    struct url base = {.flags = URL_NETWORK, .path = STR_INIT("/")};
     struct str rest = x->req.path;
 
     if (rest.len > 0 && rest.ptr[0] == '/')
@@ -168,12 +191,24 @@ static bool url_is_denied(struct exchange *x, struct str text)
     base.scheme = x->secure ? URL_SCHEME_HTTPS : URL_SCHEME_HTTP;
     base.port = x->secure ? 443 : 80;
     base.host = x->req.host;
-    if (!url_parse(text, &base, &x->arena, &url))
-        return (url.flags & URL_SUSPECT) != 0;
-    verdict = decide_url(&e->decider, &url);
-    if (verdict.action == VERDICT_REPORT)
-        metric_add(METRIC_REPORTED, 1);
-    return verdict.action == VERDICT_STRIP;
+    return url_is_denied_under(x, text, &base);
+}
+
+/* One of the addresses in the text is denied; what stands between them is in `between`. */
+static bool any_is_denied(struct exchange *x, struct str text, const char *between)
+{
+    size_t i = 0;
+
+    while (i < text.len) {
+        size_t from = i;
+
+        while (i < text.len && strchr(between, text.ptr[i]) == NULL)
+            i++;
+        if (i > from && url_is_denied(x, str_slice(text, from, i - from)))
+            return true;
+        i++;
+    }
+    return false;
 }
 
 static void links_removed(struct exchange *x, unsigned cnt)
@@ -212,6 +247,17 @@ static bool link_next(struct str *rest, struct str *value_out)
 }
 
 /*
+ * What stands behind the target may name pictures (HTML 4.6.7.4, imagesrcset). Descriptors are read
+ * as addresses too: as such they are the site's own.
+ */
+static bool link_images_are_denied(struct exchange *x, struct str value)
+{
+    ptrdiff_t at = find_fold(value, STR("imagesrcset"));
+
+    return at >= 0 && any_is_denied(x, str_slice(value, (size_t)at, value.len), " \t\"'=,;");
+}
+
+/*
  * A link-value without a readable target fetches nothing we could judge: it goes. Where a reader
  * that splits the field elsewhere could see another target, that is judged too.
  */
@@ -228,7 +274,7 @@ static bool link_is_denied(struct exchange *x, struct str value)
         if (end >= 0 && url_is_denied(x, str_slice(target, 0, (size_t)end)))
             return true;
     }
-    return false;
+    return link_images_are_denied(x, value);
 }
 
 /* Filters one Link field in place; untouched byte for byte when nothing is denied. */
@@ -281,19 +327,24 @@ static struct str refresh_target(struct str value)
         if (rest.len > 0 && rest.ptr[0] == '=')
             target = skip_any(str_slice(rest, 1, rest.len), " \t");
     }
-    if (target.len > 0 && (target.ptr[0] == '"' || target.ptr[0] == '\'')) {
-        struct str rest = str_slice(target, 1, target.len);
-
-        (void)str_cut(&rest, target.ptr[0], &target);
-    }
     return target;
 }
 
+/* What is quoted ends at the first such quote by the standard, at the last one in Chromium. */
 static bool refresh_is_denied(struct exchange *x, struct str value)
 {
     struct str target = refresh_target(value);
+    char quote = target.len > 0 ? target.ptr[0] : '\0';
+    ptrdiff_t first, last;
 
-    return target.len > 0 && url_is_denied(x, target);
+    if (quote != '"' && quote != '\'')
+        return target.len > 0 && url_is_denied(x, target);
+    target = str_slice(target, 1, target.len);
+    first = str_find_char(target, quote);
+    last = str_find_last_char(target, quote);
+    return url_is_denied(x, target) ||
+           (first >= 0 && (url_is_denied(x, str_slice(target, 0, (size_t)first)) ||
+                           url_is_denied(x, str_slice(target, 0, (size_t)last))));
 }
 
 bool redirect_is_denied(struct exchange *x)
@@ -328,41 +379,77 @@ static bool text_names_denied(struct exchange *x, struct str text)
 
         while (end < rest.len && str_find_char(STR(" \t\"',;<>)}"), rest.ptr[end]) < 0)
             end++;
-        if (url_is_denied(x, str_slice(rest, (size_t)at, end)))
+        if (url_is_denied(x, str_slice(rest, (size_t)at, end - (size_t)at)))
             return true;
         rest = str_slice(rest, end, rest.len);
     }
     return false;
 }
 
+/*
+ * The strings of a field that is JSON, or a structured field, hold addresses: also such as need no
+ * slashes ("https:host"), which some fields take without a base.
+ */
+static bool strings_name_denied(struct exchange *x, struct str text)
+{
+    struct json_string string;
+    struct buf scratch;
+    size_t pos = 0;
+    bool denied = false;
+
+    buf_init(&scratch, text.len + 1);
+    while (!denied && json_strings_next(text, &pos, &scratch, &string)) {
+        if (string.is_key ||
+            (str_find_char(string.value, ':') < 0 && str_find_char(string.value, '/') < 0 &&
+             str_find_char(string.value, '\\') < 0))
+            continue;
+        denied = url_is_denied(x, string.value) || url_is_denied_under(x, string.value, NULL);
+    }
+    buf_free(&scratch);
+    return denied || text_names_denied(x, text);
+}
+
 static bool reports_to_denied(struct exchange *x, struct str directive)
 {
-    return str_starts_fold(str_trim(directive), STR("report-uri")) &&
-           text_names_denied(x, directive);
+    directive = str_trim(directive);
+    return str_starts_fold(directive, STR("report-uri")) &&
+           any_is_denied(x, str_slice(directive, 10, directive.len), " \t,");
+}
+
+/* Bytes up to the end of a directive, or of the policy that it is the last one of. */
+static size_t directive_len(struct str text)
+{
+    size_t len = 0;
+
+    while (len < text.len && text.ptr[len] != ';' && text.ptr[len] != ',')
+        len++;
+    return len;
 }
 
 /* What a policy allows fetches nothing; where it reports to does. */
 static void csp_filter(struct exchange *x, struct header *field)
 {
     struct str rest = field->value;
-    struct str directive;
     char *out = arena_alloc(&x->arena, field->value.len + 1);
+    char before = '\0';
     size_t len = 0;
 
-    while (out != NULL && str_cut(&rest, ';', &directive)) {
-        if (reports_to_denied(x, directive)) {
-            ptrdiff_t comma = str_find_char(directive, ','); /* here the next policy begins */
+    while (out != NULL && rest.len > 0) {
+        size_t end = directive_len(rest);
+        bool denied = reports_to_denied(x, str_slice(rest, 0, end));
 
+        if (len > 0 && before != '\0' && (before == ',' || !denied))
+            out[len++] = before;
+        if (denied)
             links_removed(x, 1);
-            if (comma < 0)
-                continue;
-            directive = str_slice(directive, (size_t)comma, directive.len);
-        } else if (len > 0) {
-            out[len++] = ';';
-        }
-        memcpy(out + len, directive.ptr, directive.len);
-        len += directive.len;
+        else
+            memcpy(out + len, rest.ptr, end);
+        len += denied ? 0 : end;
+        before = end < rest.len ? rest.ptr[end] : '\0';
+        rest = str_slice(rest, end + 1, rest.len);
     }
+    if (out != NULL && len > 0 && before == ';')
+        out[len++] = ';';
     field->value = str_trim(str_make(out, len));
     field->removed = len == 0;
 }
@@ -390,12 +477,12 @@ void hints_filter_response(struct exchange *x, struct headers *h)
     while ((field = headers_next(h, HDR_LINK, &iter)) != NULL)
         link_filter(x, field);
     field_filter(x, h, HDR_REFRESH, refresh_is_denied);
-    field_filter(x, h, HDR_REPORT_TO, text_names_denied);
-    field_filter(x, h, HDR_REPORTING_ENDPOINTS, text_names_denied);
-    field_filter(x, h, HDR_SPECULATION_RULES, text_names_denied);
+    field_filter(x, h, HDR_REPORT_TO, strings_name_denied);
+    field_filter(x, h, HDR_REPORTING_ENDPOINTS, strings_name_denied);
+    field_filter(x, h, HDR_SPECULATION_RULES, strings_name_denied);
     for (size_t i = 0; i < COUNT_OF(policies); i++) {
         for (iter = 0; (field = headers_next(h, policies[i], &iter)) != NULL;) {
-            if (str_find(field->value, STR("//")) >= 0)
+            if (find_fold(field->value, STR("report-uri")) >= 0)
                 csp_filter(x, field);
         }
     }

@@ -1,0 +1,163 @@
+"""Answers that are read otherwise than they look: what they name must not be fetched without consent.
+
+Each way is tried twice in Chromium: without a decision no tracker may be asked, and with everything granted
+one must be, or the way is none.
+"""
+import time
+
+import pytest
+
+from chromium import chromium, until
+from harness import Origin, Proxy, http_response
+from test_enforce import decide
+
+HTML = ("Content-Type", "text/html; charset=utf-8")
+CSS = ("Content-Type", "text/css")
+JS = ("Content-Type", "text/javascript")
+SVG = ("Content-Type", "image/svg+xml")
+PIXEL = "https://www.facebook.com/tr?id=1&ev=PageView"
+PAGE = b'<!DOCTYPE html><title>x</title><p>x</p><img src="%s" alt="">' % PIXEL.encode()
+SHEET = b"p { background: url(%s) }" % PIXEL.encode()
+SCRIPT = b"import 'https://connect.facebook.net/en_US/fbevents.js'"
+XSL = (b'<xsl:stylesheet version="1.0" xmlns:xsl="http://www.w3.org/1999/XSL/Transform"><xsl:output method="html"/>'
+       b'<xsl:template match="/"><html><body><img src="https://www.facebook.com/tr?id=1"/></body></html>'
+       b'</xsl:template></xsl:stylesheet>')
+STYLED = (b'<?xml version="1.0"?><?xml-stylesheet type="text/xsl" href="/part"?><r/>')
+SPRITE = (b'<svg xmlns="http://www.w3.org/2000/svg"><g id="x"><image href="https://www.facebook.com/tr?id=1" '
+          b'width="9" height="9"/></g></svg>')
+LINKED = b'<!DOCTYPE html><link rel="stylesheet" href="/part"><p>x</p>'
+SCRIPTED = b'<!DOCTYPE html><script type="module" src="/part"></script>'
+WORKED = b'<!DOCTYPE html><script>new Worker("/part")</script>'
+DRAWN = b'<!DOCTYPE html><svg width="9" height="9"><use href="/part#x"/></svg>'
+CALL = b"fetch('https://www.facebook.com/tr?id=1', {mode: 'no-cors'})"
+
+# The page, then what it fetches as /part: status, fields, body.
+WAYS = {
+    "a download whose semicolon was forgotten":
+        [(200, [HTML, ("Content-Disposition", 'attachment filename="report.html"')], PAGE)],
+    "a download that is no token": [(200, [HTML, ("Content-Disposition", "attachment/x")], PAGE)],
+    "a sheet that was created": [(200, [HTML], LINKED), (201, [CSS], SHEET)],
+    "a sheet of many": [(200, [HTML], LINKED), (207, [CSS], SHEET)],
+    "a sheet with choices": [(200, [HTML], LINKED), (300, [CSS], SHEET)],
+    "a sheet that moved nowhere": [(200, [HTML], LINKED), (302, [CSS], SHEET)],
+    "a script that was created": [(200, [HTML], SCRIPTED), (201, [JS], SCRIPT)],
+    "a part of a script":
+        [(200, [HTML], SCRIPTED), (206, [JS, ("Content-Range", f"bytes 0-{len(SCRIPT) - 1}/{len(SCRIPT)}")], SCRIPT)],
+    "a coding that is none": [(200, [HTML], SCRIPTED), (200, [JS, ("Content-Encoding", "utf-8")], SCRIPT)],
+    "a worker that was created": [(200, [HTML], WORKED), (201, [JS], CALL)],
+    "pictures of a Link field":
+        [(200, [HTML, ("Link", f'</x>; rel=preload; as=image; imagesrcset="{PIXEL} 1x"')], b"<p>x")],
+    "a policy that reports":
+        [(200, [HTML, ("Content-Security-Policy", "img-src 'none'; report-uri https:www.facebook.com/tr?id=1")],
+          b'<p>x<img src="/own.png">')],
+    "another policy that reports":
+        [(200, [HTML, ("Content-Security-Policy", f"img-src 'none', report-uri {PIXEL}; img-src 'none'")],
+          b'<p>x<img src="/own.png">')],
+    "quotes in a Refresh field": [(200, [HTML, ("Refresh", "0; url='https://x'@www.facebook.com/tr?id=1'")], b"<p>x")],
+    "quotes in a meta refresh":
+        [(200, [HTML], b'<meta http-equiv="refresh" content="0; url=\'https://x\'@www.facebook.com/tr?id=1\'">')],
+    "an XSLT sheet": [(200, [("Content-Type", "text/xml")], STYLED), (200, [("Content-Type", "text/xsl")], XSL)],
+    "an XSLT sheet of another type":
+        [(200, [("Content-Type", "text/xml")], STYLED), (200, [("Content-Type", "application/octet-stream")], XSL)],
+    "a drawing's elements": [(200, [HTML], DRAWN), (200, [SVG], SPRITE)],
+    "a drawing's elements, to be saved":
+        [(200, [HTML], DRAWN), (200, [SVG, ("Content-Disposition", "attachment")], SPRITE)],
+}
+
+
+@pytest.fixture(scope="module")
+def proxy(folder, origin):
+    daemon = Proxy(folder, origin, workers=1)
+    yield daemon
+    daemon.stop()
+
+
+@pytest.fixture(scope="module")
+def browser(trackers):
+    with chromium(trackers) as driver:
+        yield driver
+
+
+def visit(browser, proxy, origin, trackers, way):
+    """Opens the page of the way under an address of its own, so that no cache knows it."""
+    origin.routes.clear()
+    origin.routes["/blank"] = http_response(200, [HTML], b"<p id=blank>")
+    for path, (status, fields, body) in zip(("/page", "/part"), way):
+        origin.routes[path] = http_response(status, fields, body)
+    browser.get(f"http://localhost:{proxy.port}/blank")
+    trackers.asked.clear()
+    browser.get(f"http://localhost:{proxy.port}/page?{time.monotonic_ns()}")
+
+
+def asked(trackers):
+    return sorted(host for host in trackers.asked if "facebook" in host)
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_no_tracker_is_asked_before_a_decision(browser, proxy, origin, trackers, name):
+    browser.get(f"http://localhost:{proxy.port}/.consent/preferences")
+    browser.delete_all_cookies()
+    visit(browser, proxy, origin, trackers, WAYS[name])
+    time.sleep(0.7)
+    assert asked(trackers) == []
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_each_is_a_way(browser, proxy, origin, trackers, name):
+    name_, value = decide(proxy, "analytics", "marketing").split("=", 1)
+    browser.get(f"http://localhost:{proxy.port}/.consent/preferences")
+    browser.add_cookie({"name": name_, "value": value})
+    visit(browser, proxy, origin, trackers, WAYS[name])
+    until(lambda: asked(trackers) != [])
+
+
+def test_another_site_cannot_show_the_choices_in_a_frame(proxy):
+    """Under whose cover a click of the visitor would decide."""
+    policy = proxy.get("/.consent/preferences").header("Content-Security-Policy")
+    assert "frame-ancestors 'self'" in policy and "default-src 'none'" in policy
+
+
+# --- the same without a browser ------------------------------------------------------------------
+
+def test_what_nobody_reads_may_be_coded_as_it_likes(proxy, origin):
+    """With everything granted the client's own codings are asked for: a dictionary's, say."""
+    consent = [("Cookie", decide(proxy, "analytics", "marketing")), ("Accept-Encoding", "gzip, dcb"),
+               ("Available-Dictionary", ":x:")]
+    for path, kind, dest in (("/d.css", CSS, "style"), ("/d.js", JS, "script")):
+        origin.routes[path] = http_response(200, [kind, ("Content-Encoding", "dcb")], b"\xffDCB...")
+        answer = proxy.get(path, consent + [("Sec-Fetch-Dest", dest)])
+        assert (answer.status, answer.body) == (200, b"\xffDCB...")
+        assert "cookie" in ", ".join(answer.all("Vary")).lower()
+        assert proxy.get(path, [("Sec-Fetch-Dest", dest), ("Accept-Encoding", "gzip, dcb")]).status == 502
+
+
+def test_a_drawing_is_told_apart_by_what_it_is_for(proxy, origin):
+    """An <img> shows it as it is, <use> takes its elements; a client that says nothing may do either."""
+    origin.routes["/s.svg"] = http_response(200, [SVG, ("ETag", '"v1"')], SPRITE)
+    image = [("Sec-Fetch-Dest", "image")]
+    shown = proxy.get("/s.svg", image + [("Sec-Fetch-Mode", "no-cors")])
+    assert shown.body == SPRITE and "sec-fetch-mode" in ", ".join(shown.all("Vary")).lower()
+    for headers in (image + [("Sec-Fetch-Mode", "same-origin")], []):
+        assert b"facebook" not in proxy.get("/s.svg", headers).body
+    proxy.get("/s.svg", image + [("Sec-Fetch-Mode", "same-origin"), ("If-None-Match", '"v1"')])
+    assert origin.requests[-1].all("If-None-Match") == []  # or the browser would draw with what it has
+
+
+@pytest.mark.parametrize("name, value", [
+    ("Reporting-Endpoints", 'a="https://static.hotjar.com"'),
+    ("Reporting-Endpoints", 'a="https:static.hotjar.com/x"'),
+    ("Report-To", '{"group":"a","max_age":1,"endpoints":[{"url":"https:\\u002f\\u002fstatic.hotjar.com"}]}'),
+    ("Report-To", '{"group":"a","max_age":1,"endpoints":[{"url":"https:\\\\\\\\static.hotjar.com"}]}'),
+])
+def test_odd_spellings_of_an_address(proxy, origin, name, value):
+    origin.routes["/odd"] = http_response(200, [HTML, (name, value)], b"<p>x")
+    assert proxy.get("/odd").header(name) is None
+    harmless = value.replace("hotjar", "example")
+    origin.routes["/odd"] = http_response(200, [HTML, (name, harmless)], b"<p>x")
+    assert proxy.get("/odd").header(name) == harmless
+
+
+def test_links_with_own_pictures_stay(proxy, origin):
+    link = '</a.png>; rel=preload; as=image; imagesrcset="/a.png 1x, https://img.example/b.png 2x"; imagesizes="50vw"'
+    origin.routes["/own"] = http_response(200, [HTML, ("Link", link)], b"<p>x")
+    assert proxy.get("/own").header("Link") == link
