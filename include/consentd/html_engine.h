@@ -51,6 +51,12 @@ struct html_engine_ops {
     bool (*on_frame)(void *owner, const struct ruleset *set, const struct html_ref *ref,
                      struct buf *out);
 
+    /*
+     * Whether the digests of the site's own scripts stay. They go otherwise while something is
+     * denied, as the proxy may change these files. NULL: they go.
+     */
+    bool (*on_digest)(void *owner);
+
     /* As html_ops.on_policy; may be NULL. */
     bool (*on_policy)(void *owner, struct str policy, struct buf *out);
 };

@@ -92,6 +92,7 @@ struct sources {
     bool own_host; /* files of the page's host */
     bool in_line;  /* elements without nonce or hash */
     bool strict;   /* addresses do not count */
+    bool digests;  /* files that none of these lets pass, by their digest */
 };
 
 static struct sources sources_read(const struct exchange *x, struct str list)
@@ -109,6 +110,7 @@ static struct sources sources_read(const struct exchange *x, struct str list)
             found.nonce = nonce;
         keyed = keyed || str_starts_fold(source, STR("'nonce-")) ||
                 str_starts_fold(source, STR("'sha"));
+        found.digests = found.digests || str_starts_fold(source, STR("'sha"));
         found.strict = found.strict || str_eq_fold_c(source, "'strict-dynamic'");
         found.in_line = found.in_line || str_eq_fold_c(source, "'unsafe-inline'");
         if (str_eq_fold_c(source, "'self'") || str_eq_c(source, "*") ||
@@ -117,6 +119,7 @@ static struct sources sources_read(const struct exchange *x, struct str list)
             found.own_host = true;
     }
     found.own_host = found.own_host && !found.strict;
+    found.digests = found.digests && !found.own_host;
     found.in_line = found.in_line && !keyed && !found.strict;
     return found;
 }
@@ -133,6 +136,7 @@ static void merge(struct sources *all, const struct sources *one)
     if (all->nonce.len == 0)
         all->nonce = one->nonce;
     all->own_host = all->own_host && one->own_host;
+    all->digests = all->digests || one->digests;
     all->in_line = all->in_line && stands_in_line(one, all->nonce);
 }
 
@@ -323,6 +327,7 @@ void csp_prepare(struct exchange *x)
     e->script_nonce = scripts.nonce;
     e->style_nonce = styles.nonce;
     e->script_inline = scripts.in_line;
+    e->script_digests = scripts.digests;
     e->style_inline = styles.in_line;
     e->reloads = !page_sources(x, USE_CONNECT).own_host;
     for (size_t i = 0; i < COUNT_OF(policy_fields); i++) {
@@ -358,6 +363,7 @@ bool csp_meta(struct exchange *x, struct str policy, struct buf *out)
         found = sources_read(x, list);
         if (!list_join(x, &found, &e->script_nonce, &e->script_inline))
             return false;
+        e->script_digests = e->script_digests || found.digests;
     }
     if (sources_of(policy, USE_STYLE, &list)) {
         found = sources_read(x, list);

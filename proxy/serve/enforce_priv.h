@@ -92,6 +92,7 @@ struct enforcement {
     const char *banner_hash, *guard_hash, *signals_hash; /* "sha256-…" where it wants these */
     bool reloads; /* it lets our script not fetch the page, or not put its scripts in */
     bool script_inline, style_inline; /* such an element of ours may stand in the page */
+    bool script_digests;              /* it lets files of the site run by their digest */
     void *choice;                     /* consent_choice.c's own while the ledger is asked */
     struct rights *rights;            /* rights.c's */
 };

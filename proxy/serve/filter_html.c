@@ -225,6 +225,13 @@ static bool page_banner(void *owner, struct buf *out)
     return true;
 }
 
+static bool page_digest(void *owner)
+{
+    struct page_filter *page = owner;
+
+    return enforcement_of(page->filter.x)->script_digests;
+}
+
 static bool page_policy(void *owner, struct str policy, struct buf *out)
 {
     struct page_filter *page = owner;
@@ -386,9 +393,10 @@ struct str charset_of_type(struct str type)
 static struct page_filter *filter_add(struct exchange *x, struct str type, enum coding in,
                                       enum coding out)
 {
-    static const struct html_engine_ops ops = {page_output, page_banner, page_verdict, page_frame,
-                                               page_policy};
-    static const struct html_engine_ops plain_ops = {page_output, NULL, page_verdict, NULL, NULL};
+    static const struct html_engine_ops ops = {page_output, page_banner, page_verdict,
+                                               page_frame,  page_digest, page_policy};
+    static const struct html_engine_ops plain_ops = {.on_output = page_output,
+                                                     .on_verdict = page_verdict};
     const struct config_limits *limits = &x->server->config->limits;
     struct page_filter *page = arena_calloc(&x->arena, 1, sizeof(*page));
     struct html_engine_setup setup = {

@@ -160,6 +160,13 @@ static struct verdict judge_amp(const struct html_engine *engine, const struct h
     return decide_amp(&engine->decider, str_make(text, len));
 }
 
+/* The page runs this script for its digest alone. */
+static bool digest_stays(const struct html_engine *engine, const struct html_ref *ref)
+{
+    return engine->ops.on_digest != NULL && ref->element != NULL &&
+           str_eq_c(str_c(ref->element), "script") && engine->ops.on_digest(engine->owner);
+}
+
 static enum html_action on_ref(void *owner, const struct html_ref *ref, struct html_note *note_out)
 {
     struct html_engine *engine = owner;
@@ -168,7 +175,10 @@ static enum html_action on_ref(void *owner, const struct html_ref *ref, struct h
     if (is_inert(ref))
         return HTML_KEEP;
     if (ref->use == HTML_USE_INTEGRITY)
-        return !all_granted(&engine->decider) && is_own_file(engine, ref) ? HTML_DROP : HTML_KEEP;
+        return !all_granted(&engine->decider) && is_own_file(engine, ref) &&
+                       !digest_stays(engine, ref)
+                   ? HTML_DROP
+                   : HTML_KEEP;
     if (ref->use == HTML_USE_COOKIE) {
         struct cookie_pair pair;
 

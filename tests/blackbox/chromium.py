@@ -70,14 +70,15 @@ def tracker(_, path):
 
 
 @contextlib.contextmanager
-def chromium(server=None, script=True):
-    """A browser with a profile of its own; all hosts but localhost are the server's."""
+def chromium(server=None, script=True, own=None):
+    """A browser with a profile of its own; all hosts but localhost, and those of the pattern own, are the server's."""
     options = Options()
     flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
              "--no-first-run", "--disable-sync", "--disable-component-update", "--disable-quic",
              "--ignore-certificate-errors", "--window-size=1100,800"]
     if server is not None:
-        flags.append(f"--host-resolver-rules=MAP * {LOOPBACK}:{server.server_address[1]}, EXCLUDE localhost")
+        ours = f"MAP {own} {LOOPBACK}, " if own else ""
+        flags.append(f"--host-resolver-rules={ours}MAP * {LOOPBACK}:{server.server_address[1]}, EXCLUDE localhost")
     options.binary_location = "/usr/bin/chromium"
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     if not script:

@@ -4,6 +4,8 @@ A stub tracker writes its cookie and storage, notes in window.ran that it ran, s
 the calls that its snippet queued. What is fetched is counted by the server behind every host; what
 is set is read from the browser. Before consent nothing; after consent each exactly once, in order.
 """
+import base64
+import hashlib
 import json
 import time
 
@@ -11,7 +13,13 @@ import pytest
 
 from chromium import chromium, errors, until
 from harness import Origin, http_response
-from lab import ANALYTICS, FB, GA, HJ, MARKETING, YT, choose, fresh, hits, laboratory, load, nothing, stub
+from lab import ANALYTICS, FB, GA, HJ, MARKETING, STUBS, YT, choose, fresh, hits, laboratory, load, nothing, stub
+
+
+def digest(text):
+    """A source of a policy that lets this text run."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
 
 HOTJAR = """<script>(function(h,o,t,j,a,r){h.hj=h.hj||function(){(h.hj.q=h.hj.q||[]).push(arguments)};h._hjSettings={hjid:1,hjsv:6};
 a=o.getElementsByTagName('head')[0];r=o.createElement('script');r.async=1;r.src=t+h._hjSettings.hjid+j+h._hjSettings.hjsv;a.appendChild(r);
@@ -57,6 +65,13 @@ POLICIES = {
 }
 for name in POLICIES:
     PAGES[name] = (TAG % " nonce=abc123" + "<script nonce=abc123>ran.push('own')</script>", ["ga", "own"], ["ga", "own"])
+# pages that say by hashes alone what may run and what it looks like
+OWN_JS = "document.documentElement.dataset.own = 'ran';"
+HASHED = "script-src " + " ".join(map(digest, ("window.ran = [];", "ran.push('own')", OWN_JS, STUBS[GA]))) + "; style-src " + digest("h1{color:#123}")
+for name, policy in {"hashes": (HASHED, ""), "hashes-meta": ("", HASHED), "hashes-none": ("default-src 'none'; img-src 'self' data:; " + HASHED, "")}.items():
+    POLICIES[name] = policy
+    integrity = f" integrity={digest(STUBS[GA])[1:-1]} crossorigin=anonymous"
+    PAGES[name] = ("<style>h1{color:#123}</style>" + TAG % integrity + "<script>ran.push('own')</script>", ["ga", "own"], ["ga", "own"])
 for name in ("trusted", "trusted-meta"):
     PAGES[name] = ('<script src="/trusted.js"></script>', ["own", "ga"], ["own", "ga"])
 ANY_ORDER = {"calls", "injected"}
@@ -84,7 +99,7 @@ REFUSING = """var own = trustedTypes.createPolicy('own', {createHTML: text => te
 ].forEach((call, i) => { try { call(); } catch (e) { thrown.push([i, e.name]); } });
 window.result = [thrown, box.childNodes.length, [].map.call(document.querySelectorAll('b[id]'), b => [b.id, b.title])];"""
 HEAD = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">%s<title>%s</title><link rel="icon" href="data:,"><script nonce=abc123>window.ran = [];</script>
-</head><body><h1>x</h1>%s<img src="/own.png" alt=""><script src="/own.js" nonce=abc123></script></body></html>"""
+</head><body><h1>x</h1>%s<img src="/own.png" alt=""><script src="/own.js" nonce=abc123 integrity=%s></script></body></html>"""
 
 
 @pytest.fixture(scope="module")
@@ -95,11 +110,11 @@ def lab(folder):
         field, meta = POLICIES.get(name, ("", ""))
         policy = [("Content-Security-Policy", field)] if field else []
         meta = f'<meta http-equiv="Content-Security-Policy" content="{meta}">' if meta else ""
-        origin.routes["/" + name] = http_response(200, html + policy, (HEAD % (meta, name, markup)).encode())
+        origin.routes["/" + name] = http_response(200, html + policy, (HEAD % (meta, name, markup, digest(OWN_JS)[1:-1])).encode())
     origin.routes["/refused"] = http_response(200, html + [("Content-Security-Policy", TRUSTED)],
-        (HEAD % ("", "refused", '<script src="/refusing.js"></script>')).encode())
+        (HEAD % ("", "refused", '<script src="/refusing.js"></script>', digest(OWN_JS)[1:-1])).encode())
     javascript = [("Content-Type", "text/javascript")]
-    scripts = {"/own.js": "document.documentElement.dataset.own = 'ran';", "/module.js": "export default 1;", "/trusted.js": TRUSTING, "/refusing.js": REFUSING,
+    scripts = {"/own.js": OWN_JS, "/module.js": "export default 1;", "/trusted.js": TRUSTING, "/refusing.js": REFUSING,
                "/inject.js": """['https://www.googletagmanager.com/gtag/js?id=G-TEST12345', 'https://connect.facebook.net/en_US/fbevents.js']
                    .forEach(function (url) { var s = document.createElement('script'); s.async = false; s.src = url; document.head.appendChild(s); });""",
                "/write.js": """document.write('<scr' + 'ipt src="https://www.googletagmanager.com/gtag/js?id=G-TEST12345"></scr' + 'ipt>');"""}
