@@ -1,15 +1,17 @@
 /*
  * erased.h - the list of erased subjects, kept outside Redis and outside the journal. layer: ledger
  *
- *   erase REQUEST TAG GONE TS FLAGS    a subject's records are to be unreadable
- *   leaves REQUEST TS:LEAF,...         these are its records (may come several times)
+ *   erase REQUEST TAG GONE TS FLAGS N  a subject's records are to be unreadable; the next line has
+ *   leaves REQUEST TS:LEAF,...         N of them, its records (may come several times)
+ *   now REQUEST                        the journal is to be rewritten: asked for afterwards
  *   looked REQUEST                     Redis was asked for more of them
  *   logged REQUEST COUNT               an erase record in the log names the first COUNT of them
  *   shredded REQUEST                   the journal was rewritten without them
  *   drop MONTH TS                      a month's key is destroyed and its keys go from Redis
  *   hold TAG TS / release TAG TS       legal hold: what is erased meanwhile stays readable
  *
- * Lines are only added, each synced before it counts; a torn last line is none. The list names
+ * Lines are only added, each synced before it counts; a torn last line is none, and an erasure
+ * without all of its N records neither: it was never promised. The list names
  * nobody: TAG is the subject's keyed tag (record.h), GONE a hash of the random subject id that lets
  * a worker refuse the cookie without any key. It is applied to Redis again on every connect, so
  * that a backup that is restored is erased again: keep it with the month keys, apart from the
@@ -83,6 +85,9 @@ MUST_USE bool erased_add(struct erased *e, const struct erasure *in, struct eras
 MUST_USE bool erased_more(struct erased *e, struct erasure *x, const struct erased_ref *refs,
                           size_t cnt, struct fault *f);
 
+/* The journal is to be rewritten as well; kept like the rest. */
+MUST_USE bool erased_note_now(struct erased *e, struct erasure *x, struct fault *f);
+
 /* Notes of progress, durable like the rest. */
 MUST_USE bool erased_note_looked(struct erased *e, struct erasure *x, struct fault *f);
 MUST_USE bool erased_note_logged(struct erased *e, struct erasure *x, unsigned cnt,
@@ -94,7 +99,7 @@ size_t erased_month_cnt(const struct erased *e);
 uint32_t erased_month(const struct erased *e, size_t i);
 MUST_USE bool erased_drop(struct erased *e, uint32_t month, uint64_t ts_ms, struct fault *f);
 
-/* Legal hold of a subject, by its tag. */
+/* Legal hold of a subject, by its tag. It keeps what is there: earlier erasures stay erased. */
 bool erased_any_hold(const struct erased *e);
 bool erased_is_held(const struct erased *e, const uint8_t tag[16]);
 MUST_USE bool erased_hold(struct erased *e, const uint8_t tag[16], bool on, uint64_t ts_ms,

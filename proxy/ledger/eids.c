@@ -98,6 +98,19 @@ void eids_drop(struct eids *e, const uint8_t eid[16], uint64_t choice)
         remove_slot(e, slot);
 }
 
+void eids_forget(struct eids *e, const uint8_t subject[16])
+{
+    for (unsigned i = 0; i < e->max; i++) {
+        struct eid_entry *entry = &e->ring[i];
+
+        if (memcmp(entry->subject, subject, 16) != 0)
+            continue;
+        if (e->used[i])
+            eids_drop(e, entry->eid, entry->choice);
+        memset(entry, 0, sizeof(*entry));
+    }
+}
+
 struct eid_entry *eids_add(struct eids *e, const struct eid_entry *entry)
 {
     struct eid_entry *place = &e->ring[e->head];

@@ -34,4 +34,7 @@ struct eid_entry *eids_add(struct eids *e, const struct eid_entry *entry);
 /* Takes the newest entries back that were added by a batch that failed. */
 void eids_drop(struct eids *e, const uint8_t eid[16], uint64_t choice);
 
+/* Forgets every event of a subject, who was erased: the id is nowhere in memory then. */
+void eids_forget(struct eids *e, const uint8_t subject[16]);
+
 #endif

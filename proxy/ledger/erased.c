@@ -31,6 +31,9 @@ struct leaf_owner {
 struct erased {
     char *path;             /* owned */
     int fd;                 /* -1: nothing was written yet */
+    uint64_t size;          /* bytes of the lines that count */
+    uint64_t last_at;       /* where the last erasure's line is; only that one can be torn */
+    unsigned last_refs;     /* records that belong to it */
     struct erasure **items; /* owned, each */
     size_t cnt, cap;
     struct leaf_owner *leaves; /* owned; sorted */
@@ -205,11 +208,9 @@ static void put_hold(struct erased *e, const uint8_t tag[16], bool on)
         memcpy(e->holds[e->hold_cnt++], tag, 16);
     else if (!on && i < e->hold_cnt)
         memcpy(e->holds[i], e->holds[--e->hold_cnt], 16);
-    for (i = 0; i < e->cnt; i++)
-        if (memcmp(e->items[i]->tag, tag, 16) == 0) {
-            e->items[i]->held = on;
-            e->items[i]->applied = false;
-        }
+    for (i = 0; i < e->cnt && !on; i++)
+        if (e->items[i]->held && memcmp(e->items[i]->tag, tag, 16) == 0)
+            e->items[i]->held = e->items[i]->applied = false;
 }
 
 /* --- reading the file ---------------------------------------------------------------------- */
@@ -231,12 +232,15 @@ static bool cut_number(struct str *rest, uint64_t *out)
 static bool read_erase(struct erased *e, struct str rest)
 {
     struct erasure x = {.now = false};
-    uint64_t flags;
+    uint64_t flags, refs = 0;
 
     if (!cut_id(&rest, x.request) || !cut_id(&rest, x.tag) || !cut_id(&rest, x.gone) ||
         !cut_number(&rest, &x.ts_ms) || !cut_number(&rest, &flags) || flags > 3 ||
+        (rest.len > 0 && (!cut_number(&rest, &refs) || refs > ERASED_REFS_MAX)) ||
         e->cnt == ERASED_MAX)
         return false;
+    e->last_at = e->size;
+    e->last_refs = (unsigned)refs;
     x.now = (flags & 1) != 0;
     x.by_operator = (flags & 2) != 0;
     x.held = erased_is_held(e, x.tag);
@@ -279,6 +283,8 @@ static bool read_progress(struct erased *e, struct str what, struct str rest)
     }
     if (str_eq_c(what, "looked"))
         x->looked = true;
+    else if (str_eq_c(what, "now"))
+        x->now = true;
     else if (str_eq_c(what, "shredded"))
         x->shredded = true;
     else
@@ -317,6 +323,19 @@ static bool read_line(struct erased *e, struct str line)
     return read_progress(e, what, line);
 }
 
+/* Without all of its records: nobody was told that it is known. */
+static void drop_torn(struct erased *e)
+{
+    struct erasure *last = e->cnt > 0 ? e->items[e->cnt - 1] : NULL;
+
+    if (last == NULL || last->ref_cnt >= e->last_refs)
+        return;
+    free(last->refs);
+    free(last);
+    e->cnt--;
+    e->size = e->last_at;
+}
+
 static bool read_file(struct erased *e, struct fault *f)
 {
     struct buf text;
@@ -335,7 +354,9 @@ static bool read_file(struct erased *e, struct fault *f)
             fault_set(f, "%s: line %u makes no sense", e->path, number);
             ok = false;
         }
+        e->size += line.len + 1;
     }
+    drop_torn(e);
     buf_free(&text);
     return ok;
 }
@@ -375,27 +396,13 @@ void erased_free(struct erased *e)
 
 /* --- writing ------------------------------------------------------------------------------- */
 
-/* A line that was torn by a crash is closed, so that the next one is not part of it. */
-static bool mend_end(const struct erased *e)
-{
-    off_t end = lseek(e->fd, 0, SEEK_END);
-    char last = '\n';
-
-    if (end <= 0)
-        return end == 0;
-    if (pread(e->fd, &last, 1, end - 1) != 1)
-        return false;
-    while (last != '\n' && end > 0 && pread(e->fd, &last, 1, end - 1) == 1 && last != '\n')
-        end--;
-    return ftruncate(e->fd, end) == 0;
-}
-
+/* What a crash has torn is cut off first: the next line is not part of it. */
 static bool open_for_writing(struct erased *e, struct fault *f)
 {
     if (e->fd >= 0)
         return true;
     e->fd = open(e->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (e->fd >= 0 && mend_end(e) && file_sync_dir(e->path, f))
+    if (e->fd >= 0 && ftruncate(e->fd, (off_t)e->size) == 0 && file_sync_dir(e->path, f))
         return true;
     fault_set_errno(f, "%s", e->path);
     if (e->fd >= 0)
@@ -407,16 +414,15 @@ static bool open_for_writing(struct erased *e, struct fault *f)
 /* One write and one sync; after a failure the file is cut back to what it was. */
 static bool append(struct erased *e, struct str text, struct fault *f)
 {
-    off_t end;
-
     if (!open_for_writing(e, f))
         return false;
-    end = lseek(e->fd, 0, SEEK_END);
-    if (end >= 0 && end + (off_t)text.len <= (off_t)ERASED_FILE_MAX &&
-        write(e->fd, text.ptr, text.len) == (ssize_t)text.len && fdatasync(e->fd) == 0)
+    if (e->size + text.len <= ERASED_FILE_MAX &&
+        write(e->fd, text.ptr, text.len) == (ssize_t)text.len && fdatasync(e->fd) == 0) {
+        e->size += text.len;
         return true;
+    }
     fault_set_errno(f, "%s", e->path);
-    if (end >= 0 && ftruncate(e->fd, end) != 0)
+    if (ftruncate(e->fd, (off_t)e->size) != 0)
         fault_set_errno(f, "%s: can't be cut back", e->path);
     close(e->fd);
     e->fd = -1;
@@ -454,8 +460,8 @@ bool erased_add(struct erased *e, const struct erasure *in, struct erasure **out
     buf_init(&text, LINE_MAX_BYTES);
     ok = buf_append_c(&text, "erase") && put_hex(&text, in->request) && put_hex(&text, in->tag) &&
          put_hex(&text, in->gone) &&
-         buf_printf(&text, " %" PRIu64 " %d\n", in->ts_ms,
-                    (in->now ? 1 : 0) | (in->by_operator ? 2 : 0)) &&
+         buf_printf(&text, " %" PRIu64 " %d %u\n", in->ts_ms,
+                    (in->now ? 1 : 0) | (in->by_operator ? 2 : 0), in->ref_cnt) &&
          print_leaves(&text, in->request, in->refs, in->ref_cnt) && append(e, buf_str(&text), f);
     buf_free(&text);
     if (!ok)
@@ -502,6 +508,12 @@ static bool note(struct erased *e, const char *what, const struct erasure *x, un
          buf_printf(&text, " %u\n", cnt) && append(e, buf_str(&text), f);
     buf_free(&text);
     return ok;
+}
+
+bool erased_note_now(struct erased *e, struct erasure *x, struct fault *f)
+{
+    x->now = x->now || note(e, "now", x, x->ref_cnt, f);
+    return x->now;
 }
 
 bool erased_note_looked(struct erased *e, struct erasure *x, struct fault *f)

@@ -227,6 +227,24 @@ static bool open_journal(struct ledger *l, const struct ledger_config *cfg, stru
                                                 : "corrupt");
     if (report.tail == JOURNAL_TAIL_CORRUPT)
         ledger_missing(l, report.gap_from, report.gap_to, "bytes that check out behind them");
+    return true;
+}
+
+/*
+ * The journal's lock first: until a predecessor lets go of it, it writes all the other files too,
+ * and what was read before that would be forgotten, or written over.
+ */
+static bool open_files(struct ledger *l, const struct ledger_config *cfg, struct fault *f)
+{
+    if (!open_journal(l, cfg, f))
+        return false;
+    l->keks = keks_open(cfg->keks_path, true, f);
+    if (l->keks == NULL || !keks_ensure(l->keks, clock_wall_ms(), f) ||
+        !ledger_erase_open(l, cfg, f) || !ledger_notice_open(l, cfg, f))
+        return false;
+    if (cfg->suppressed_path != NULL &&
+        (l->left = suppressed_open(cfg->suppressed_path, f)) == NULL)
+        return false;
     ledger_remember(l, cfg->journal_dir, clock_wall_ms());
     return true;
 }
@@ -319,12 +337,7 @@ struct ledger *ledger_new(struct loop *loop, const struct ledger_config *cfg,
     l->commit = (struct deferred){.fn = run_commit, .arg = l};
     timer_init(&l->tick, loop, on_tick, l);
     timer_init(&l->gate, loop, on_gate, l);
-    l->keks = keks_open(cfg->keks_path, true, f);
-    if (l->keks == NULL || !keks_ensure(l->keks, clock_wall_ms(), f) ||
-        !ledger_erase_open(l, cfg, f) || !ledger_notice_open(l, cfg, f) ||
-        (cfg->suppressed_path != NULL &&
-         (l->left = suppressed_open(cfg->suppressed_path, f)) == NULL) ||
-        !open_journal(l, cfg, f) || !ledger_log_peek(l, cfg, f) || !open_sinks(l, cfg, f) ||
+    if (!open_files(l, cfg, f) || !ledger_log_peek(l, cfg, f) || !open_sinks(l, cfg, f) ||
         (cfg->redis_url.len > 0 && !open_ship(l, cfg, f)) || !ledger_ask_open(l, cfg, f)) {
         ledger_free(l);
         return NULL;

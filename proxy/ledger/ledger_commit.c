@@ -178,6 +178,13 @@ static void take_gone(struct ledger *l, struct answer *a, const struct consent_e
     a->ack.ts_ms = ts_ms;
 }
 
+/* Workers speak for visitors and their browsers; operators and ends are other records. */
+static bool is_visitors(const struct consent_event *ev)
+{
+    return (ev->by == CONSENT_BY_SUBJECT || ev->by == CONSENT_BY_AGENT) &&
+           ev->act != CONSENT_ERASE && ev->act != CONSENT_EXPIRE;
+}
+
 static void take_event(struct ledger *l, struct answer *a, uint64_t ts_ms)
 {
     struct ledger_event_msg msg;
@@ -198,7 +205,7 @@ static void take_event(struct ledger *l, struct answer *a, uint64_t ts_ms)
         take_gone(l, a, &msg.event, ts_ms);
         return;
     }
-    if (!record_canonical(&msg.event, msg.names, &l->text) ||
+    if (!is_visitors(&msg.event) || !record_canonical(&msg.event, msg.names, &l->text) ||
         record_parse(buf_str(&l->text), &view) != RECORD_EVENT) {
         refuse(l, a, "event");
         return;
@@ -437,6 +444,8 @@ static void remember_one(struct ledger *l, const struct journal_record *rec)
         record_parse(str_make(json, rec->sealed.len - CRYPTO_GCM_TAG_LEN), &view) != RECORD_EVENT)
         return;
     (void)note_leaving(l, &view.event, rec->ts_ms);
+    if (ledger_is_gone(l, view.event.subject))
+        return;
     memcpy(entry.eid, view.event.eid, 16);
     memcpy(entry.subject, view.event.subject, 16);
     entry.expires_s = view.event.expires_s;

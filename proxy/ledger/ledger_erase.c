@@ -230,6 +230,7 @@ static void promise(struct erasing *e, const struct job *job)
         answer(e, job, LEDGER_ERASE_UNAVAILABLE, NULL);
         return;
     }
+    eids_forget(l->eids, job->msg.subject);
     if (l->ops.on_gone != NULL)
         l->ops.on_gone(l->owner, made->gone);
     answer(e, job, made->held ? LEDGER_ERASE_HELD : LEDGER_ERASE_ACCEPTED, made);
@@ -289,21 +290,35 @@ static void drop(struct erasing *e, const struct job *job)
     }
 }
 
-/* Reads on; true when the whole journal was searched. */
-static bool search(struct erasing *e, const struct job *job)
+enum searched { SEARCH_FAILED = 0, SEARCH_GOES_ON, SEARCH_OVER };
+
+/* What can't be read may be the subject's: then nothing is promised. */
+static enum searched search_failed(const char *why)
+{
+    log_error("erase.journal", "reason=\"%s\"", why);
+    return SEARCH_FAILED;
+}
+
+/* Reads on. */
+static enum searched search(struct erasing *e, const struct job *job)
 {
     struct journal_record rec;
-    enum journal_step step = JOURNAL_STEP_RECORD;
 
     for (unsigned i = 0; i < SCAN_RECORDS; i++) {
-        step = journal_reader_next(e->rd, e->until, &rec);
-        if (step == JOURNAL_STEP_END || step == JOURNAL_STEP_ERROR)
-            return true;
-        if (step == JOURNAL_STEP_RECORD && rec.type == JOURNAL_EVENT &&
-            memcmp(rec.sub_tag, job->tag, 16) == 0 && e->ref_cnt < ERASED_REFS_MAX)
-            e->refs[e->ref_cnt++] = (struct erased_ref){rec.ts_ms, rec.leaf};
+        enum journal_step step = journal_reader_next(e->rd, e->until, &rec);
+
+        if (step == JOURNAL_STEP_ERROR)
+            return search_failed(journal_reader_fault(e->rd));
+        if (step == JOURNAL_STEP_END)
+            return SEARCH_OVER;
+        if (step != JOURNAL_STEP_RECORD || rec.type != JOURNAL_EVENT ||
+            memcmp(rec.sub_tag, job->tag, 16) != 0)
+            continue;
+        if (e->ref_cnt == ERASED_REFS_MAX)
+            return search_failed("more records of one subject than an erasure can name");
+        e->refs[e->ref_cnt++] = (struct erased_ref){rec.ts_ms, rec.leaf};
     }
-    return false;
+    return SEARCH_GOES_ON;
 }
 
 static bool begin_search(struct erasing *e)
@@ -317,6 +332,34 @@ static bool begin_search(struct erasing *e)
     return e->rd != NULL;
 }
 
+/* One that is known may still be given haste. */
+static void repeat(struct erasing *e, const struct job *job, struct erasure *known)
+{
+    struct fault f = {{0}};
+
+    if ((job->msg.flags & LEDGER_ERASE_NOW) != 0 && !erased_note_now(e->list, known, &f)) {
+        log_error("erase.list", "reason=\"%s\"", f.text);
+        answer(e, job, LEDGER_ERASE_UNAVAILABLE, NULL);
+        return;
+    }
+    answer(e, job, known->held ? LEDGER_ERASE_HELD : LEDGER_ERASE_KNOWN, known);
+    ledger_erase_work(e->ledger);
+}
+
+/* False: the search goes on in the next turn. */
+static bool erase(struct erasing *e, const struct job *job)
+{
+    enum searched found = e->rd != NULL || begin_search(e) ? search(e, job) : SEARCH_FAILED;
+
+    if (found == SEARCH_GOES_ON)
+        return false;
+    if (found == SEARCH_OVER)
+        promise(e, job);
+    else
+        answer(e, job, LEDGER_ERASE_UNAVAILABLE, NULL);
+    return true;
+}
+
 static void on_step(void *arg)
 {
     struct erasing *e = arg;
@@ -328,16 +371,10 @@ static void on_step(void *arg)
     } else if (job->msg.action != LEDGER_ERASE) {
         hold(e, job);
     } else if (known != NULL) {
-        known->now = known->now || (job->msg.flags & LEDGER_ERASE_NOW) != 0;
-        answer(e, job, known->held ? LEDGER_ERASE_HELD : LEDGER_ERASE_KNOWN, known);
-        ledger_erase_work(e->ledger);
-    } else if (e->rd == NULL && !begin_search(e)) {
-        answer(e, job, LEDGER_ERASE_UNAVAILABLE, NULL);
-    } else if (!search(e, job)) {
+        repeat(e, job, known);
+    } else if (!erase(e, job)) {
         loop_defer(e->ledger->loop, &e->step);
         return;
-    } else {
-        promise(e, job);
     }
     next_job(e);
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <sys/stat.h>
 
 #include "consentd/erased.h"
 #include "consentd/journal.h"
@@ -141,6 +142,97 @@ static void test_a_torn_line_is_none_and_nonsense_is_refused(void **state)
     fixture_remove(dir);
 }
 
+/*
+ * An erasure whose records were not all written when the power went was never promised: whoever
+ * asks again is searched for again, instead of being told that it is known.
+ */
+static void test_a_torn_erasure_is_none(void **state)
+{
+    struct erased_ref refs[] = {{1000, 5}, {1001, 123456}};
+    struct erasure in = example(1, refs, 2), first = example(3, refs, 0);
+    struct erasure *x = NULL;
+    struct fault f = {{0}};
+    char dir[64], path[128];
+    struct stat st;
+    off_t before;
+
+    (void)state;
+    fixture_dir(dir);
+    (void)snprintf(path, sizeof(path), "%s/" ERASED_NAME, dir);
+    for (off_t cut = 1;; cut++) {
+        struct erased *e = open_list(dir);
+
+        assert_true(erased_add(e, &first, &x, &f));
+        assert_int_equal(stat(path, &st), 0);
+        before = st.st_size;
+        assert_true(erased_add(e, &in, &x, &f));
+        erased_free(e);
+        assert_int_equal(stat(path, &st), 0);
+        if (st.st_size - cut < before)
+            break;
+        assert_int_equal(truncate(path, st.st_size - cut), 0);
+        e = open_list(dir);
+        assert_int_equal(erased_cnt(e), 1);
+        assert_null(erased_by_tag(e, in.tag));
+        assert_false(erased_is_gone(e, in.gone) || erased_has(e, 5));
+        assert_true(erased_add(e, &in, &x, &f));
+        erased_free(e);
+        e = open_list(dir);
+        assert_int_equal(erased_cnt(e), 2);
+        assert_true(erased_has(e, 5) && erased_has(e, 123456));
+        erased_free(e);
+        assert_int_equal(unlink(path), 0);
+    }
+    fixture_remove(dir);
+}
+
+/* The haste of a second request outlives a restart, as its receipt says. */
+static void test_haste_is_kept(void **state)
+{
+    struct erased_ref refs[] = {{1000, 5}};
+    struct erasure in = example(1, refs, 1);
+    struct erasure *x = NULL;
+    struct fault f = {{0}};
+    struct erased *e;
+    char dir[64];
+
+    (void)state;
+    fixture_dir(dir);
+    e = open_list(dir);
+    assert_true(erased_add(e, &in, &x, &f));
+    assert_true(erased_note_now(e, x, &f));
+    assert_true(x->now);
+    erased_free(e);
+    e = open_list(dir);
+    assert_true(erased_at(e, 0)->now);
+    erased_free(e);
+    fixture_remove(dir);
+}
+
+/* A hold keeps what is there: records that were erased before it do not come back. */
+static void test_a_late_hold_brings_nothing_back(void **state)
+{
+    struct erased_ref refs[] = {{1000, 5}};
+    struct erasure in = example(1, refs, 1);
+    struct erasure *x = NULL;
+    struct fault f = {{0}};
+    struct erased *e;
+    char dir[64];
+
+    (void)state;
+    fixture_dir(dir);
+    e = open_list(dir);
+    assert_true(erased_add(e, &in, &x, &f));
+    assert_true(erased_hold(e, in.tag, true, 1, &f));
+    assert_true(erased_is_held(e, in.tag));
+    assert_true(erased_has(e, 5) && !x->held);
+    erased_free(e);
+    e = open_list(dir);
+    assert_true(erased_has(e, 5) && erased_is_held(e, in.tag));
+    erased_free(e);
+    fixture_remove(dir);
+}
+
 static void test_a_dropped_month_is_remembered_and_its_key_gone(void **state)
 {
     struct fault f = {{0}};
@@ -269,6 +361,9 @@ int main(void)
         cmocka_unit_test(test_a_list_is_the_same_after_a_restart),
         cmocka_unit_test(test_a_hold_keeps_the_records_and_not_the_cookie),
         cmocka_unit_test(test_a_torn_line_is_none_and_nonsense_is_refused),
+        cmocka_unit_test(test_a_torn_erasure_is_none),
+        cmocka_unit_test(test_haste_is_kept),
+        cmocka_unit_test(test_a_late_hold_brings_nothing_back),
         cmocka_unit_test(test_a_dropped_month_is_remembered_and_its_key_gone),
         cmocka_unit_test(test_records_are_shredded_and_the_rest_stays),
     };

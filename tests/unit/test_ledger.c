@@ -10,8 +10,10 @@
 #include <cmocka.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "consentd/clock.h"
+#include "consentd/erased.h"
 #include "consentd/journal.h"
 #include "consentd/keks.h"
 #include "consentd/ledger.h"
@@ -537,6 +539,117 @@ static void test_the_erased_may_leave_lists(void **state)
     teardown(&b);
 }
 
+/* What a predecessor still writes before it lets go of the journal is known to who comes after. */
+static void test_a_successor_knows_what_its_predecessor_did(void **state)
+{
+    static const struct ledger_ops ops = {.on_ack = on_ack, .on_erased = on_erased};
+    struct ledger_event_msg news = leaving(1, "mail.unsubscribe:news");
+    struct ledger_event_msg other = message(2);
+    struct ledger_erase_msg erase = {
+        .version = LEDGER_MSG_VERSION, .action = LEDGER_ERASE, .by = CONSENT_BY_OPERATOR};
+    char list[80], left[80];
+    struct ledger_config cfg;
+    struct fault f = {{0}};
+    struct bench b;
+    int status = 0;
+    pid_t pid;
+
+    UNUSED(state);
+    setup(&b);
+    stop(&b);
+    (void)snprintf(list, sizeof(list), "%s/erased", b.dir);
+    (void)snprintf(left, sizeof(left), "%s/left", b.dir);
+    cfg = config_of(&b);
+    cfg.erased_path = list;
+    cfg.suppressed_path = left;
+    pid = fork();
+    if (pid == 0) { /* comes while the other one works, and says what it knows */
+        const struct timespec pause = {.tv_nsec = 300000000};
+        const struct suppressed *known;
+        struct ledger *next;
+
+        cfg.lock_wait_ms = 10000;
+        (void)nanosleep(&pause, NULL);
+        next = ledger_new(loop_new(), &cfg, &ops, &b, &f);
+        known = suppressed_open(left, &f);
+        _exit(next == NULL                                  ? 9
+              : erased_cnt(ledger_erased(next)) != 1        ? 1
+              : known == NULL || suppressed_cnt(known) != 1 ? 2
+                                                            : 0);
+    }
+    b.loop = loop_new();
+    b.ledger = ledger_new(b.loop, &cfg, &ops, &b, &f);
+    assert_non_null(b.ledger);
+    memset(other.event.subject, 0x77, 16);
+    memcpy(erase.subject, other.event.subject, 16);
+    assert_int_equal(give_one(&b, &other)->status, LEDGER_RECORDED);
+    poll_ms(&b, 1000);
+    assert_int_equal(give_one(&b, &news)->status, LEDGER_RECORDED);
+    ledger_erase(b.ledger, 7, str_make(&erase, sizeof(erase)));
+    poll_ms(&b, 300);
+    assert_true(b.erased);
+    stop(&b);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    fixture_remove(b.dir);
+}
+
+/* No table in memory knows who was erased: the same event once more is another visitor's. */
+static void test_the_erased_are_not_remembered(void **state)
+{
+    static const struct ledger_ops ops = {.on_ack = on_ack, .on_erased = on_erased};
+    struct ledger_event_msg msg = message(1);
+    struct ledger_erase_msg erase = {
+        .version = LEDGER_MSG_VERSION, .action = LEDGER_ERASE, .by = CONSENT_BY_SUBJECT};
+    const struct ledger_ack *ack;
+    struct ledger_config cfg;
+    struct fault f = {{0}};
+    char list[80];
+    struct bench b;
+
+    UNUSED(state);
+    setup(&b);
+    stop(&b);
+    (void)snprintf(list, sizeof(list), "%s/erased", b.dir);
+    cfg = config_of(&b);
+    cfg.erased_path = list;
+    b.loop = loop_new();
+    b.ledger = ledger_new(b.loop, &cfg, &ops, &b, &f);
+    assert_non_null(b.ledger);
+    assert_int_equal(give_one(&b, &msg)->status, LEDGER_RECORDED);
+    memcpy(erase.subject, msg.event.subject, 16);
+    ledger_erase(b.ledger, 7, str_make(&erase, sizeof(erase)));
+    poll_ms(&b, 300);
+    assert_true(b.erased);
+    memset(msg.event.subject, 0x11, 16);
+    ack = give_one(&b, &msg);
+    assert_int_equal(ack->status, LEDGER_RECORDED);
+    assert_false(ack->duplicate);
+    assert_memory_equal(ack->subject, msg.event.subject, 16);
+    teardown(&b);
+}
+
+/* A worker that somebody took over can't speak as an operator, nor end what others began. */
+static void test_only_visitors_events(void **state)
+{
+    struct ledger_event_msg msg = message(1);
+    struct bench b;
+
+    UNUSED(state);
+    setup(&b);
+    msg.event.by = CONSENT_BY_OPERATOR;
+    assert_int_equal(give_one(&b, &msg)->status, LEDGER_REFUSED);
+    msg.event.by = CONSENT_BY_SUBJECT;
+    msg.event.act = CONSENT_ERASE;
+    assert_int_equal(give_one(&b, &msg)->status, LEDGER_REFUSED);
+    msg.event.act = CONSENT_EXPIRE;
+    assert_int_equal(give_one(&b, &msg)->status, LEDGER_REFUSED);
+    msg.event.act = CONSENT_WITHDRAW;
+    assert_int_equal(give_one(&b, &msg)->status, LEDGER_RECORDED);
+    teardown(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -551,6 +664,9 @@ int main(void)
         cmocka_unit_test(test_a_notice_has_one_leaf),
         cmocka_unit_test(test_nothing_is_recorded_before_the_start),
         cmocka_unit_test(test_the_erased_may_leave_lists),
+        cmocka_unit_test(test_a_successor_knows_what_its_predecessor_did),
+        cmocka_unit_test(test_the_erased_are_not_remembered),
+        cmocka_unit_test(test_only_visitors_events),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
