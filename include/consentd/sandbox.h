@@ -1,7 +1,8 @@
 /*
  * sandbox.h - a process gives up, for good, what its role does not need. layer: proc
  *
- *   system calls (seccomp-bpf): a list of what the role uses; everything else fails with EPERM
+ *   system calls (seccomp-bpf): a list of what the role uses; everything else fails with EPERM.
+ *                              None of them reaches another process: no signal, no limit of it
  *   files (Landlock): folders that the role reads or writes; everything else fails with EACCES
  *
  * Entered once, when start-up is over and before the first byte of a peer is read. What a
@@ -26,6 +27,11 @@
 /* What one role may have. Paths may be NULL, or absent on this machine: then there is nothing. */
 struct sandbox_rights {
     enum ipc_role role;
+    /*
+     * May make unix sockets. Who can connect to them is asked by user, and all roles are one
+     * user's: to the operators' socket a worker with this right is an operator.
+     */
+    bool local;
     const char *read[SANDBOX_PATHS_MAX];  /* folders or files, and what is below them */
     const char *write[SANDBOX_PATHS_MAX]; /* folders in which files are made and changed too */
 };

@@ -124,6 +124,18 @@ void child_begin(struct child_env *env, enum ipc_role role, unsigned slot)
     }
 }
 
+/* Whether workers reach an origin by a unix socket; nothing else of theirs needs one. */
+static bool has_local_origin(const struct config *c)
+{
+    for (size_t i = 0; i < c->site_cnt; i++) {
+        for (size_t k = 0; k < c->sites[i].origin_cnt; k++) {
+            if (str_starts(str_c(c->sites[i].origins[k].url), STR("unix:")))
+                return true;
+        }
+    }
+    return false;
+}
+
 /* Workers read the public log; the ledger writes; the admin reads records and keeps rules.json. */
 static void rights_of(const struct child_env *env, char *folders[SINKS_MAX],
                       struct sandbox_rights *out)
@@ -131,6 +143,7 @@ static void rights_of(const struct child_env *env, char *folders[SINKS_MAX],
     const struct config *c = env->config;
 
     *out = (struct sandbox_rights){.role = env->role};
+    out->local = env->role != IPC_ROLE_WORKER || has_local_origin(c);
     if (env->role != IPC_ROLE_LEDGER)
         out->read[0] = c->ledger.journal;
     if (env->role == IPC_ROLE_LEDGER)

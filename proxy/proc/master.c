@@ -260,14 +260,14 @@ static bool start(struct master *m, struct fault *f)
     return true;
 }
 
-/* Descriptors 0-5 must be taken, or one of ours could get a number that a child uses. */
+/* Descriptors 0-6 must be taken, or one of ours could get a number that a child uses. */
 static bool hold_low_descriptors(void)
 {
     int fd;
 
     do {
         fd = open("/dev/null", O_RDWR);
-    } while (fd >= 0 && fd <= PROC_FD_METRICS);
+    } while (fd >= 0 && fd <= PROC_FD_ORIGINS);
     if (fd < 0)
         return false;
     close(fd);
@@ -306,6 +306,8 @@ static void master_free(struct master *m)
 /* After a program that handed itself over, or anew. */
 static bool begin(struct master *m, int inherited, struct fault *f)
 {
+    if (!privs_hide(f))
+        return false;
     if (inherited < 0)
         return hold_low_descriptors() && start(m, f);
     return watch_signals(m, f) && upgrade_take_over(m, inherited, f);

@@ -75,11 +75,19 @@ bool privs_drop(const struct privs *p, struct fault *f)
         fault_set_errno(f, "cannot drop capabilities");
         return false;
     }
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) {
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
         fault_set_errno(f, "prctl");
         return false;
     }
-    return true;
+    return privs_hide(f);
+}
+
+bool privs_hide(struct fault *f)
+{
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0)
+        return true;
+    fault_set_errno(f, "prctl");
+    return false;
 }
 
 static bool make_dir(const char *path, const struct privs *p, struct fault *f)

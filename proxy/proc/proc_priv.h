@@ -115,6 +115,12 @@ MUST_USE bool privs_find(const struct config *c, struct privs *out, struct fault
 /* For good: groups, ids, no new privileges, no core files with keys in them. */
 MUST_USE bool privs_drop(const struct privs *p, struct fault *f);
 
+/*
+ * Nobody of the same user looks into this process: no ptrace, no /proc/PID/mem, no core file. All
+ * roles are one user's where the master is not root's, and the master has every key.
+ */
+MUST_USE bool privs_hide(struct fault *f);
+
 /* Makes state_dir and the journal's folder, owned by the ids. */
 MUST_USE bool privs_make_dirs(const struct config *c, const struct privs *p, struct fault *f);
 

@@ -2,9 +2,13 @@
 import http.client
 import json
 import os
+import pathlib
 import re
+import shutil
 import signal
 import socket
+import subprocess
+import tempfile
 
 import pytest
 
@@ -131,6 +135,34 @@ def test_every_role_is_in_a_sandbox(tmp_path, origin):
     assert proxy.hup() and proxy.get("/page").status == 200
     assert "errno=1" not in proxy.log() and "not permitted" not in proxy.log()
     proxy.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="runs it as another user")
+def test_no_process_can_be_looked_into(tmp_path, origin):
+    """One user's processes may read each other's memory, the master's with all keys too: /proc denies it."""
+    Proxy(tmp_path, origin).stop()
+    with tempfile.TemporaryDirectory(prefix="consentd-user-") as folder:
+        shutil.copytree(tmp_path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.sock", "state"))
+        config = json.loads((tmp_path / "consentd.json").read_text())
+        config.update(state_dir=f"{folder}/state", admin={"socket": f"{folder}/admin.sock"})
+        (pathlib.Path(folder) / "consentd.json").write_text(json.dumps(config))
+        subprocess.run(["chown", "-R", "nobody:", folder], check=True)
+        log = pathlib.Path(folder) / "user.log"
+        with open(log, "wb") as out:
+            master = subprocess.Popen([str(Proxy.binary), "-c", f"{folder}/consentd.json"], stderr=out, user="nobody",
+                                      group="nogroup", extra_groups=[])
+        try:
+            wait_for(lambda: log.read_text().count("event=process.ready") == 3, 30)
+            pids = [master.pid] + [int(pid) for pid in re.findall(r"event=process.started .* pid=(\d+)", log.read_text())]
+            assert [os.stat(f"/proc/{pid}/mem").st_uid for pid in pids] == [0] * 4  # else it would be nobody's
+            master.send_signal(signal.SIGHUP)
+            wait_for(lambda: "event=reload.done" in log.read_text(), 30)
+            master.send_signal(signal.SIGUSR2)
+            wait_for(lambda: "event=upgrade.done" in log.read_text(), 30)
+            assert os.stat(f"/proc/{master.pid}/mem").st_uid == 0
+        finally:
+            master.terminate()
+            assert master.wait(20) == 0
 
 
 def test_the_sandbox_can_be_switched_off(tmp_path, origin):

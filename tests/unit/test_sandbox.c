@@ -9,11 +9,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,6 +40,13 @@ enum outcome {
     SOCKET_PASSED,
     SOCKET_REFUSED,
     FORK_PASSED,
+    LOCAL_WRONG,
+    SIGNAL_PASSED,
+    OWN_SIGNAL_REFUSED,
+    LIMIT_PASSED,
+    OWNER_PASSED,
+    IOCTL_PASSED,
+    FLAGS_REFUSED,
     RENAME_WRONG,
     READ_REFUSED,
     READ_PASSED,
@@ -43,7 +54,43 @@ enum outcome {
     WRITE_PASSED,
 };
 
-static enum outcome try_calls(enum ipc_role role)
+/* What one user may do to its own processes, and an operator's terminal. */
+static enum outcome try_others(void)
+{
+    const struct rlimit none = {0, 0};
+    struct rlimit own;
+    int fd = socket(AF_INET, SOCK_STREAM, 0), owner = getppid();
+
+    if (!is_refused(syscall(SYS_tgkill, getppid(), getppid(), 0), EPERM))
+        return SIGNAL_PASSED;
+    if (syscall(SYS_tgkill, getpid(), gettid(), 0) != 0)
+        return OWN_SIGNAL_REFUSED;
+    if (!is_refused(prlimit(getppid(), RLIMIT_CORE, &none, NULL), EPERM) ||
+        getrlimit(RLIMIT_NOFILE, &own) != 0)
+        return LIMIT_PASSED;
+    if (!is_refused(fcntl(fd, F_SETOWN, getppid()), EPERM) ||
+        !is_refused(fcntl(fd, F_SETSIG, SIGKILL), EPERM) ||
+        !is_refused(ioctl(fd, FIOSETOWN, &owner), EPERM))
+        return OWNER_PASSED;
+    if (!is_refused(ioctl(STDERR_FILENO, TIOCSTI, "x"), EPERM))
+        return IOCTL_PASSED;
+    if (fcntl(fd, F_SETFL, O_NONBLOCK) != 0)
+        return FLAGS_REFUSED;
+    close(fd);
+    return FINE;
+}
+
+/* The operators' socket asks who it is, and the worker is of the same user. */
+static bool reaches_local(void)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+static enum outcome try_calls(enum ipc_role role, bool local)
 {
     char *const none[] = {NULL};
     int fd;
@@ -58,10 +105,12 @@ static enum outcome try_calls(enum ipc_role role)
     close(fd);
     if (is_refused(rename("/nowhere/a", "/nowhere/b"), EPERM) != (role == IPC_ROLE_WORKER))
         return RENAME_WRONG;
+    if (reaches_local() != local)
+        return LOCAL_WRONG;
     if (!is_refused(unshare(CLONE_FILES), EPERM))
         return FORK_PASSED;
     free(malloc(4u << 20)); /* more than the heap has: mmap */
-    return FINE;
+    return try_others();
 }
 
 static enum outcome try_files(enum ipc_role role)
@@ -86,9 +135,9 @@ static enum outcome try_files(enum ipc_role role)
     return fd < 0 ? FINE : WRITE_PASSED;
 }
 
-static enum outcome in_sandbox(enum ipc_role role)
+static enum outcome in_sandbox(enum ipc_role role, bool local)
 {
-    struct sandbox_rights rights = {.role = role};
+    struct sandbox_rights rights = {.role = role, .local = local};
     struct sandbox_result result;
     struct fault f = {0};
     enum outcome outcome;
@@ -103,20 +152,20 @@ static enum outcome in_sandbox(enum ipc_role role)
     }
     if (!result.calls)
         return NO_FILTER;
-    outcome = try_calls(role);
+    outcome = try_calls(role, local);
     if (outcome != FINE || result.landlock == 0)
         return outcome;
     return try_files(role);
 }
 
-static void try_role(enum ipc_role role)
+static void try_role(enum ipc_role role, bool local)
 {
     pid_t pid = fork();
     int status;
 
     assert_true(pid >= 0);
     if (pid == 0)
-        _exit(in_sandbox(role));
+        _exit(in_sandbox(role, local));
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), FINE);
@@ -125,19 +174,20 @@ static void try_role(enum ipc_role role)
 static void test_worker(void **state)
 {
     UNUSED(state);
-    try_role(IPC_ROLE_WORKER);
+    try_role(IPC_ROLE_WORKER, false);
+    try_role(IPC_ROLE_WORKER, true); /* has an origin of that kind */
 }
 
 static void test_ledger(void **state)
 {
     UNUSED(state);
-    try_role(IPC_ROLE_LEDGER);
+    try_role(IPC_ROLE_LEDGER, true);
 }
 
 static void test_admin(void **state)
 {
     UNUSED(state);
-    try_role(IPC_ROLE_ADMIN);
+    try_role(IPC_ROLE_ADMIN, true);
 }
 
 int main(void)
