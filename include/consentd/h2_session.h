@@ -17,7 +17,8 @@
  *
  * The budget (H2_BUDGET_*): frames that carry no content cost, content earns. A flood of
  * SETTINGS, PING, PRIORITY, RST_STREAM (CVE-2023-44487), WINDOW_UPDATE, empty DATA
- * (CVE-2019-9518) or unknown frames ends the connection with ENHANCE_YOUR_CALM; CONTINUATION
+ * (CVE-2019-9518), unknown frames or frames for which a stream must be reset (CVE-2025-8671) ends
+ * the connection with ENHANCE_YOUR_CALM; CONTINUATION
  * (CVE-2024-27316) and acknowledgements nobody reads (CVE-2019-9512) are limited by nghttp2.
  */
 #ifndef CONSENTD_H2_SESSION_H
@@ -41,9 +42,9 @@ enum {
     H2_QUEUE_MAX = 16 * 1024 * 1024, /* bytes of one answer kept here; above: it fails */
     H2_BUDGET_MAX = 4000,            /* a connection begins with so many points, and has no more */
     H2_BUDGET_PER_S = 200,           /* that come back */
-    H2_BUDGET_BYTES = 1024,          /* so much content earns one */
+    H2_BUDGET_BYTES = 1024,          /* so much content, or heads on the wire, earns one */
     H2_COST_FRAME = 1,               /* of a frame without content */
-    H2_COST_RESET = 20,              /* of a stream that is taken back: a request for nothing */
+    H2_COST_RESET = 20,              /* of a stream that is taken back, or that must be reset */
 };
 
 /* Error codes of RFC 9113 7 that callers use. */

@@ -39,6 +39,7 @@ struct h2_stream {
     bool out_end;    /* nothing comes behind out */
     bool waiting;    /* nghttp2 found out empty: tell it when there is more */
     bool head_begun; /* of the request: on_request has not come yet */
+    bool excused;    /* who reset it has paid, or was us */
     size_t trailers; /* bytes of them: checked, bounded and dropped, as in HTTP/1 */
 };
 
@@ -102,7 +103,10 @@ static void spend(struct h2_session *s, unsigned cost)
     (void)nghttp2_session_terminate_session(s->ng, NGHTTP2_ENHANCE_YOUR_CALM);
 }
 
-/* A frame that says nothing about a request costs; of header blocks nghttp2 has limits. */
+/*
+ * A frame that says nothing about a request costs; of header blocks nghttp2 has limits. A head
+ * earns what it is on the wire: HPACK makes kilobytes of a few bytes.
+ */
 static void charge_frame(struct h2_session *s, size_t len, uint8_t type, uint8_t flags)
 {
     switch (type) {
@@ -112,6 +116,7 @@ static void charge_frame(struct h2_session *s, size_t len, uint8_t type, uint8_t
         break;
     case NGHTTP2_HEADERS:
     case NGHTTP2_CONTINUATION:
+        earn(s, len);
         break;
     case NGHTTP2_RST_STREAM:
         spend(s, H2_COST_RESET);
@@ -318,14 +323,13 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
     bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
 
     UNUSED(ng);
-    if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
-        return 0;
     st = stream_of(s, frame->hd.stream_id);
-    if (st == NULL)
+    if (st != NULL && frame->hd.type == NGHTTP2_RST_STREAM)
+        st->excused = true; /* charge_frame() */
+    if (st == NULL || (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA))
         return 0;
     if (st->head_begun) {
         st->head_begun = false;
-        earn(s, st->head.size);
         s->ops.on_request(st->user, h2_head_finish(&st->head, end));
     }
     if (end)
@@ -355,9 +359,10 @@ static int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code, void 
     struct h2_session *s = arg;
     struct h2_stream *st = stream_of(s, id);
 
-    UNUSED(code);
     if (st == NULL)
         return 0;
+    if (code != NGHTTP2_NO_ERROR && !st->excused)
+        spend(s, H2_COST_RESET); /* nghttp2 had to reset it: CVE-2025-8671 */
     (void)nghttp2_session_set_stream_user_data(ng, id, NULL);
     stream_unlink(s, st);
     stream_free(s, st);
@@ -476,8 +481,12 @@ void h2_session_end(struct h2_session *s, int32_t id)
 
 void h2_session_reset(struct h2_session *s, int32_t id, uint32_t code)
 {
-    if (stream_of(s, id) != NULL)
-        (void)nghttp2_submit_rst_stream(s->ng, NGHTTP2_FLAG_NONE, id, code);
+    struct h2_stream *st = stream_of(s, id);
+
+    if (st == NULL)
+        return;
+    st->excused = true;
+    (void)nghttp2_submit_rst_stream(s->ng, NGHTTP2_FLAG_NONE, id, code);
 }
 
 size_t h2_session_queued(const struct h2_session *s, int32_t id)

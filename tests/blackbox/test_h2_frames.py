@@ -308,12 +308,13 @@ def test_the_table_of_fields_may_be_small(proxy):
                 assert client.wait(client.get("/ten")).status == 200
 
 
-def test_server_made_resets_count(proxy):
+@pytest.mark.parametrize("more", [0, 0x7fffffff], ids=["nothing", "too much"])
+def test_server_made_resets_count(proxy, more):
     """CVE-2025-8671, MadeYouReset: streams that the client makes the server reset."""
     with h2.Client(proxy) as client:
         for i in range(2000):
             stream = 2 * i + 1
-            client.send(get(client, stream) + h2.frame(h2.WINDOW, 0, stream, u32(0)))
+            client.send(get(client, stream) + h2.frame(h2.WINDOW, 0, stream, u32(more)))
             if client.closed:
                 break
             if i % 50 == 0:

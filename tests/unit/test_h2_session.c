@@ -259,6 +259,88 @@ static void test_the_budget_is_spent_and_comes_back(void **state)
     buf_free(&all);
 }
 
+/* One frame, as any client may write it. */
+static void put_frame(struct buf *out, uint8_t type, uint8_t flags, uint32_t id, struct str payload)
+{
+    const uint8_t head[] = {(uint8_t)(payload.len >> 16),
+                            (uint8_t)(payload.len >> 8),
+                            (uint8_t)payload.len,
+                            type,
+                            flags,
+                            (uint8_t)(id >> 24),
+                            (uint8_t)(id >> 16),
+                            (uint8_t)(id >> 8),
+                            (uint8_t)id};
+
+    assert_true(buf_append(out, head, sizeof(head)) && buf_append_str(out, payload));
+}
+
+/* GET https://a/ with a field of 2000 bytes, which the table keeps (RFC 7541 6.2.1). */
+static void put_long_head(struct buf *out)
+{
+    assert_true(buf_append(out,
+                           "\x82\x87\x84\x41\x01"
+                           "a\x40\x01x\x7f\xd1\x0e",
+                           12));
+    for (unsigned i = 0; i < 2000; i++)
+        assert_true(buf_append_char(out, 'y'));
+}
+
+/*
+ * The same request from the table: eight bytes for each 2000 of the field. then: what follows it.
+ * Returns how many were taken before the connection was ended.
+ */
+static unsigned flood(const char *then, size_t then_len, uint8_t type)
+{
+    static const struct h1_limits wide = {.head_max = 65536, .target_max = 1024, .fields_max = 40};
+    struct world w = {.pool = arena_pool_new(4096, 4)};
+    struct buf long_head, wire, short_head;
+    unsigned cnt = 0;
+
+    buf_init(&w.story, 16u << 20);
+    buf_init(&long_head, 4096);
+    buf_init(&short_head, 64);
+    buf_init(&wire, 65536);
+    w.session = h2_session_new(&wide, &ops, &w);
+    put_long_head(&long_head);
+    assert_true(buf_append(&short_head, "\x82\x87\x84\xbf", 4)); /* :authority is the older entry */
+    for (unsigned i = 0; i < 30; i++)
+        assert_true(buf_append_char(&short_head, '\xbe'));
+    assert_true(buf_append_str(&wire, h2_preface));
+    put_frame(&wire, NGHTTP2_SETTINGS, 0, 0, STR(""));
+    while (cnt < 2000 && h2_session_push(w.session, buf_str(&wire), 1000)) {
+        while (h2_session_pull(w.session).len > 0)
+            ;
+        buf_clear(&wire);
+        put_frame(&wire, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS | NGHTTP2_FLAG_END_STREAM,
+                  2 * cnt + 1, buf_str(cnt == 0 ? &long_head : &short_head));
+        put_frame(&wire, type, 0, 2 * cnt + 1, str_make(then, then_len));
+        cnt++;
+    }
+    assert_true(cnt < 3 || str_find(buf_str(&w.story), STR("request 3 GET / host=a")) >= 0);
+    assert_true(cnt == 2000 || h2_session_was_flooded(w.session));
+    world_fini(&w);
+    buf_free(&long_head);
+    buf_free(&short_head);
+    buf_free(&wire);
+    return cnt;
+}
+
+/* Heads cost a client what they are on the wire: what HPACK makes of them earns nothing. */
+static void test_requests_taken_back_cost_whatever_they_said(void **state)
+{
+    UNUSED(state);
+    assert_true(flood("\0\0\0\x08", 4, NGHTTP2_RST_STREAM) <= H2_BUDGET_MAX / H2_COST_RESET + 10);
+}
+
+/* CVE-2025-8671: a window of more than 2^31 - 1 makes the server reset the stream. */
+static void test_requests_that_we_must_reset_cost_the_same(void **state)
+{
+    UNUSED(state);
+    assert_true(flood("\x7f\xff\xff\xff", 4, NGHTTP2_WINDOW_UPDATE) <=
+                H2_BUDGET_MAX / H2_COST_RESET + 10);
+}
+
 /* Nobody answers: what is open is closed with the session, and nothing is lost (ASan looks). */
 static void test_an_end_in_the_middle(void **state)
 {
@@ -304,6 +386,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_any_cut_tells_the_same),
         cmocka_unit_test(test_the_budget_is_spent_and_comes_back),
+        cmocka_unit_test(test_requests_taken_back_cost_whatever_they_said),
+        cmocka_unit_test(test_requests_that_we_must_reset_cost_the_same),
         cmocka_unit_test(test_an_end_in_the_middle),
         cmocka_unit_test(test_an_answer_with_a_control_byte_is_not_sent),
     };
