@@ -31,6 +31,12 @@ MUST_USE bool file_write_atomic(const char *path, const void *p, size_t len, mod
                                 struct fault *f);
 
 /*
+ * Removes what writers of this path left beside it when they were killed. Only for who alone writes
+ * it: what another one is about to rename would go too.
+ */
+void file_remove_temps(const char *path);
+
+/*
  * All len bytes to an open file, however many calls it takes; the _at form at an offset. False
  * with errno otherwise (ENOSPC where the system takes nothing and says no reason).
  */

@@ -12,6 +12,7 @@
 #include <openssl/evp.h>
 #include <openssl/params.h>
 #include <openssl/rand.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,24 +26,35 @@ struct crypto_hmac {
     EVP_MAC_CTX *ctx; /* owned; keyed, re-initialised without the key for each use */
 };
 
+static uint8_t pool[POOL_SIZE];
+static size_t pool_left;
+
+/* A child that took the rest of its parent's pool would make the same secrets. */
+static void forget_pool(void)
+{
+    pool_left = 0;
+}
+
 void crypto_random(void *out, size_t len)
 {
-    static uint8_t pool[POOL_SIZE];
-    static size_t left;
+    static bool guarded;
     uint8_t *o = out;
 
+    if (!guarded)
+        guarded = pthread_atfork(NULL, NULL, forget_pool) == 0;
+    ASSERT(guarded);
     while (len > 0) {
-        if (left == 0) {
+        if (pool_left == 0) {
             ASSERT(RAND_bytes(pool, sizeof(pool)) == 1);
-            left = sizeof(pool);
+            pool_left = sizeof(pool);
         }
-        size_t n = len < left ? len : left;
-        uint8_t *from = pool + sizeof(pool) - left;
+        size_t n = len < pool_left ? len : pool_left;
+        uint8_t *from = pool + sizeof(pool) - pool_left;
         memcpy(o, from, n);
         OPENSSL_cleanse(from, n);
         o += n;
         len -= n;
-        left -= n;
+        pool_left -= n;
     }
 }
 

@@ -155,6 +155,32 @@ bool file_write_atomic(const char *path, const void *p, size_t len, mode_t mode,
     return file_sync_dir(path, f);
 }
 
+/* "NAME.tmp.<12 hex digits>" */
+static bool is_temp_of(const char *name, const char *entry)
+{
+    size_t len = strlen(name);
+    uint8_t salt[6];
+
+    return strncmp(entry, name, len) == 0 && strncmp(entry + len, ".tmp.", 5) == 0 &&
+           hex_decode(str_c(entry + len + 5), salt, sizeof(salt));
+}
+
+void file_remove_temps(const char *path)
+{
+    char *folder = file_dir_of(path);
+    const char *slash = strrchr(path, '/');
+    const char *name = slash != NULL ? slash + 1 : path;
+    DIR *dir = opendir(folder);
+    const struct dirent *entry;
+
+    while (dir != NULL && (entry = readdir(dir)) != NULL)
+        if (is_temp_of(name, entry->d_name))
+            (void)unlinkat(dirfd(dir), entry->d_name, 0);
+    if (dir != NULL)
+        closedir(dir);
+    free(folder);
+}
+
 bool file_sync_dir(const char *path, struct fault *f)
 {
     char *dir = file_dir_of(path);

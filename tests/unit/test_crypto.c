@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -118,6 +120,29 @@ static void test_sha256_part(void **state)
     }
 }
 
+/* A child of fork makes secrets of its own. */
+static void test_random_after_a_fork(void **state)
+{
+    uint8_t first[16], theirs[16] = {0}, ours[16];
+    int ends[2];
+    pid_t pid;
+
+    (void)state;
+    crypto_random(first, sizeof(first));
+    assert_int_equal(pipe(ends), 0);
+    pid = fork();
+    if (pid == 0) {
+        crypto_random(theirs, sizeof(theirs));
+        _exit(write(ends[1], theirs, sizeof(theirs)) == (ssize_t)sizeof(theirs) ? 0 : 1);
+    }
+    assert_int_equal(read(ends[0], theirs, sizeof(theirs)), (ssize_t)sizeof(theirs));
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    crypto_random(ours, sizeof(ours));
+    assert_memory_not_equal(ours, theirs, sizeof(ours));
+    close(ends[0]);
+    close(ends[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -127,6 +152,7 @@ int main(void)
         cmocka_unit_test(test_crc32c),
         cmocka_unit_test(test_gcm_finds_every_flipped_bit),
         cmocka_unit_test(test_random_does_not_repeat),
+        cmocka_unit_test(test_random_after_a_fork),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
