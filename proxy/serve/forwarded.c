@@ -36,8 +36,8 @@ static void hop_add(struct hops *hops, struct hop hop)
     hops->items[hops->cnt++] = hop;
 }
 
-/* Up to the next mark that is not within quotes. */
-static struct str cut_quoted(struct str *rest, char mark)
+/* Up to the next mark, with `quotes` one that is not within them. */
+static struct str cut(struct str *rest, char mark, bool quotes)
 {
     struct str all = *rest;
     bool quoted = false;
@@ -45,12 +45,29 @@ static struct str cut_quoted(struct str *rest, char mark)
 
     for (; i < all.len && (quoted || all.ptr[i] != mark); i++) {
         if (all.ptr[i] == '"')
-            quoted = !quoted;
+            quoted = quotes && !quoted;
         else if (quoted && all.ptr[i] == '\\' && i + 1 < all.len)
             i++;
     }
     *rest = str_slice(all, i < all.len ? i + 1 : i, all.len);
     return str_trim(str_slice(all, 0, i));
+}
+
+/*
+ * Whether every quote is closed. One that the client left open would swallow what the proxies wrote
+ * behind it, down to the client's own address: then quotes are letters like others.
+ */
+static bool is_closed(struct str value)
+{
+    bool quoted = false;
+
+    for (size_t i = 0; i < value.len; i++) {
+        if (value.ptr[i] == '"')
+            quoted = !quoted;
+        else if (quoted && value.ptr[i] == '\\')
+            i++;
+    }
+    return !quoted;
 }
 
 static struct str unquoted(struct str value)
@@ -63,10 +80,11 @@ static struct str unquoted(struct str value)
 /* RFC 7239 4: for=192.0.2.60;proto=http;by=203.0.113.43 */
 static struct hop hop_parse(struct str element)
 {
+    bool quotes = is_closed(element);
     struct hop hop = {0};
 
     while (element.len > 0) {
-        struct str pair = cut_quoted(&element, ';');
+        struct str pair = cut(&element, ';', quotes);
 
         if (str_starts_fold(pair, STR("for=")))
             hop.node = unquoted(str_slice(pair, 4, pair.len));
@@ -83,9 +101,10 @@ static void hops_read(struct hops *hops, const struct headers *h, enum header_id
 
     while ((field = headers_next(h, id, &iter)) != NULL) {
         struct str rest = field->value;
+        bool quotes = id == HDR_FORWARDED && is_closed(rest); /* the other one knows no quotes */
 
         while (rest.len > 0) {
-            struct str element = cut_quoted(&rest, ',');
+            struct str element = cut(&rest, ',', quotes);
 
             if (element.len == 0)
                 continue;

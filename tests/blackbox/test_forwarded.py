@@ -37,6 +37,8 @@ def test_the_nearest_untrusted_address_is_the_client(tmp_path, origin):
     assert peers.of((name, "2001:470:1::5")) == "2001:470:1::/48"
     assert peers.of((name, "198.51.100.8, 198.51.100.7")) == "198.51.100.0/24"  # all ours: the first
     assert peers.of((name, ", ".join(["6.6.6.6"] * 100 + [CLIENT]))) == NETWORK
+    for opened in ('"', 'a"', '"\\', '"x"'):  # a quote hides nothing of what the proxy wrote behind it
+        assert peers.of((name, f"{opened}, {CLIENT}")) == NETWORK, opened
     for nonsense in ("unknown", "", " , ,", "<script>", "a.example", "1.2.3.4.5", "unix", CLIENT + ", unknown"):
         assert peers.of((name, nonsense)) == "127.0.0.0/24", nonsense
     assert peers.of((name, "unknown, 198.51.100.7")) == "198.51.100.0/24"
@@ -82,6 +84,9 @@ def test_the_standard_field(tmp_path, origin):
     assert peers.of(("Forwarded", f'for=6.6.6.6, For="{CLIENT}:80"')) == NETWORK
     assert peers.of(("Forwarded", f'for=6.6.6.6;x="a,for=7.7.7.7"; proto=http , For={CLIENT}')) == NETWORK
     assert peers.of(("Forwarded", 'for="[2001:470:1::5]:443"')) == "2001:470:1::/48"
+    for opened in ('for="', 'for="\\', 'x="a;b', 'for="6.6.6.6, for="'):
+        assert peers.of(("Forwarded", f"{opened}, for={CLIENT};proto=https")) == NETWORK, opened
+        assert peers.of(("Forwarded", f'{opened}, for="[2001:470:1::5]:443"')) == "2001:470:1::/48", opened
     for nonsense in ("for=unknown", "for=_x", 'for="', "by=" + CLIENT, CLIENT, 'for="' + CLIENT):
         assert peers.of(("Forwarded", nonsense)) == "127.0.0.0/24", nonsense
     assert peers.of(("X-Forwarded-For", CLIENT)) == "127.0.0.0/24"
