@@ -6,8 +6,9 @@
  * never passed on unread. Names and lists follow RFC 9110 8.4 and 12.5.3.
  *
  * Pure: bytes in, bytes out through a callback, no I/O, no clock. A decoder
- * holds the library's window (at most 8 MiB for br and zstd, 32 KiB for gzip
- * and deflate); an encoder about 300 KiB to 1 MiB.
+ * holds the library's window, which the sender chooses: at most 16 MiB for br
+ * (RFC 7932 9.1), 8 MiB for zstd (more is refused), 32 KiB for gzip and
+ * deflate. An encoder holds about 300 KiB to 1 MiB.
  */
 #ifndef CONSENTD_CODING_H
 #define CONSENTD_CODING_H
@@ -62,6 +63,9 @@ bool coding_is_accepted(struct str accept_encoding, enum coding coding);
 size_t coding_accept_known(struct str accept_encoding, char out[CODING_ACCEPT_MAX]);
 
 struct decoder;
+
+/* Bytes that one may hold: the largest window and its state. */
+#define CODING_DECODER_MAX (17u << 20)
 
 /*
  * max_out: bytes of plain text at most, 0 for no limit. max_ratio: plain text

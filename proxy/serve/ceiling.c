@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+#include "consentd/coding.h"
 #include "consentd/config.h"
 #include "consentd/conn.h"
 #include "consentd/exchange.h"
@@ -26,7 +27,6 @@ enum { RATIO_MAX = 200 }; /* of decoded to coded bytes, in one slice */
 #define CONN_STRUCTS  (2 * KIB)   /* the connection, its client and their events */
 #define TLS_HANDSHAKE (64 * KIB)  /* OpenSSL's state and record buffers */
 #define H2_STATE      (128 * KIB) /* nghttp2: HPACK tables, streams, control answers */
-#define DECODER       (9 * MIB)   /* the largest window that is taken, and its state */
 #define ENCODER       (1 * MIB)
 #define SLACK_PERCENT 25 /* the allocator's own, and what it cannot give back at once */
 
@@ -52,7 +52,7 @@ static uint64_t request_cost(void)
 
 static uint64_t page_cost(const struct config *c)
 {
-    return DECODER + ENCODER + (uint64_t)FILTER_SLICE_MAX * RATIO_MAX +
+    return CODING_DECODER_MAX + ENCODER + (uint64_t)FILTER_SLICE_MAX * RATIO_MAX +
            2 * (c->limits.tag + c->limits.inline_script);
 }
 

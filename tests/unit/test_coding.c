@@ -4,12 +4,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <brotli/encode.h>
 #include <cmocka.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "consentd/buf.h"
 #include "consentd/coding.h"
+#include "consentd/sanitized.h"
+
+#if SANITIZED
+size_t __sanitizer_get_current_allocated_bytes(void); /* gcc has no header for it */
+#endif
 
 #define TEXT_LEN   200000
 #define OUTPUT_MAX (64u * 1024 * 1024)
@@ -272,6 +279,59 @@ static void test_negotiation(void **state)
     assert_string_equal(out, "br, zstd, gzip, deflate");
 }
 
+/* What the heap has given out, with a sanitizer or without. */
+static size_t held(void)
+{
+#if SANITIZED
+    return __sanitizer_get_current_allocated_bytes();
+#else
+    struct mallinfo2 heap = mallinfo2();
+
+    return heap.uordblks + heap.hblkhd;
+#endif
+}
+
+struct most {
+    size_t bytes, before;
+};
+
+static bool watch(void *arg, const uint8_t *data, size_t len)
+{
+    struct most *most = arg;
+    size_t now = held() - most->before;
+
+    UNUSED(data);
+    UNUSED(len);
+    most->bytes = now > most->bytes ? now : most->bytes;
+    return true;
+}
+
+/* The sender chooses the window: the largest that the format has, and a page that fills it. */
+static void test_a_decoder_holds_no_more_than_it_says(void **state)
+{
+    size_t plain_len = 40u << 20, len = BrotliEncoderMaxCompressedSize(plain_len);
+    uint8_t *plain = malloc(plain_len), *coded = malloc(len);
+    struct decoder *decoder;
+    struct most most = {0};
+
+    UNUSED(state);
+    for (size_t i = 0; i < plain_len; i++)
+        plain[i] = (uint8_t)text[i % TEXT_LEN] ^ (uint8_t)(i / TEXT_LEN & 1);
+    assert_true(BrotliEncoderCompress(2, BROTLI_MAX_WINDOW_BITS, BROTLI_MODE_GENERIC, plain_len,
+                                      plain, &len, coded));
+    free(plain);
+    most.before = held();
+    decoder = decoder_new(CODING_BR, 0, 0);
+    for (size_t at = 0; at < len; at += 65536)
+        assert_int_equal(
+            decoder_push(decoder, str_slice(str_make(coded, len), at, 65536), false, watch, &most),
+            CODING_OK);
+    assert_int_equal(decoder_push(decoder, STR(""), true, watch, &most), CODING_OK);
+    decoder_free(decoder);
+    free(coded);
+    assert_in_range(most.bytes, 8u << 20, CODING_DECODER_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -283,6 +343,7 @@ int main(void)
         cmocka_unit_test(test_members_follow_each_other_and_garbage_after_the_end_is_dropped),
         cmocka_unit_test(test_raw_deflate_is_recognised),
         cmocka_unit_test(test_bombs_meet_the_ratio_and_the_size_limit),
+        cmocka_unit_test(test_a_decoder_holds_no_more_than_it_says),
         cmocka_unit_test(test_a_callback_that_says_no_stops),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_negotiation),
