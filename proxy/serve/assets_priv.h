@@ -1,5 +1,5 @@
 /*
- * assets_priv.h - our own scripts and styles, coded once for many clients.
+ * assets_priv.h - our own scripts and styles, coded once for many clients, and parts of our markup.
  *
  * A worker keeps a bounded number of bodies, each under what names its content and in one coding;
  * the oldest is given up.

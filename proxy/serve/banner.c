@@ -7,6 +7,7 @@
  * dialog. Without script "Settings" leads to the preferences page. Nothing is ticked beforehand;
  * after a decision the boxes show it, and a small link stays as the way back.
  */
+#include "assets_priv.h"
 #include "consentd/b64.h"
 #include "consentd/rules.h"
 #include "consentd/snapshot.h"
@@ -133,11 +134,44 @@ static void details_link(struct page *p, const char *key, const char *attributes
     put(p, "</a>");
 }
 
+/* Names what the rows below depend on. False: too long a tag to be named. */
+static bool rows_key(const struct page *p, char key[ASSET_KEY_MAX])
+{
+    uint64_t fields[2] = {0};
+    size_t len = 2 * sizeof(fields);
+
+    fields[0] = p->x->snapshot == NULL ? 0 : snapshot_fingerprint(p->x->snapshot);
+    fields[1] = (uint64_t)enforcement_of(p->x)->decided << 16 | p->x->grants;
+    (void)hex_encode(key, fields, sizeof(fields));
+    return (size_t)snprintf(key + len, ASSET_KEY_MAX - len, " %s", p->language->tag) <
+           ASSET_KEY_MAX - len;
+}
+
+/* Most of the work of a banner, and the same for all with these ticks and this language. */
+static void category_rows(struct page *p)
+{
+    struct assets *panels = ((struct enforce_worker *)p->x->server->enforce)->panels;
+    char key[ASSET_KEY_MAX];
+    struct asset_name name = {.site = p->x->site, .key = key, .coding = CODING_IDENTITY};
+    bool named = rows_key(p, key);
+    size_t from = p->out->len;
+    struct str rows;
+
+    if (named && asset_find(panels, &name, &rows)) {
+        p->ok = p->ok && buf_append_str(p->out, rows);
+        return;
+    }
+    for (size_t i = 0; i < p->policy->category_cnt; i++)
+        category_row(p, &p->policy->category[i]);
+    named = named && p->ok &&
+            asset_keep(panels, &name, str_slice(buf_str(p->out), from, p->out->len), &rows);
+    UNUSED(named); /* what is not kept is drawn again */
+}
+
 static void panel(struct page *p)
 {
     put(p, "<div class=\"cnsnt-panel\" hidden=\"\">");
-    for (size_t i = 0; i < p->policy->category_cnt; i++)
-        category_row(p, &p->policy->category[i]);
+    category_rows(p);
     put(p, "<p>");
     details_link(p, "all_services", "");
     put(p, "</p></div>");

@@ -51,6 +51,7 @@ bool enforce_worker_start(struct server *s, struct fault *fault_out)
     worker->rights = peer_budget_new(&rights, key);
     worker->choices = peer_budget_new(&choices, key);
     worker->assets = assets_new();
+    worker->panels = assets_new();
     worker->impressions = impressions_new(s);
     s->enforce = worker;
     return true;
@@ -67,6 +68,7 @@ void enforce_worker_stop(struct server *s)
     peer_budget_free(worker->rights);
     peer_budget_free(worker->choices);
     assets_free(worker->assets);
+    assets_free(worker->panels);
     impressions_free(worker->impressions);
     free(worker);
     s->enforce = NULL;

@@ -237,6 +237,7 @@ struct enforce_worker {
     struct peer_budget *rights;      /* owned; what one address may ask */
     struct peer_budget *choices;     /* owned; how often it may decide */
     struct assets *assets;           /* owned */
+    struct assets *panels;           /* owned; the settings of banners, as markup */
     struct impressions *impressions; /* owned */
 };
 

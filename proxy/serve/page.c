@@ -52,27 +52,41 @@ static bool reference_put(struct buf *out, uint32_t c)
     return buf_append(out, text + at, sizeof(text) - at);
 }
 
+/* Where the next character stands that is not copied as it is. */
+static size_t plain_until(struct str text, size_t at, bool ascii)
+{
+    static const bool is_markup[256] = {
+        ['&'] = true, ['<'] = true, ['>'] = true, ['"'] = true, ['\''] = true};
+
+    while (at < text.len && !is_markup[(uint8_t)text.ptr[at]] &&
+           !(ascii && (uint8_t)text.ptr[at] >= 0x80))
+        at++;
+    return at;
+}
+
 /* With ascii nothing else comes out, so that the text is right in a page of any encoding. */
 static bool escape(struct buf *out, struct str text, bool ascii)
 {
-    size_t from = 0; /* what is not yet copied */
     bool ok = true;
 
-    for (size_t i = 0; i < text.len && ok;) {
-        const char *reference = reference_of(text.ptr[i]);
+    for (size_t from = 0; from < text.len && ok;) {
+        size_t i = plain_until(text, from, ascii), len = 0;
         uint32_t c = 0;
-        size_t len = ascii && (uint8_t)text.ptr[i] >= 0x80 ? utf8_read(text, i, &c) : 0;
 
-        if (reference == NULL && len == 0) {
-            i++;
-            continue;
-        }
-        ok = buf_append(out, text.ptr + from, i - from) &&
-             (len > 0 ? reference_put(out, c) : buf_append_c(out, reference));
-        i += len > 0 ? len : 1;
+        ok = buf_append(out, text.ptr + from, i - from);
         from = i;
+        if (i == text.len || !ok)
+            break;
+        len = (uint8_t)text.ptr[i] >= 0x80 ? utf8_read(text, i, &c) : 0;
+        if (len > 0)
+            ok = reference_put(out, c);
+        else if (reference_of(text.ptr[i]) != NULL)
+            ok = buf_append_c(out, reference_of(text.ptr[i]));
+        else
+            ok = buf_append_char(out, text.ptr[i]); /* no UTF-8: as it is */
+        from = i + (len > 0 ? len : 1);
     }
-    return ok && buf_append(out, text.ptr + from, text.len - from);
+    return ok;
 }
 
 bool html_escape(struct buf *out, struct str text)

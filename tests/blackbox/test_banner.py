@@ -134,6 +134,20 @@ def test_a_language(browser, proxy, language):
     assert bool(other) == (language != "en")
 
 
+def test_the_settings_drawn_for_one_are_not_shown_to_another(proxy):
+    visitors = [("en", None), ("de", None)] + [(language, decide(proxy, *grant)) for language in ("en", "de") for grant in ([], ["analytics"], ["marketing"])]
+
+    def settings(language, cookie):
+        body = page_of(proxy, Accept_Language=language, **({"Cookie": cookie} if cookie else {})).body.decode()
+        return re.search(r'<div class="cnsnt-panel".*?</div></div>', body, re.S)[0]
+    drawn = [settings(*visitor) for visitor in visitors]
+    assert [settings(*visitor) for visitor in reversed(visitors)] == drawn[::-1]
+    for (language, cookie), panel in zip(visitors, drawn):
+        assert i18n(language)["analytics_title"] in panel
+    assert [panel.count("checked") for panel in drawn] == [0, 0, 0, 1, 1, 0, 1, 1]
+    assert drawn[3] != drawn[4]
+
+
 @pytest.mark.parametrize("accept,want", [("de-AT,de;q=0.9,en;q=0.8", "de"), ("fr;q=0.3, es;q=0.7", "es"), ("xx, yy", "en"), ("", "en"),
                                          ("ar;q=0, hi", "hi"), ("EN-gb", "en"), ("de;q=nonsense, pa", "pa"), ("*", "en")])
 def test_which_language(proxy, accept, want):
