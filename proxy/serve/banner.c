@@ -251,7 +251,7 @@ bool banner_render(struct exchange *x, struct buf *out)
                  enforcement_of(x)->decided
                      ? " class=\"cnsnt-open\" data-consent-action=\"open\""
                      : " class=\"cnsnt-open\" data-consent-action=\"open\" hidden=\"\"");
-    put(&p, "<script src=\"");
+    put(&p, "<script id=\"cnsnt\" src=\""); /* the end of it: filter_html.c waits for that */
     address(&p, "banner.js?v=");
     put(&p, web_banner_js_hash);
     put(&p, "\"");

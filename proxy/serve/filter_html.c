@@ -31,6 +31,12 @@
 #define FIRST_MAX    (1u << 20)   /* the first bytes, with what one push of the decoder adds */
 #define WORKER_LOOK  4096         /* bytes of a worker's script that are searched for directives */
 
+/*
+ * The page is shown from the banner's end on: a body that is shown empty costs a frame, and all of
+ * it seems to move when its content brings a scroll bar.
+ */
+#define EXPECT "<link rel=expect href=#cnsnt blocking=render>"
+
 enum page_state {
     PAGE_FIRST = 0, /* too few bytes so far to know */
     PAGE_REWRITE,
@@ -305,6 +311,7 @@ static bool guard_put_in(struct page_filter *page, bool end)
     buf_init(&with, OUTPUT_MAX);
     ok = buf_append_str(&with, str_slice(text, 0, (size_t)place)) &&
          (!guard_is_wanted(x) || guard_element(x, &with)) &&
+         (page->xml || !page->whole || !banner_is_wanted(x) || buf_append_c(&with, EXPECT)) &&
          (!signals_are_wanted(x) || signals_element(x, page->xml, &with)) &&
          buf_append_str(&with, str_slice(text, (size_t)place, text.len));
     out_becomes(page, &with);

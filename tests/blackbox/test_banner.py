@@ -42,6 +42,16 @@ def slow_page(conn, _):
     conn.sendall(b"0\r\n\r\n")
 
 
+def torn_page(conn, _):
+    """A page whose head is there a while before its body."""
+    head, rest = (PAGE % LINKS).split("</head>")
+    conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for piece in (head + f"<!--{os.urandom(60000).hex()}-->", "</head>" + rest):
+        conn.sendall(chunked(piece.encode())[:-5])
+        time.sleep(0.25)
+    conn.sendall(b"0\r\n\r\n")
+
+
 LANGUAGES = sorted(path.stem for path in (ROOT / "proxy/web/i18n").glob("*.json"))
 
 
@@ -54,6 +64,7 @@ def proxy(folder):
     origin.routes["/early"] = http_response(200, html, (PAGE % "").replace(
         "<title>", "<script>Object.defineProperty(document, 'prerendering', {get: function () { return true; }});</script><title>").encode())
     origin.routes["/slow"] = slow_page
+    origin.routes["/torn"] = torn_page
     origin.routes["/own.js"] = http_response(200, [("Content-Type", "text/javascript")], b"document.documentElement.dataset.own = 'ran';")
     for name, policy in POLICIES.items():
         origin.routes["/csp-" + name] = http_response(200, html + [("Content-Security-Policy", policy)], (PAGE % "").encode())
@@ -432,7 +443,24 @@ def test_at_most_six_kilobytes(proxy):
     for language in LANGUAGES:
         page = page_of(proxy, "/own-link", Accept_Language=language, Sec_GPC="1").body
         banner = page[page.index(b"<div data-consent-banner"):page.index(b"</script></div>") + 15]
+        banner += re.search(b"<link rel=expect[^>]*>", page)[0]
         assert len(gzip.compress(banner)) + len(gzip.compress(script)) <= 6 * 1024
+
+
+def test_it_is_shown_whole(browser, proxy):
+    """A slow parser stops for frames, also between the banner's elements: the page is shown from its end on, nothing of it half."""
+    frames = """window.frames_seen = []; (function frame() { requestAnimationFrame(function () {
+        frames_seen.push(!!document.querySelector('.cnsnt > script')); if (frames_seen.length < 3) frame(); }); })();"""
+    added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": frames})
+    browser.execute_cdp_cmd("Emulation.setCPUThrottlingRate", {"rate": 8})
+    try:
+        for path in ("/", "/slow", "/torn") * 3:
+            visit(browser, proxy, path)
+            until(lambda: browser.execute_script("return frames_seen.length") == 3)
+            assert browser.execute_script("return frames_seen") == [True] * 3, path
+    finally:
+        browser.execute_cdp_cmd("Emulation.setCPUThrottlingRate", {"rate": 1})
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
 
 
 @pytest.mark.parametrize("path", ["/", "/slow"])

@@ -134,7 +134,7 @@ def document(proxy, path, headers=()):
 
 
 def test_its_place_and_its_address(proxy):
-    element = rb'<script data-consent-guard="" src="(/\.consent/guard\.js\?v=[0-9a-f]{44})"></script>'
+    element = rb'<script data-consent-guard="" src="(/\.consent/guard\.js\?v=[0-9a-f]{44})"></script><link rel=expect href=#cnsnt blocking=render>'
     assert re.search(rb"<head>" + element + rb"<title>", document(proxy, "/").body)
     assert re.match(rb"\n<!-- > --><!doctype html>\n<HTML a='>'>" + element + b"<body>", document(proxy, "/bare").body)
     assert re.match(element + b"<div data-consent-banner", document(proxy, "/late").body)
