@@ -108,7 +108,10 @@ static void probe_later(struct client *c)
         timer_set(&c->timer, SERVER_PROBE_MS);
 }
 
-/* Hands de-framed bytes on; false when the client is over or must wait. */
+/*
+ * Hands de-framed bytes on; 0 when the client must wait. What was handed on is used, whatever
+ * became of the request by it: the next byte may be the first one of another request.
+ */
 static size_t read_body(struct client *c, const uint8_t *data, size_t len)
 {
     struct str piece = str_make(data, len);
@@ -137,7 +140,8 @@ static size_t read_body(struct client *c, const uint8_t *data, size_t len)
         c->state = CLIENT_BUSY;
         probe_later(c);
     }
-    return flow_body(c->flow, (const uint8_t *)piece.ptr, piece.len, end) ? used : 0;
+    flow_body(c->flow, (const uint8_t *)piece.ptr, piece.len, end);
+    return used;
 }
 
 static size_t read_head(struct client *c, const uint8_t *data, size_t len)

@@ -75,8 +75,7 @@ static void take(struct client *c, const uint8_t *data, size_t len, bool end)
     } else {
         client_pace(c, (uint64_t)len * c->h2->cnt); /* they share what the line can do */
     }
-    if (!flow_body(c->flow, data, len, end))
-        return; /* it has ended: c->flow went with it */
+    flow_body(c->flow, data, len, end);
 }
 
 static bool takes_body(const struct client *c)

@@ -107,6 +107,7 @@ MUST_USE bool sticky_set(const struct sticky *sticky, struct flow *f);
 /* origin.c */
 extern const struct conn_ops origin_conn_ops;
 void origin_send(struct flow *f); /* the request, on an open connection */
-MUST_USE bool origin_body(struct flow *f, const uint8_t *data, size_t len, bool end);
+/* A piece of the request's body. False: there is nobody to send it to any more. */
+bool origin_body(struct flow *f, const uint8_t *data, size_t len, bool end);
 
 #endif

@@ -397,18 +397,17 @@ void exchange_forward(struct exchange *x)
 }
 
 /* The beginning of a body that will be forwarded. */
-static bool gather(struct flow *f, const uint8_t *data, size_t len, bool end)
+static void gather(struct flow *f, const uint8_t *data, size_t len, bool end)
 {
     if (!buf_append(&f->collected, data, len)) {
         exchange_fail(&f->x, 500, "memory limit");
-        return false;
+        return;
     }
     if (!end && f->collected.len < SERVER_GATHER_MAX)
-        return true;
+        return;
     f->gathering = false;
     client_hold_body(f->client);
     origin_start(f);
-    return !f->done;
 }
 
 bool exchange_body_collect(struct exchange *x, size_t max, exchange_body_fn fn)
@@ -428,26 +427,24 @@ bool exchange_body_collect(struct exchange *x, size_t max, exchange_body_fn fn)
     return true;
 }
 
-bool flow_body(struct flow *f, const uint8_t *data, size_t len, bool end)
+void flow_body(struct flow *f, const uint8_t *data, size_t len, bool end)
 {
     f->received += len;
     if (is_body_too_long(f, f->received)) {
         exchange_fail(&f->x, 413, "body too large");
-        return false;
+        return;
     }
     f->body_done = end;
-    if (f->gathering)
-        return gather(f, data, len, end);
-    if (f->collect_fn == NULL)
-        return origin_body(f, data, len, end) && !f->done;
-    if (!buf_append(&f->collected, data, len)) {
+    if (f->gathering) {
+        gather(f, data, len, end);
+    } else if (f->collect_fn == NULL) {
+        origin_body(f, data, len, end);
+    } else if (!buf_append(&f->collected, data, len)) {
         f->body_done = false;
         exchange_fail(&f->x, 413, "body too large");
-        return false;
-    }
-    if (end)
+    } else if (end) {
         f->collect_fn(&f->x, buf_str(&f->collected));
-    return true;
+    }
 }
 
 void exchange_add_filter(struct exchange *x, struct filter *filter)

@@ -150,7 +150,8 @@ MUST_USE bool forwarded_real_ip(struct exchange *x); /* a client's own becomes i
 void flow_unchoke(struct flow *f); /* the client takes more: the origin may go on */
 struct flow *flow_new(struct client *c);
 void flow_start(struct flow *f);
-MUST_USE bool flow_body(struct flow *f, const uint8_t *data, size_t len, bool end);
+/* A piece of the request's body. The flow may end by it, and the client's pointer to it with it. */
+void flow_body(struct flow *f, const uint8_t *data, size_t len, bool end);
 void flow_gone(struct flow *f); /* the client broke off */
 void flow_origin_failed(struct flow *f, unsigned status, const char *why);
 void flow_response(struct flow *f); /* x.resp is the final head */

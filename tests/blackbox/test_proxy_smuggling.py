@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from harness import ROOT, Cut, Origin, Proxy, Reader, http_response, wait_for
+from harness import ROOT, Cut, Origin, Proxy, Reader, chunked, holding, http_response, wait_for
 
 CASES = ROOT / "tests/cases/http"
 HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -142,6 +142,37 @@ def test_every_method_has_its_body(proxy, origin, method, framing):
         assert reader.response().status == 200
     assert [(r.method, r.target, r.body) for r in origin.requests[before:]] == [
         (method, "/x", HIDDEN), ("GET", "/y", b"")]
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_a_body_whose_end_is_answered_here_is_no_request(tmp_path, framing):
+    """No place at the origin: that is found when the body is whole, and the connection is kept."""
+    gate, handler = holding(b"x", "/hold")
+    origin = Origin(handler)
+    proxy = Proxy(tmp_path, origin, site={"hosts": ["a"], "origins": [{"url": origin.url, "max_connections": 1}],
+                                  "origin_queue": 1})
+    held = [proxy.connect() for _ in range(2)]
+    for sock, path in zip(held, (b"/hold", b"/waits")):
+        sock.sendall(b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % path)
+        wait_for(lambda: len(origin.requests) == 1)
+    wait_for(lambda: b"consentd_origin_waiting 1" in proxy.ctl("metrics").stdout.encode())
+    with proxy.connect() as sock:
+        reader = Reader(sock)
+        head, body = b"Content-Length: %d" % len(HIDDEN), HIDDEN
+        if framing == "chunked":
+            head, body = b"Transfer-Encoding: chunked", chunked(HIDDEN[:5], HIDDEN[5:])
+        sock.sendall(b"POST /up HTTP/1.1\r\nHost: a\r\n%s\r\n\r\n%s" % (head, body))
+        assert reader.response().status == 503
+        gate.set()
+        assert [Reader(x).response().status for x in held] == [200, 200]
+        sock.sendall(b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert reader.response().status == 200
+        time.sleep(0.3)
+    assert [r.path for r in origin.requests] == ["/hold", "/waits", "/next"]
+    for sock in held:
+        sock.close()
+    proxy.stop()
+    origin.stop()
 
 
 def test_names_that_an_origin_could_misread(proxy, origin):
