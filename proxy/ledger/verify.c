@@ -46,6 +46,13 @@ void verify_leaf_add(struct verify_leaves *list, uint64_t leaf)
     list->items[list->cnt++] = leaf;
 }
 
+void verify_met_erased(struct verify *v, uint64_t leaf, uint32_t month)
+{
+    if (v->erased.cnt == 0 || month < v->erased_month)
+        v->erased_month = month;
+    verify_leaf_add(&v->erased, leaf);
+}
+
 bool verify_entry(struct verify *v, uint64_t leaf, uint8_t cmt[32], struct fault *f)
 {
     size_t at = leaf % TLOG_TILE_WIDTH * TLOG_ENTRY_LEN;

@@ -41,6 +41,7 @@ struct verify {
     uint64_t bundle_number;
     struct verify_leaves erased; /* met, and to be named by an erase record */
     struct verify_leaves named;  /* by erase records */
+    uint32_t erased_month;       /* of the oldest of those met: none of their records is older */
     bool journal_gap;            /* a range of the journal can't be read: named in out */
     bool all_named;              /* every record from the first leaf on was read */
 };
@@ -64,6 +65,7 @@ int verify_say_leaf(struct verify *v, enum verify_status status, uint64_t leaf, 
 void verify_progress(const struct verify *v, const char *what, uint64_t done, uint64_t all);
 bool verify_wants(const struct verify *v, uint64_t ts_ms); /* in [from, to) */
 void verify_leaf_add(struct verify_leaves *list, uint64_t leaf);
+void verify_met_erased(struct verify *v, uint64_t leaf, uint32_t month);
 
 /* Entry number `leaf` of the signed log; leaves are asked for in order. */
 bool verify_entry(struct verify *v, uint64_t leaf, uint8_t cmt[32], struct fault *f);

@@ -222,7 +222,7 @@ static int check_missing(struct verify_redis *r, uint64_t leaf)
 
     if (!erased_has(r->v->cfg->erased, leaf))
         return verify_say_leaf(r->v, VERIFY_TAMPERED, leaf, "gone from Redis, and not erased");
-    verify_leaf_add(&r->v->erased, leaf);
+    verify_met_erased(r->v, leaf, r->month);
     for (unsigned i = 0; x != NULL && i < x->ref_cnt; i++)
         if (x->refs[i].leaf == leaf && x->refs[i].ts_ms / 86400000 == r->day)
             r->day_erased++;

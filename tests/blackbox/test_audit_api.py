@@ -790,6 +790,21 @@ def test_verification_finds_what_was_changed(tmp_path):
         w.stop()
 
 
+def test_verification_does_not_pass_over_the_newest(tmp_path):
+    """Signed, and not in Redis (another one writes there): that can't be told to be whole."""
+    w = World(tmp_path)
+    try:
+        [own] = [k for k in w.redis.call("keys", "c:own:*").splitlines() if k]
+        w.redis.call("set", own, "f" * 32 + ":0123456789abcdef")
+        wait_for(lambda: "ship.blocked" in w.proxy.log(), 30)
+        signed(w.proxy, leaf_of(post(w.proxy, ["analytics"])))
+        found = verified(w.proxy, depth="deep")
+        assert found["result"] == "incomplete" and "not there: not shipped yet, or removed" in found["what"]
+        assert verified(w.proxy, depth="deep", to="2026-01-01")["result"] == "ok"
+    finally:
+        w.stop()
+
+
 def test_an_export_says_what_it_was_asked_for_and_what_it_is_without(tmp_path):
     redis = Redis(tmp_path)
     proxy = Proxy(tmp_path, ledger={"redis": redis.url})

@@ -93,6 +93,16 @@ static void on_erased(void *owner, uint64_t peer, const struct ledger_erase_ack 
         say(s, &(struct said){.what = SAID_ERASED, .number = (unsigned)ack->req_id});
 }
 
+static void name_files(struct story *s)
+{
+    fixture_dir(s->dir);
+    (void)snprintf(s->journal, sizeof(s->journal), "%s/journal", s->dir);
+    (void)snprintf(s->keks, sizeof(s->keks), "%s/keks.json", s->dir);
+    (void)snprintf(s->erased, sizeof(s->erased), "%s/erased.lst", s->dir);
+    (void)snprintf(s->left, sizeof(s->left), "%s/left.lst", s->dir);
+    memset(s->leaf, 0xff, sizeof(s->leaf));
+}
+
 static bool start(struct story *s)
 {
     static const struct ledger_ops ops = {.on_ack = on_ack, .on_erased = on_erased};
@@ -363,7 +373,7 @@ static void check_lists(const struct story *s)
     erased_free(list);
 }
 
-static void check_log(const struct story *s)
+static enum verify_status verify(const struct story *s, struct verify_report *report)
 {
     char path[96];
     struct fault f = {{0}};
@@ -374,23 +384,32 @@ static void check_log(const struct story *s)
                                       .key_cnt = 1,
                                       .journal_dir = s->journal,
                                       .node = 1,
-                                      .log_node = 1,
                                       .keks = keks,
                                       .erased = list};
-    struct verify_report report;
-    uint8_t root[32];
+    enum verify_status status;
 
     (void)snprintf(path, sizeof(path), "%s/tlog", s->journal);
-    if (verify_run(&cfg, &report) != VERIFY_OK)
+    status = verify_run(&cfg, report);
+    erased_free(list);
+    keks_free(keks);
+    return status;
+}
+
+static void check_log(const struct story *s)
+{
+    struct verify_report report;
+    uint8_t root[32];
+    char path[96];
+
+    if (verify(s, &report) != VERIFY_OK)
         fail_msg("%s: %s", report.what, report.why);
+    (void)snprintf(path, sizeof(path), "%s/tlog", s->journal);
     for (unsigned i = 0; i < s->tree_cnt; i++) {
         struct tlog_dir dir = {.path = path, .size = report.leaves};
 
         assert_true(merkle_root_at(s->trees[i].size, tlog_fetch, &dir, root));
         assert_memory_equal(root, s->trees[i].root, 32);
     }
-    erased_free(list);
-    keks_free(keks);
 }
 
 /* It starts, knows repetitions, takes more, goes on with its log. */
@@ -440,12 +459,7 @@ static bool crash(unsigned nth, bool torn)
     bool killed;
     pid_t pid;
 
-    fixture_dir(s->dir);
-    (void)snprintf(s->journal, sizeof(s->journal), "%s/journal", s->dir);
-    (void)snprintf(s->keks, sizeof(s->keks), "%s/keks.json", s->dir);
-    (void)snprintf(s->erased, sizeof(s->erased), "%s/erased.lst", s->dir);
-    (void)snprintf(s->left, sizeof(s->left), "%s/left.lst", s->dir);
-    memset(s->leaf, 0xff, sizeof(s->leaf));
+    name_files(s);
     assert_int_equal(pipe(ends), 0);
     pid = fork();
     if (pid == 0) {
@@ -497,11 +511,52 @@ static void test_killed_within_a_call(void **state)
     run_all(true);
 }
 
+/* --- a list that somebody else wrote ------------------------------------------------------ */
+
+/*
+ * A record that is in the way is put on the list of erasures, by hand, once the first segment has
+ * gone by its age: no erase record names it, and that is told.
+ */
+static void test_a_listed_erasure_that_nobody_asked_for(void **state)
+{
+    struct erased_ref ref = {.ts_ms = 1795470842549};
+    struct erasure in = {.ts_ms = 1795470842549, .refs = &ref, .ref_cnt = 1}, *x;
+    struct verify_report report;
+    struct journal_record rec;
+    struct journal_reader *rd;
+    struct fault f = {{0}};
+    struct erased *list;
+    struct story s = {.out = -1};
+    char path[160];
+
+    UNUSED(state);
+    name_files(&s);
+    tell(&s);
+    (void)snprintf(path, sizeof(path), "%s/wal-1-%016x.log", s.journal, 0);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(verify(&s, &report), VERIFY_OK);
+    rd = journal_reader_open(s.journal, 1, &f);
+    assert_non_null(rd);
+    for (unsigned i = 0; i < 8; i++)
+        assert_int_equal(journal_reader_next(rd, UINT64_MAX, &rec), JOURNAL_STEP_RECORD);
+    journal_reader_close(rd);
+    ref.leaf = rec.leaf;
+    list = erased_open(s.erased, &f);
+    assert_non_null(list);
+    assert_true(erased_add(list, &in, &x, &f) && erased_note_looked(list, x, &f) &&
+                erased_note_logged(list, x, 1, &f) && erased_note_shredded(list, x, &f));
+    erased_free(list);
+    assert_int_equal(verify(&s, &report), VERIFY_TAMPERED);
+    assert_non_null(strstr(report.why, "no erase record names it"));
+    fixture_remove(s.dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_killed_before_a_call),
         cmocka_unit_test(test_killed_within_a_call),
+        cmocka_unit_test(test_a_listed_erasure_that_nobody_asked_for),
     };
 
     if (!note_key_of(STR("log.example/consent/1"), seed, &log_key))
