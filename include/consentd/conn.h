@@ -36,6 +36,8 @@ struct tls_server;
 #define CONN_QUEUE_MAX    (32u * 1024 * 1024) /* conn_write() fails above this */
 #define CONN_READ_BUDGET  4                   /* reads of one connection per turn */
 #define CONN_HANDSHAKE_MS 10000               /* a TLS handshake takes no longer */
+#define CONN_FLUSH_MS     30000               /* see conn_set_pace */
+#define CONN_FLUSH_LEAST  4096
 
 /* Why a connection is over. */
 enum conn_why {
@@ -116,6 +118,12 @@ void conn_set_marks(struct conn *c, size_t low, size_t high, size_t max);
 /* Back-pressure. Paused: no on_data; the kernel's window fills, the peer slows down. */
 void conn_pause_read(struct conn *c);
 void conn_resume_read(struct conn *c);
+
+/*
+ * How slow a peer may be that conn_close_flush() waits for: in each silence_ms it takes `least`
+ * bytes, or all that was queued when they began. CONN_FLUSH_* when it is not said.
+ */
+void conn_set_pace(struct conn *c, uint64_t silence_ms, uint64_t least);
 
 /* No more writes: when the queue is out, close_notify (TLS) and FIN. Reading goes on. */
 void conn_shut_write(struct conn *c);

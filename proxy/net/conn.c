@@ -27,8 +27,7 @@
 #include "consentd/mem.h"
 #include "loop_priv.h"
 
-#define FLUSH_MS 30000 /* lingering: how long a slow peer may take for the next bytes */
-#define DOUBT_MS 100   /* quiet after a short read: look for a reset */
+#define DOUBT_MS 100 /* quiet after a short read: look for a reset */
 
 static void on_later(void *arg);
 static void on_readable(evutil_socket_t fd, short what, void *arg);
@@ -67,6 +66,7 @@ struct conn *conn_new(struct loop *loop, const struct conn_ops *ops, void *owner
     c->fd = -1;
     c->low = CONN_QUEUE_LOW;
     c->high = CONN_QUEUE_HIGH;
+    conn_set_pace(c, CONN_FLUSH_MS, CONN_FLUSH_LEAST);
     c->later.fn = on_later;
     c->later.arg = c;
     buf_init(&c->keep, CONN_KEEP_MAX + LOOP_SCRATCH_LEN);
@@ -131,18 +131,27 @@ void conn_fail(struct conn *c, enum conn_why why)
     later(c);
 }
 
-static void linger(struct conn *c, uint64_t ms)
+/* The next stretch of a peer that we wait for. */
+static void linger(struct conn *c)
 {
     c->progress = conn_progress(c);
-    timer_set(&c->timer, ms);
+    c->owed = c->queue.len;
+    timer_set(&c->timer, c->silence_ms);
+}
+
+static bool is_keeping_pace(const struct conn *c)
+{
+    uint64_t taken = conn_progress(c) - c->progress;
+
+    return taken > 0 && (taken >= c->least || taken >= c->owed);
 }
 
 static void on_timer(void *arg)
 {
     struct conn *c = arg;
 
-    if (c->lingering && c->queue.len > 0 && conn_progress(c) != c->progress)
-        linger(c, FLUSH_MS); /* slow, but it reads */
+    if (c->lingering && c->queue.len > 0 && is_keeping_pace(c))
+        linger(c); /* slow, but it reads */
     else
         tell_closed(c, CONN_WHY_TIMEOUT);
 }
@@ -491,8 +500,6 @@ static void flush(struct conn *c)
             return;
         }
         buf_consume(&c->queue, sent);
-        if (c->lingering)
-            linger(c, FLUSH_MS);
     }
     if (c->queue.len > 0)
         return;
@@ -620,6 +627,12 @@ void conn_set_marks(struct conn *c, size_t low, size_t high, size_t max)
     c->queue.max = max;
 }
 
+void conn_set_pace(struct conn *c, uint64_t silence_ms, uint64_t least)
+{
+    c->silence_ms = silence_ms;
+    c->least = least;
+}
+
 void conn_shut_write(struct conn *c)
 {
     if (c->state != CONN_OPEN)
@@ -653,7 +666,7 @@ bool conn_close_flush(struct conn *c, uint64_t linger_ms)
     c->owner = NULL;
     c->lingering = true;
     c->linger_ms = linger_ms;
-    linger(c, FLUSH_MS);
+    linger(c);
     c->state = CONN_SHUT_WRITE;
     conn_resume_read(c);
     return true;

@@ -56,8 +56,10 @@ struct conn {
     bool shut_done;
     bool lingering; /* conn_close_flush: only the end is told, if anything */
     uint64_t linger_ms;
-    uint64_t sent;     /* bytes taken by the kernel */
-    uint64_t progress; /* lingering: conn_progress() when the timer was set */
+    uint64_t sent;              /* bytes taken by the kernel */
+    uint64_t progress;          /* lingering: conn_progress() when the timer was set */
+    uint64_t owed;              /* and what was queued then */
+    uint64_t silence_ms, least; /* conn_set_pace() */
     struct event read_event;
     struct event *write_event; /* owned; NULL until a write had to wait: most never do */
     struct deferred later;

@@ -41,10 +41,16 @@ void client_pace(struct client *c, uint64_t bytes)
     pace_timer(c, now);
 }
 
-bool client_is_slow(const struct client *c, uint64_t taken, unsigned share)
+uint64_t client_least(const struct client *c)
 {
     const struct config_limits *max = &c->server->config->limits;
-    uint64_t least = max->download_rate * max->send_timeout_ms / 1000 / (share > 0 ? share : 1);
+
+    return max->download_rate * max->send_timeout_ms / 1000;
+}
+
+bool client_is_slow(const struct client *c, uint64_t taken, unsigned share)
+{
+    uint64_t least = client_least(c) / (share > 0 ? share : 1);
 
     return taken == c->progress || (taken - c->progress < least && taken - c->progress < c->owed);
 }

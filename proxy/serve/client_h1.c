@@ -571,6 +571,7 @@ void client_accept(void *owner, int fd, const struct sockaddr *peer, socklen_t l
     metric_up(METRIC_CLIENT_OPEN);
     c->conn = conn_accept(s->loop, fd, a->tls, &client_ops, c);
     conn_set_marks(c->conn, CLIENT_QUEUE_LOW, CLIENT_QUEUE_HIGH, CLIENT_QUEUE_MAX);
+    conn_set_pace(c->conn, s->config->limits.send_timeout_ms, client_least(c));
     timer_set(&c->timer, s->config->limits.request_header_timeout_ms);
     if (s->data->client_cnt > s->config->limits.connections) {
         metric_add(METRIC_CLIENT_REFUSED, 1);

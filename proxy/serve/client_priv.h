@@ -115,6 +115,7 @@ void client_close(struct client *c, bool cut);
  */
 void client_pace_start(struct client *c);           /* the body is wanted (again) from now on */
 void client_pace(struct client *c, uint64_t bytes); /* so many came */
+uint64_t client_least(const struct client *c); /* bytes that it takes in send_timeout at least */
 /* Whether a client that was sent to has taken too little since: less than all, and too slowly. */
 bool client_is_slow(const struct client *c, uint64_t taken, unsigned share);
 

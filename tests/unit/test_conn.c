@@ -412,6 +412,49 @@ static void test_close_flush_after_the_peer_has_finished(void **state)
     net_stop(&net);
 }
 
+/*
+ * A peer that takes what has come every so many turns; in each half of a second it is to take
+ * `least` bytes. Whether it was waited for.
+ */
+static bool is_waited_for(unsigned every, uint64_t least)
+{
+    const int small = 16384;
+    struct net net;
+    uint8_t *data = calloc(1, BIG);
+    bool waited;
+
+    assert_non_null(data);
+    net_start(&net, false, NULL);
+    UNTIL(&net, net.server.opened == 1 && net.client.opened == 1);
+    setsockopt(conn_fd(net.client.conn), SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    setsockopt(conn_fd(net.server.conn), SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+    conn_pause_read(net.client.conn);
+    assert_true(conn_write(net.server.conn, data, BIG));
+    conn_set_pace(net.server.conn, 500, least);
+    assert_true(conn_close_flush(net.server.conn, 500));
+    conn_set_owner(net.server.conn, &ops, &net.server);
+    for (unsigned turn = 0; turn < 5000 && net.server.closed == 0; turn++) {
+        while (turn % every == 0 &&
+               recvfrom(conn_fd(net.client.conn), data, BIG, MSG_DONTWAIT, NULL, NULL) > 0)
+            ;
+        loop_poll(net.loop);
+        usleep(200);
+    }
+    waited = net.server.closed == 0;
+    assert_true(waited || net.server.why == CONN_WHY_TIMEOUT);
+    free(data);
+    net_stop(&net);
+    return waited;
+}
+
+static void test_close_flush_waits_for_the_slow_not_for_ever(void **state)
+{
+    UNUSED(state);
+    assert_true(is_waited_for(500, 1));
+    assert_false(is_waited_for(500, BIG));
+    assert_false(is_waited_for(5001, 1));
+}
+
 static void test_a_reset_is_told_behind_a_pause(void **state)
 {
     struct conn_ops eager = ops;
@@ -518,6 +561,7 @@ int main(void)
         cmocka_unit_test(test_close_inside_on_data),
         cmocka_unit_test(test_close_flush_delivers_everything),
         cmocka_unit_test(test_close_flush_after_the_peer_has_finished),
+        cmocka_unit_test(test_close_flush_waits_for_the_slow_not_for_ever),
         cmocka_unit_test(test_a_reset_is_told_behind_a_pause),
         cmocka_unit_test(test_reset_is_an_error_for_the_peer),
         cmocka_unit_test(test_a_certificate_for_another_name_is_refused),
