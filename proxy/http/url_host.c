@@ -223,18 +223,30 @@ static size_t label_encode(const uint32_t *label, size_t cnt, char *out)
     return len + 4;
 }
 
+static bool is_ascii(const uint32_t *label, size_t cnt)
+{
+    for (size_t i = 0; i < cnt; i++) {
+        if (label[i] >= 0x80)
+            return false;
+    }
+    return true;
+}
+
 static size_t points_encode(struct points *points, char *out)
 {
     size_t len = 0;
     size_t start = 0;
 
     for (size_t i = 0; i <= points->cnt; i++) {
-        size_t label_len;
+        size_t cnt = i - start;
+        size_t label_len = 0;
 
         if (i < points->cnt && points->at[i] != '.')
             continue;
-        label_len = label_encode(points->at + start, i - start, out + len);
-        if (label_len > LABEL_MAX)
+        /* what is too long already is left out: encoding takes the square of the length */
+        if (cnt <= LABEL_MAX || is_ascii(points->at + start, cnt))
+            label_len = label_encode(points->at + start, cnt, out + len);
+        if (cnt > LABEL_MAX || label_len > LABEL_MAX)
             points->suspect = true;
         len += label_len;
         if (i < points->cnt)

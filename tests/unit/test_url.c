@@ -16,6 +16,12 @@
 
 #define BASE "https://example.com/a/b?q"
 
+/* CJK letters, three bytes each */
+#define LETTERS_8                                                                                  \
+    "\xe4\xbe\x8b\xe5\xad\x90\xe4\xbe\x8b\xe5\xad\x90\xe4\xbe\x8b\xe5\xad\x90\xe4\xbe\x8b\xe5\xad" \
+    "\x90"
+#define LETTERS_64 LETTERS_8 LETTERS_8 LETTERS_8 LETTERS_8 LETTERS_8 LETTERS_8 LETTERS_8 LETTERS_8
+
 struct row {
     const char *in;
     const char *want; /* "SCHEME HOST PORT PATH[?QUERY]", "suspect" (any host), or "none" */
@@ -202,8 +208,11 @@ static void test_hosts(void **state)
         {"http://\xef\xac\x81", "suspect"},             /* ligature fi */
         {"http://a\xe2\x80\x8d"
          "b",
-         "suspect"},                     /* joiner */
-        {"http://e\xcc\x81", "suspect"}, /* combining accent */
+         "suspect"},                       /* joiner */
+        {"http://e\xcc\x81", "suspect"},   /* combining accent */
+        {"http://" LETTERS_64, "suspect"}, /* too long for a label, and for encoding it */
+        {"http://" LETTERS_64 ".1", "suspect"},
+        {"http://" LETTERS_64 LETTERS_64 LETTERS_64 ".com", "suspect"},
         {"http://\xff", "suspect"},
         {"http://a\xc0\xae"
          "b",
