@@ -56,6 +56,7 @@
 #define ADMIN_STALL_MS      30000        /* a reader that takes nothing for so long is cut off */
 #define ADMIN_STRANGERS_MAX 8            /* connections of peers that may do nothing */
 #define ADMIN_PUBLIC_MAX    16           /* connections to admin.listen */
+#define ADMIN_KEPT          16           /* of them that only operators get */
 
 struct admin;
 struct config;

@@ -30,7 +30,7 @@
 enum key_use {
     KEY_NONE = 0,
     KEY_TOK,   /* tokens (token.h) */
-    KEY_IDX,   /* subject tags in Redis (record.h) */
+    KEY_IDX,   /* subject tags (record.h); of all records, so it is never rotated */
     KEY_LOG,   /* seed of the Ed25519 key of the log (note.h) */
     KEY_UNSUB, /* unsubscribe links */
     KEY_USES,

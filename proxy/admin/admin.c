@@ -455,25 +455,31 @@ static void on_writable(void *owner)
         c->job->resume(c);
 }
 
-/* Connections of peers without any right. */
-static unsigned strangers(const struct admin *a)
+/* Who may change how the daemon runs: must get in whoever else is there. */
+static bool is_operator(const struct admin_peer *peer)
 {
-    unsigned cnt = 0;
-
-    for (size_t i = 0; i < ADMIN_CLIENTS_MAX; i++)
-        cnt +=
-            a->clients[i].admin != NULL && !a->clients[i].public && a->clients[i].peer.perms == 0;
-    return cnt;
+    return access_may(peer, PERM_DAEMON_RELOAD);
 }
 
-/* Connections to admin.listen. */
-static unsigned public_cnt(const struct admin *a)
+/* Of who came by admin.listen (NULL), who has no right and who is no operator: a part each. */
+static bool has_place(const struct admin *a, const struct admin_peer *who)
 {
-    unsigned cnt = 0;
+    unsigned strangers = 0, others = 0, public = 0;
 
-    for (size_t i = 0; i < ADMIN_CLIENTS_MAX; i++)
-        cnt += a->clients[i].admin != NULL && a->clients[i].public;
-    return cnt;
+    for (size_t i = 0; i < ADMIN_CLIENTS_MAX; i++) {
+        const struct admin_client *c = &a->clients[i];
+        bool other = c->admin != NULL && (c->public || !is_operator(&c->peer));
+
+        others += other;
+        public += other && c->public;
+        strangers += other && !c->public && c->peer.perms == 0;
+    }
+    if (who != NULL && is_operator(who))
+        return true;
+    if (others >= ADMIN_CLIENTS_MAX - ADMIN_KEPT)
+        return false;
+    return who == NULL ? public < ADMIN_PUBLIC_MAX
+                       : who->perms != 0 || strangers < ADMIN_STRANGERS_MAX;
 }
 
 static struct admin_client *free_place(struct admin *a)
@@ -506,7 +512,7 @@ static void on_accept(void *owner, int fd, const struct sockaddr *peer, socklen_
     UNUSED(peer);
     UNUSED(len);
     access_find(&a->setup.groups, fd, &who);
-    if (c == NULL || (who.perms == 0 && strangers(a) >= ADMIN_STRANGERS_MAX)) {
+    if (c == NULL || !has_place(a, &who)) {
         log_warn("admin.full", "");
         close(fd);
         return;
@@ -522,7 +528,7 @@ static void on_watch_accept(void *owner, int fd, const struct sockaddr *peer, so
 
     UNUSED(peer);
     UNUSED(len);
-    if (c == NULL || public_cnt(a) >= ADMIN_PUBLIC_MAX) {
+    if (c == NULL || !has_place(a, NULL)) {
         log_warn("admin.full", "");
         close(fd);
         return;

@@ -240,7 +240,7 @@ static bool open_files(struct ledger *l, const struct ledger_config *cfg, struct
         return false;
     file_remove_temps(cfg->keks_path); /* month keys in a copy would outlive their month */
     l->keks = keks_open(cfg->keks_path, true, f);
-    if (l->keks == NULL || !keks_ensure(l->keks, clock_wall_ms(), f) ||
+    if (l->keks == NULL || !keks_ensure(l->keks, clock_wall_ms(), f) || !ledger_index_check(l, f) ||
         !ledger_erase_open(l, cfg, f) || !ledger_notice_open(l, cfg, f))
         return false;
     if (cfg->suppressed_path != NULL &&

@@ -359,7 +359,8 @@ void ledger_ask(struct ledger *l, uint64_t peer, struct str payload)
     memcpy(&job.msg, payload.ptr, sizeof(job.msg));
     if (job.msg.version != LEDGER_MSG_VERSION || job.msg.what == LEDGER_ASK_NOTHING ||
         job.msg.what > LEDGER_ASK_NOTICE || a->cnt == JOBS_MAX || !l->ready ||
-        (job.msg.what != LEDGER_ASK_NOTICE && ledger_is_gone(l, job.msg.subject))) {
+        (job.msg.what != LEDGER_ASK_NOTICE &&
+         (l->other_index || ledger_is_gone(l, job.msg.subject)))) {
         tell(a, &job, LEDGER_TELL_UNAVAILABLE, STR(""));
         return;
     }

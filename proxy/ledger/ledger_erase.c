@@ -383,16 +383,17 @@ void ledger_erase(struct ledger *l, uint64_t peer, struct str payload)
 {
     struct erasing *e = l->erasing;
     struct job job = {.peer = peer};
+    bool known;
 
     if (payload.len == sizeof(job.msg))
         memcpy(&job.msg, payload.ptr, sizeof(job.msg));
     job.msg.actor[sizeof(job.msg.actor) - 1] = '\0';
-    if (e == NULL || e->cnt == JOBS_MAX || job.msg.version != LEDGER_MSG_VERSION ||
-        job.msg.action < LEDGER_ERASE || job.msg.action > LEDGER_DROP) {
+    known = e != NULL && job.msg.version == LEDGER_MSG_VERSION && job.msg.action >= LEDGER_ERASE &&
+            job.msg.action <= LEDGER_DROP;
+    if (!known || e->cnt == JOBS_MAX || (l->other_index && job.msg.action != LEDGER_DROP)) {
         struct ledger_erase_ack ack = {.req_id = job.msg.req_id,
-                                       .status = e != NULL && e->cnt == JOBS_MAX
-                                                     ? LEDGER_ERASE_UNAVAILABLE
-                                                     : LEDGER_ERASE_REFUSED};
+                                       .status =
+                                           known ? LEDGER_ERASE_UNAVAILABLE : LEDGER_ERASE_REFUSED};
         if (l->ops.on_erased != NULL)
             l->ops.on_erased(l->owner, peer, &ack);
         return;

@@ -65,6 +65,7 @@ struct ledger {
     uint8_t log_node;             /* of the log of today: origin, cookies, answers */
     struct log_restarts restarts; /* the logs before */
     uint8_t idx_key[32];
+    bool other_index; /* the records here have tags of another key: nobody's are all found */
     uint64_t segment_size, retention_ms;
     struct journal *journal;   /* owned */
     struct tlog *log;          /* owned; NULL: not signed */
@@ -124,6 +125,9 @@ void ledger_erase_looked(struct ledger *l, struct erasure *x, const struct erase
                          size_t cnt);
 struct erased *ledger_erasures(struct ledger *l); /* the list, for the shipper */
 bool ledger_is_gone(const struct ledger *l, const uint8_t subject[16]);
+
+/* ledger_index.c: whether this is the key that the subjects' tags were always made with. */
+MUST_USE bool ledger_index_check(struct ledger *l, struct fault *f);
 
 /* ledger_ask.c */
 bool ledger_ask_open(struct ledger *l, const struct ledger_config *cfg, struct fault *f);

@@ -147,6 +147,33 @@ def test_the_own_group_counts_as_well(proxy):
     assert status == 200
 
 
+def test_auditors_keep_no_operator_out(proxy):
+    """As many connections as there are places, all of an auditor: operators get in, in time."""
+    pid = os.fork()
+    if pid == 0:
+        os.setgroups([grp.getgrnam(AUDITORS).gr_gid])
+        os.setgid(65534)
+        os.setuid(65534)
+        held = []
+        for _ in range(200):
+            sock = socket.socket(socket.AF_UNIX)
+            try:
+                sock.connect(proxy.config["admin"]["socket"])
+                sock.send(b"GET")
+            except OSError:
+                pass
+            held.append(sock)
+        time.sleep(60)
+        os._exit(0)
+    try:
+        wait_for(lambda: "event=admin.full" in proxy.log())
+        for _ in range(5):
+            assert get(proxy, "/api/v1/routes")["role"] == "admin"
+    finally:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+
+
 def test_what_is_not_in_the_table_is_not_there(proxy):
     assert refused(proxy, "/api/v1/eventss")[0] == 404
     assert refused(proxy, "/api/v1/events/1:0/")[0] == 404

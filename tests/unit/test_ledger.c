@@ -32,6 +32,7 @@ struct bench {
     struct ledger_ack acks[MAX_ACKS];
     unsigned ack_cnt;
     bool erased;
+    unsigned told; /* enum ledger_tell_status */
 };
 
 static const uint8_t idx_key[32] = {0x33};
@@ -650,6 +651,75 @@ static void test_only_visitors_events(void **state)
     teardown(&b);
 }
 
+static void on_unavailable(void *owner, uint64_t peer, const struct ledger_erase_ack *ack)
+{
+    struct bench *b = owner;
+
+    UNUSED(peer);
+    b->erased = ack->status != LEDGER_ERASE_UNAVAILABLE;
+}
+
+static void on_tell(void *owner, uint64_t peer, const struct ledger_tell_head *head,
+                    struct str text)
+{
+    struct bench *b = owner;
+
+    UNUSED(peer);
+    UNUSED(text);
+    b->told = head->status;
+}
+
+static void start_with(struct bench *b, const uint8_t key[32], const char *list)
+{
+    static const struct ledger_ops ops = {
+        .on_ack = on_ack, .on_erased = on_unavailable, .on_tell = on_tell};
+    struct ledger_config cfg = config_of(b);
+    struct fault f = {{0}};
+
+    cfg.idx_key = key;
+    cfg.erased_path = list;
+    b->loop = loop_new();
+    b->ledger = ledger_new(b->loop, &cfg, &ops, b, &f);
+    assert_non_null(b->ledger);
+}
+
+/* With another key for the tags an erasure would miss the older records: it is not promised. */
+static void test_another_index_key_promises_nothing(void **state)
+{
+    static const uint8_t other[32] = {9};
+    struct ledger_event_msg msg = message(1), next = message(2);
+    struct ledger_erase_msg erase = {
+        .version = LEDGER_MSG_VERSION, .action = LEDGER_ERASE, .by = CONSENT_BY_SUBJECT};
+    struct ledger_ask_msg ask = {.version = LEDGER_MSG_VERSION, .what = LEDGER_ASK_RECORDS};
+    char list[80];
+    struct bench b;
+
+    UNUSED(state);
+    setup(&b);
+    (void)snprintf(list, sizeof(list), "%s/erased", b.dir);
+    memcpy(erase.subject, msg.event.subject, 16);
+    memcpy(ask.subject, msg.event.subject, 16);
+    assert_int_equal(give_one(&b, &msg)->status, LEDGER_RECORDED);
+    stop(&b);
+    start_with(&b, other, list);
+    assert_int_equal(give_one(&b, &next)->status, LEDGER_RECORDED);
+    b.erased = true;
+    ledger_erase(b.ledger, 7, str_make(&erase, sizeof(erase)));
+    poll_ms(&b, 100);
+    assert_false(b.erased);
+    b.told = LEDGER_TELL_DONE;
+    ledger_ask(b.ledger, 7, str_make(&ask, sizeof(ask)));
+    poll_ms(&b, 100);
+    assert_int_equal(b.told, LEDGER_TELL_UNAVAILABLE);
+    stop(&b);
+    start_with(&b, idx_key, list);
+    b.erased = false;
+    ledger_erase(b.ledger, 7, str_make(&erase, sizeof(erase)));
+    poll_ms(&b, 100);
+    assert_true(b.erased);
+    teardown(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -667,6 +737,7 @@ int main(void)
         cmocka_unit_test(test_a_successor_knows_what_its_predecessor_did),
         cmocka_unit_test(test_the_erased_are_not_remembered),
         cmocka_unit_test(test_only_visitors_events),
+        cmocka_unit_test(test_another_index_key_promises_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
