@@ -65,6 +65,13 @@ MUST_USE struct verdict decide_cookie_pair(const struct decider *d, const struct
  */
 MUST_USE struct verdict decide_url(const struct decider *d, const struct url *url);
 
+/*
+ * A connection to the host that a page wants made ahead of time. Denied when that is all that any
+ * rule says of the host, be it of single paths: "facebook.com/tr" is what a preconnect to
+ * facebook.com is for.
+ */
+MUST_USE struct verdict decide_host(const struct decider *d, const struct url *url);
+
 /* The host is one of the site's: what it serves went through here. */
 MUST_USE bool decide_host_is_own(const struct decider *d, struct str host);
 

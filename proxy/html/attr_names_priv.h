@@ -15,6 +15,7 @@
     X(ATTRIBUTIONSRC, "attributionsrc")                                                            \
     X(BACKGROUND, "background")                                                                    \
     X(BY, "by")                                                                                    \
+    X(CHARSET, "charset")                                                                          \
     X(CLIP_PATH, "clip-path")                                                                      \
     X(COLOR, "color")                                                                              \
     X(CONFIG, "config")                                                                            \

@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "consentd/charset.h"
 #include "consentd/mem.h"
 #include "rewriter_priv.h"
 #include "tokenizer_priv.h"
@@ -22,6 +23,7 @@ enum value_kind {
     V_CODE_URL, /* matters only as javascript: */
     V_LINK,
     V_META,
+    V_CHARSET, /* of what is fetched: other bytes may be the tracker's */
     V_INTEGRITY,
 };
 
@@ -38,6 +40,8 @@ struct rule {
     X(SCRIPT, SRC, URL, SCRIPT, RAW, SCRIPT)                                                       \
     X(SCRIPT, HREF, URL, SCRIPT, RAW, SVG_SCRIPT)                                                  \
     X(SCRIPT, XLINK_HREF, URL, SCRIPT, RAW, SVG_SCRIPT)                                            \
+    X(SCRIPT, CHARSET, CHARSET, SCRIPT, ATTR, ALWAYS)                                              \
+    X(LINK, CHARSET, CHARSET, STYLESHEET, ATTR, ALWAYS)                                            \
     X(SCRIPT, ATTRIBUTIONSRC, LIST, PING, ATTR, ALWAYS)                                            \
     X(SCRIPT, INTEGRITY, INTEGRITY, INTEGRITY, ATTR, ALWAYS)                                       \
     X(LINK, INTEGRITY, INTEGRITY, INTEGRITY, ATTR, ALWAYS)                                         \
@@ -89,6 +93,8 @@ struct rule {
     X(AREA, HREF, CODE_URL, FORM, ATTR, ALWAYS)                                                    \
     X(BODY, BACKGROUND, URL, IMAGE, ATTR, ALWAYS)                                                  \
     X(TABLE, BACKGROUND, URL, IMAGE, ATTR, ALWAYS)                                                 \
+    X(COLGROUP, BACKGROUND, URL, IMAGE, ATTR, ALWAYS)                                              \
+    X(COL, BACKGROUND, URL, IMAGE, ATTR, ALWAYS)                                                   \
     X(TBODY, BACKGROUND, URL, IMAGE, ATTR, ALWAYS)                                                 \
     X(THEAD, BACKGROUND, URL, IMAGE, ATTR, ALWAYS)                                                 \
     X(TFOOT, BACKGROUND, URL, IMAGE, ATTR, ALWAYS)                                                 \
@@ -338,6 +344,21 @@ static enum html_action judge_meta(struct rewriter *rw, const struct judged *j, 
     return value_ref(rw, &cookie);
 }
 
+/* The digest of a file that the proxy may change would keep the browser from taking it. */
+static enum html_action judge_integrity(struct rewriter *rw, const struct judged *j)
+{
+    struct html_ref ref = {.element = element_rows[j->elem].name,
+                           .attr = "integrity",
+                           .use = HTML_USE_INTEGRITY,
+                           .base = buf_str(&rw->base),
+                           .base_alt = buf_str(&rw->base_alt)};
+    struct html_note note = {0};
+
+    if (!judge_find(rw, j, j->elem == ELEM_SCRIPT ? ATTR_SRC : ATTR_HREF, &ref.value))
+        return HTML_KEEP;
+    return rw->ops.on_ref(rw->owner, &ref, &note);
+}
+
 static enum html_action judge_value(struct rewriter *rw, const struct judged *j,
                                     const struct rule *rule, struct str text)
 {
@@ -363,6 +384,10 @@ static enum html_action judge_value(struct rewriter *rw, const struct judged *j,
         return judge_link(rw, j, text);
     case V_META:
         return judge_meta(rw, j, text);
+    case V_CHARSET: /* files that come through here are read as in ASCII */
+        return html_charset_sniff(STR("   "), true, text, NULL) == HTML_CHARSET_BYTES
+                   ? HTML_KEEP
+                   : judge_integrity(rw, j);
     case V_SRCDOC:
     case V_INTEGRITY:
         break; /* judge_by_rule does these */
@@ -507,21 +532,6 @@ static bool judge_policy(struct rewriter *rw, struct judged *j, const struct tag
         patch_value(rw, j, a, buf_str(&out));
     buf_free(&out);
     return true;
-}
-
-/* The digest of a file that the proxy may change would keep the browser from taking it. */
-static enum html_action judge_integrity(struct rewriter *rw, const struct judged *j)
-{
-    struct html_ref ref = {.element = element_rows[j->elem].name,
-                           .attr = "integrity",
-                           .use = HTML_USE_INTEGRITY,
-                           .base = buf_str(&rw->base),
-                           .base_alt = buf_str(&rw->base_alt)};
-    struct html_note note = {0};
-
-    if (!judge_find(rw, j, j->elem == ELEM_SCRIPT ? ATTR_SRC : ATTR_HREF, &ref.value))
-        return HTML_KEEP;
-    return rw->ops.on_ref(rw->owner, &ref, &note);
 }
 
 static void judge_by_rule(struct rewriter *rw, struct judged *j, const struct tag_attr *a,

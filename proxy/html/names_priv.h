@@ -62,6 +62,7 @@ enum elem_flag {
     X(CENTER, "center", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                \
     X(CODE, "code", BREAKOUT)                                                                      \
     X(COL, "col", TREE | ELEM_F_VOID | ELEM_F_SPECIAL)                                             \
+    X(COLGROUP, "colgroup", SPECIAL)                                                               \
     X(DD, "dd", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                        \
     X(DESC, "desc", POINT)                                                                         \
     X(DIV, "div", BREAKOUT | ELEM_F_CLOSE_P | ELEM_F_SPECIAL)                                      \

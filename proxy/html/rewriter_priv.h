@@ -222,7 +222,7 @@ bool value_contains(struct str text, struct str lower_needle);
 /* scheme ("data:", lower case) as the URL standard finds it; *rest_out: what is behind it. */
 bool value_has_scheme(struct str url, const char *scheme, struct str *rest_out);
 
-/* The body of a data: URL behind "data:". False: none that could be read. */
-bool value_data_body(struct str rest, struct buf *out);
+/* The body of a data: URL behind "data:"; is it XML? False: none that could be read. */
+bool value_data_body(struct str rest, struct buf *out, bool *xml_out);
 
 #endif

@@ -48,14 +48,14 @@ static enum html_action judge_inner(struct sheet *sheet, struct str rest, unsign
     struct css_scan scan = {0};
     struct buf text, url;
     struct css_url at;
-    bool full = false;
+    bool full = false, xml;
     enum html_action action = HTML_KEEP;
 
     if (nest >= SHEET_NEST_MAX)
         return HTML_DROP;
     buf_init(&text, SHEET_URL_MAX);
     buf_init(&url, SHEET_URL_MAX);
-    if (!value_data_body(rest, &text))
+    if (!value_data_body(rest, &text, &xml))
         action = HTML_DROP;
     scan.text = buf_str(&text);
     while (action == HTML_KEEP && css_next(&scan, &at, &url, &full))

@@ -11,6 +11,8 @@
 #include "scan_priv.h"
 #include "tokenizer_priv.h"
 
+static bool inner_document(struct rewriter *rw, struct str text, bool xml, struct buf *out);
+
 bool value_contains(struct str text, struct str lower_needle)
 {
     char first = lower_needle.len > 0 ? lower_needle.ptr[0] : '\0';
@@ -118,23 +120,50 @@ static bool is_odd_charset(struct str type)
     return true;
 }
 
-bool value_data_body(struct str rest, struct buf *out)
+/* "…;base64" with spaces around the word; *type_out without it (Fetch 6, data: URLs). */
+static bool is_base64(struct str type, struct str *type_out)
 {
-    ptrdiff_t comma = str_find_char(rest, ',');
-    struct str type;
-    struct buf text;
-    bool ok;
+    type = str_trim(type);
+    *type_out = type;
+    if (!str_ends_fold(type, STR("base64")))
+        return false;
+    type = str_trim(str_slice(type, 0, type.len - 6));
+    if (type.len == 0 || type.ptr[type.len - 1] != ';')
+        return false;
+    *type_out = str_slice(type, 0, type.len - 1);
+    return true;
+}
 
-    if (comma < 0)
-        return false;
-    type = str_slice(rest, 0, (size_t)comma);
-    rest = str_slice(rest, (size_t)comma + 1, rest.len);
-    if (is_odd_charset(type))
-        return false;
-    if (!value_contains(type, STR(";base64")))
-        return percent_decode(rest, out);
+/* The URL parser takes line breaks and tabs out before anything is read. */
+static bool without_breaks(struct str s, struct buf *out)
+{
+    bool ok = true;
+
+    for (size_t i = 0; i < s.len && ok; i++) {
+        char c = s.ptr[i];
+
+        ok = c == '\t' || c == '\n' || c == '\r' || buf_append_char(out, c);
+    }
+    return ok;
+}
+
+bool value_data_body(struct str rest, struct buf *out, bool *xml_out)
+{
+    struct buf plain, text;
+    struct str type = {NULL, 0};
+    bool coded, ok;
+
+    *xml_out = false;
+    buf_init(&plain, VALUE_MAX);
     buf_init(&text, VALUE_MAX);
-    ok = percent_decode(rest, &text) && b64_decode(buf_str(&text), out);
+    ok = without_breaks(rest, &plain);
+    rest = buf_str(&plain);
+    ok = ok && str_find_char(rest, ',') >= 0 && str_cut(&rest, ',', &type);
+    coded = is_base64(type, &type);
+    ok = ok && !is_odd_charset(type) && percent_decode(rest, coded ? &text : out) &&
+         (!coded || b64_decode(buf_str(&text), out));
+    *xml_out = ok && value_contains(type, STR("xml"));
+    buf_free(&plain);
     buf_free(&text);
     return ok;
 }
@@ -165,18 +194,37 @@ static enum html_action judge_data(struct rewriter *rw, const struct judged *j, 
 {
     enum html_action action = HTML_DROP;
     struct buf body, out;
+    bool xml;
 
     buf_init(&body, VALUE_MAX);
     buf_init(&out, VALUE_MAX);
-    if (value_data_body(rest, &body)) {
+    if (value_data_body(rest, &body, &xml)) {
         if (use == HTML_USE_SCRIPT)
             action = judge_inline(rw, buf_str(&body), HTML_SCRIPT_URL, element_rows[j->elem].name,
                                   attr_rows[attr]);
         else if (use == HTML_USE_STYLESHEET)
             action = judge_sheet(rw, j, buf_str(&body));
         else
-            action = value_document(rw, buf_str(&body), &out) ? HTML_DROP : HTML_KEEP;
+            action = inner_document(rw, buf_str(&body), xml, &out) ? HTML_DROP : HTML_KEEP;
     }
+    buf_free(&body);
+    buf_free(&out);
+    return action;
+}
+
+/* The code in a frame's address: what it does, and the page that its text would become. */
+static enum html_action judge_code(struct rewriter *rw, const struct judged *j, struct str rest,
+                                   enum html_attr attr)
+{
+    enum html_action action =
+        judge_inline(rw, rest, HTML_SCRIPT_URL, element_rows[j->elem].name, attr_rows[attr]);
+    struct buf body, out;
+
+    buf_init(&body, VALUE_MAX);
+    buf_init(&out, VALUE_MAX);
+    if (action == HTML_KEEP &&
+        (!percent_decode(rest, &body) || value_document(rw, buf_str(&body), &out)))
+        action = HTML_DROP;
     buf_free(&body);
     buf_free(&out);
     return action;
@@ -208,7 +256,9 @@ enum html_action value_url(struct rewriter *rw, const struct judged *j, struct s
         return value_ref(rw, &ref);
     }
     if (value_has_scheme(text, "javascript:", &rest)) {
-        if (use == HTML_USE_FRAME || use == HTML_USE_OBJECT || use == HTML_USE_FORM)
+        if (use == HTML_USE_FRAME || use == HTML_USE_OBJECT)
+            return judge_code(rw, j, rest, attr);
+        if (use == HTML_USE_FORM)
             return judge_inline(rw, rest, HTML_SCRIPT_URL, element, attr_rows[attr]);
         return HTML_KEEP;
     }
@@ -396,19 +446,22 @@ static bool on_inner_output(void *owner, const uint8_t *data, size_t len)
     return !in->full;
 }
 
-static struct rewriter *inner_new(struct inner *in, struct rewriter *outer, struct buf *out)
+static struct rewriter *inner_new(struct inner *in, struct rewriter *outer, struct buf *out,
+                                  bool xml)
 {
+    struct html_limits limits = outer->limits;
     const struct html_ops ops = {
         .on_ref = on_inner_ref, .on_inline = on_inner_inline, .on_output = on_inner_output};
     struct rewriter *inner;
 
     *in = (struct inner){.outer = outer, .out = out};
-    inner = rewriter_new(&outer->limits, &ops, in);
+    limits.xml = xml;
+    inner = rewriter_new(&limits, &ops, in);
     inner->nest = outer->nest + 1;
     return inner;
 }
 
-bool value_document(struct rewriter *rw, struct str text, struct buf *out)
+static bool inner_document(struct rewriter *rw, struct str text, bool xml, struct buf *out)
 {
     struct inner in;
     struct rewriter *inner;
@@ -419,12 +472,17 @@ bool value_document(struct rewriter *rw, struct str text, struct buf *out)
         buf_clear(out);
         return true;
     }
-    inner = inner_new(&in, rw, out);
+    inner = inner_new(&in, rw, out, xml);
     ok = rewriter_push(inner, (const uint8_t *)text.ptr, text.len) && rewriter_end(inner);
     rewriter_free(inner);
     if (!ok)
         buf_clear(out);
     return !ok || !str_eq(buf_str(out), text);
+}
+
+bool value_document(struct rewriter *rw, struct str text, struct buf *out)
+{
+    return inner_document(rw, text, false, out);
 }
 
 bool value_is_inert(struct rewriter *rw, struct str text)
@@ -437,8 +495,7 @@ bool value_is_inert(struct rewriter *rw, struct str text)
     if (rw->nest >= rw->limits.srcdoc_max)
         return false;
     buf_init(&out, text.len + 1);
-    inner = inner_new(&in, rw, &out);
-    inner->limits.xml = false;
+    inner = inner_new(&in, rw, &out, false);
     inner->sim.in_select = rw->sim.in_select; /* where raw texts may be ignored, too */
     inner->sim.in_frameset = rw->sim.in_frameset;
     inner->sim.columns = rw->sim.columns;

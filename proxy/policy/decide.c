@@ -43,6 +43,7 @@ struct choice {
     const struct rules *rules;
     uint16_t granted;   /* with what is always granted */
     bool alias;         /* essential rules do not count */
+    bool hosts;         /* only hosts are known: paths and parameters of rules do not count */
     bool limited;       /* a pattern gave up */
     bool found, passes; /* the best candidate; one of a set that is not enforced passes */
     uint32_t rank;
@@ -118,7 +119,7 @@ static void consider(struct choice *ch, const struct candidate *c)
         return;
     if (c->matched == MATCH_LIMIT)
         ch->limited = true;
-    if (site != RULES_OWN_SITE_NONE)
+    if (site != RULES_OWN_SITE_NONE && !ch->hosts)
         rank |= RANK_OWN;
     if (mode == RULE_REPORT && !passes)
         note_report(ch, c, rank);
@@ -341,6 +342,13 @@ static void consider_url(struct choice *ch, struct rule_ref ref, struct target *
     const struct rule_url *rule = &ch->rules->sets[ref.set]->urls[ref.item];
     struct candidate c = {.ref = ref, .categories = rule->categories, .rule = rule->shown};
 
+    if (ch->hosts) {
+        c.matched = MATCH_YES;
+        c.rank = (rule->categories & ch->granted) != 0 ||
+                 snapshot_mode(ch->d->snapshot, ref.set) != RULE_ENFORCE;
+        consider(ch, &c);
+        return;
+    }
     for (unsigned i = 0; i < rule->query_cnt; i++) {
         if (!query_has(t->query, &rule->query[i]))
             return;
@@ -431,6 +439,21 @@ struct verdict decide_url(const struct decider *d, const struct url *url)
     find_hosts(&ch, &t);
     if (decide_host_is_own(d, t.host))
         find_site_rules(&ch, &t);
+    return choice_end(&ch, VERDICT_PASS, "unknown address");
+}
+
+/* What passes outranks what does not: the connection may be for that. */
+struct verdict decide_host(const struct decider *d, const struct url *url)
+{
+    struct verdict v = decide_url(d, url);
+    struct target t = {.host = url->host};
+    struct choice ch;
+
+    if (v.action != VERDICT_PASS || v.set != NULL || (url->flags & URL_NETWORK) == 0 ||
+        !choice_start(&ch, d))
+        return v;
+    ch.hosts = true;
+    find_hosts(&ch, &t);
     return choice_end(&ch, VERDICT_PASS, "unknown address");
 }
 

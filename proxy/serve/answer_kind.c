@@ -42,6 +42,13 @@ static bool wants_document(const struct headers *h)
            headers_has_token(h, HDR_ACCEPT, "application/xhtml+xml");
 }
 
+bool kind_is_piece(const struct headers *h)
+{
+    const struct header *field = headers_find_name(h, STR("X-Requested-With"));
+
+    return field != NULL && str_eq_fold_c(field->value, "XMLHttpRequest");
+}
+
 /*
  * A worker fetches it by itself: only scripts name one as their referrer. A service worker may keep
  * a page that it gets so, and show it later.
@@ -285,6 +292,11 @@ bool kind_is_page(const struct exchange *x)
 static bool is_ok(const struct exchange *x)
 {
     return x->resp.status >= 200 && x->resp.status < 300;
+}
+
+bool kind_may_be_worker(const struct exchange *x)
+{
+    return enforcement_of(x)->worker && is_ok(x) && x->site->config->guard;
 }
 
 bool kind_is_worker(const struct exchange *x)

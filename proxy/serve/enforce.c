@@ -319,14 +319,12 @@ bool banner_is_wanted(const struct exchange *x)
 {
     const struct headers *h = &x->req.headers;
     struct str dest = kind_dest(h);
-    const struct header *field;
 
     if (!x->site->config->banner || x->site->policy == NULL)
         return false;
     if (dest.len > 0)
         return str_eq_c(dest, "document") || enforcement_of(x)->kept;
-    field = headers_find_name(h, STR("X-Requested-With"));
-    return field == NULL || !str_eq_fold_c(field->value, "XMLHttpRequest");
+    return !kind_is_piece(h);
 }
 
 /* Every category is granted and nothing is to be put in: a page is the origin's as it is. */
@@ -612,7 +610,7 @@ enum enforce_step enforce_response(struct exchange *x)
     if (!says_what_it_may_be(x))
         return ENFORCE_REFUSE;
     if (!kind_is_page(x) && !kind_is_worker(x))
-        return ENFORCE_FORWARD;
+        return !kind_may_be_worker(x) || page_headers(x) ? ENFORCE_FORWARD : ENFORCE_REFUSE;
     return enforce_page(x, e);
 }
 

@@ -2,7 +2,8 @@
  * enforce_cache.c - pages that differ by consent, and caches that must not mix them up.
  *
  * A page is one of several variants: by grants, by rules, by configuration, by banner and its
- * language. So its ETag is made from the origin's and the variant's name,
+ * language, by who asks: a script that fetches it gets neither banner nor companion. So its ETag is
+ * made from the origin's and the variant's name,
  *
  *     origin  "abc"           ->  W/"abc~0123456789abcdef"
  *     origin  no ETag, Last-Modified  ->  W/"~lm1795470842~0123456789abcdef"
@@ -80,7 +81,9 @@ void variant_of(const struct exchange *x, enum variant kind, char out[VARIANT_LE
         fields[2] = x->grants;
     if (kind == VARIANT_PAGE) {
         fields[3] = (uint64_t)e->decided | (uint64_t)e->gpc << 1 | (uint64_t)x->secure << 2 |
-                    (uint64_t)e->outdated << 3 | (uint64_t)e->told << 4;
+                    (uint64_t)e->outdated << 3 | (uint64_t)e->told << 4 |
+                    (uint64_t)e->document << 5 | (uint64_t)banner_is_wanted(x) << 6 |
+                    (uint64_t)kind_is_piece(&x->req.headers) << 7;
         fields[4] = e->language;
     }
     crypto_sha256_init(&hash);
@@ -188,7 +191,7 @@ bool conditions_rewrite(struct exchange *x)
         return true; /* the condition of a change is the origin's to judge */
     if (headers_find(h, HDR_IF_NONE_MATCH) != NULL)
         conditions_read(x, &c);
-    if (!c.ours && !e->document && !e->style && !e->script && !e->tree)
+    if (!c.ours && !e->document && !e->style && !e->script && !e->tree && !e->worker)
         return true;
     headers_remove(h, HDR_IF_NONE_MATCH);
     headers_remove(h, HDR_IF_MODIFIED_SINCE);
@@ -313,6 +316,18 @@ bool headers_differ(struct exchange *x)
     return cache_control_set(x) && vary_add(x);
 }
 
+/*
+ * Browsers keep sheets and scripts in memory, without a look at the cookies that they varied by: a
+ * copy from before a withdrawal must be asked about first.
+ */
+static bool ask_first(struct exchange *x)
+{
+    struct headers *h = &x->resp.headers;
+
+    return x->site->config->shared_cache || headers_has_token(h, HDR_CACHE_CONTROL, "no-cache") ||
+           headers_add_id(h, &x->arena, HDR_CACHE_CONTROL, STR("no-cache"));
+}
+
 /* What is said of the origin's bytes. */
 static void byte_headers_remove(struct headers *h)
 {
@@ -321,6 +336,17 @@ static void byte_headers_remove(struct headers *h)
 
     for (size_t i = 0; i < COUNT_OF(ids); i++)
         headers_remove(h, ids[i]);
+}
+
+/* What kind_asked() and its like look at. */
+static bool vary_by_who_asks(struct exchange *x)
+{
+    struct headers *h = &x->resp.headers;
+
+    return headers_has_token(h, HDR_VARY, "*") ||
+           headers_has_token(h, HDR_VARY, "sec-fetch-mode") ||
+           headers_add_id(h, &x->arena, HDR_VARY,
+                          STR("Sec-Fetch-Dest, Sec-Fetch-Mode, Accept, X-Requested-With"));
 }
 
 static bool varied_headers(struct exchange *x, enum variant kind)
@@ -343,21 +369,17 @@ void unseen_headers(struct exchange *x)
  */
 bool picture_headers(struct exchange *x)
 {
-    struct headers *h = &x->resp.headers;
-
-    return headers_differ(x) &&
-           (headers_has_token(h, HDR_VARY, "*") ||
-            headers_add_id(h, &x->arena, HDR_VARY, STR("Sec-Fetch-Dest, Sec-Fetch-Mode, Accept")));
+    return headers_differ(x) && vary_by_who_asks(x);
 }
 
 bool page_headers(struct exchange *x)
 {
-    return varied_headers(x, VARIANT_PAGE);
+    return varied_headers(x, VARIANT_PAGE) && vary_by_who_asks(x);
 }
 
 bool sheet_headers(struct exchange *x, bool differs)
 {
-    return differs ? varied_headers(x, VARIANT_SHEET) : etag_vary(x, VARIANT_CLEAN);
+    return differs ? varied_headers(x, VARIANT_SHEET) && ask_first(x) : etag_vary(x, VARIANT_CLEAN);
 }
 
 bool not_modified_headers(struct exchange *x)
@@ -372,5 +394,7 @@ bool not_modified_headers(struct exchange *x)
         impressions_count(x, SHOWN_BANNER); /* in the page that the browser kept */
     headers_remove(&x->resp.headers, HDR_LAST_MODIFIED);
     cookies_delete_denied(x, &x->resp.headers);
-    return headers_set(&x->resp.headers, &x->arena, HDR_ETAG, e->matched_etag) && headers_differ(x);
+    return headers_set(&x->resp.headers, &x->arena, HDR_ETAG, e->matched_etag) &&
+           headers_differ(x) && (e->matched != VARIANT_PAGE || vary_by_who_asks(x)) &&
+           (e->matched != VARIANT_SHEET || ask_first(x));
 }

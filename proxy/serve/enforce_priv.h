@@ -118,6 +118,7 @@ bool origin_is_own(const struct exchange *x, struct str origin);
 /* The destination of the fetch (Fetch 2.2.5); empty: the client does not say. */
 struct str kind_dest(const struct headers *h);
 
+bool kind_is_piece(const struct headers *h); /* a script asks for it, and says so */
 /* What the fetch wants: sets document, worker, tree, style and script. */
 void kind_asked(const struct headers *h, struct enforcement *e);
 
@@ -127,7 +128,8 @@ struct str kind_page_type(const struct exchange *x);
 bool kind_is_up_to_who_asks(const struct exchange *x);
 bool kind_is_replaced(const struct exchange *x); /* and a page is what was asked for */
 bool kind_has_script_type(const struct exchange *x);
-bool kind_is_page(const struct exchange *x);   /* rendered as HTML, as far as the head tells */
+bool kind_is_page(const struct exchange *x);       /* rendered as HTML, as far as the head tells */
+bool kind_may_be_worker(const struct exchange *x); /* … with other grants */
 bool kind_is_worker(const struct exchange *x); /* the script of a worker: it gets the companion */
 bool kind_is_sheet(const struct exchange *x);
 bool kind_is_script(const struct exchange *x); /* of a page; workers' are not */

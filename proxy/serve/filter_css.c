@@ -114,14 +114,22 @@ static struct str charset_rule(struct str first)
 
 static const struct html_ops ops = {.on_ref = on_ref, .on_output = on_output};
 
-/* A script's ASCII letters stand for themselves in every encoding that is in use. */
+static void utf16_begin(struct css_filter *css, enum html_charset charset)
+{
+    css->utf16 = charset == HTML_CHARSET_UTF16LE || charset == HTML_CHARSET_UTF16BE;
+    css->utf16_decoder.big_endian = charset == HTML_CHARSET_UTF16BE;
+}
+
+/* A script's ASCII letters stand for themselves in all encodings in use, but for UTF-16. */
 static bool script_begin(struct css_filter *css)
 {
     struct exchange *x = css->filter.x;
     const char *empty = arena_printf(&x->arena, "%sempty.js", x->site->config->prefix);
+    struct str label = css->label.len > 0 ? css->label : STR("utf-8");
 
     if (empty == NULL)
         return false;
+    utf16_begin(css, html_charset_sniff(str_slice(buf_str(&css->first), 0, 3), true, label, NULL));
     css->begun = true;
     css->imports = imports_new(&ops, str_c(empty), css);
     return true;
@@ -142,8 +150,7 @@ static bool sheet_begin(struct css_filter *css)
         exchange_note(css->filter.x, "the style sheet is in an encoding that cannot be filtered");
         return false;
     }
-    css->utf16 = charset != HTML_CHARSET_BYTES;
-    css->utf16_decoder.big_endian = charset == HTML_CHARSET_UTF16BE;
+    utf16_begin(css, charset);
     if (css->utf16 || str_starts(first, STR("\xef\xbb\xbf")))
         label = STR("utf-8");
     css->begun = true;
@@ -264,7 +271,9 @@ static bool cut_begin(struct css_filter *css)
     css->state = SHEET_CUT;
     buf_free(&css->raw);
     headers_remove(h, HDR_CONTENT_ENCODING);
-    if (css->utf16 && !headers_set(h, &x->arena, HDR_CONTENT_TYPE, STR("text/css; charset=utf-8")))
+    if (css->utf16 && !headers_set(h, &x->arena, HDR_CONTENT_TYPE,
+                                   css->script ? STR("text/javascript; charset=utf-8")
+                                               : STR("text/css; charset=utf-8")))
         return false;
     if (css->coding_out == CODING_IDENTITY)
         return true;

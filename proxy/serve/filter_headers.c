@@ -167,7 +167,8 @@ static ptrdiff_t find_fold(struct str text, struct str what)
 }
 
 /* base: NULL for an address that stands for itself. */
-static bool url_is_denied_under(struct exchange *x, struct str text, const struct url *base)
+static bool url_is_denied_under(struct exchange *x, struct str text, const struct url *base,
+                                bool connect)
 {
     const struct enforcement *e = enforcement_of(x);
     struct url url;
@@ -175,13 +176,13 @@ static bool url_is_denied_under(struct exchange *x, struct str text, const struc
 
     if (!url_parse(text, base, &x->arena, &url))
         return (url.flags & URL_SUSPECT) != 0;
-    verdict = decide_url(&e->decider, &url);
+    verdict = connect ? decide_host(&e->decider, &url) : decide_url(&e->decider, &url);
     if (verdict.action == VERDICT_REPORT)
         metric_add(METRIC_REPORTED, 1);
     return verdict.action == VERDICT_STRIP;
 }
 
-static bool url_is_denied(struct exchange *x, struct str text)
+static struct url page_base(const struct exchange *x)
 {
     struct url base = {.flags = URL_NETWORK, .path = STR_INIT("/")};
     struct str rest = x->req.path;
@@ -191,7 +192,14 @@ static bool url_is_denied(struct exchange *x, struct str text)
     base.scheme = x->secure ? URL_SCHEME_HTTPS : URL_SCHEME_HTTP;
     base.port = x->secure ? 443 : 80;
     base.host = x->req.host;
-    return url_is_denied_under(x, text, &base);
+    return base;
+}
+
+static bool url_is_denied(struct exchange *x, struct str text)
+{
+    struct url base = page_base(x);
+
+    return url_is_denied_under(x, text, &base, false);
 }
 
 /* One of the addresses in the text is denied; what stands between them is in `between`. */
@@ -263,6 +271,10 @@ static bool link_images_are_denied(struct exchange *x, struct str value)
  */
 static bool link_is_denied(struct exchange *x, struct str value)
 {
+    bool connects =
+        find_fold(value, STR("preconnect")) >= 0 || find_fold(value, STR("dns-prefetch")) >= 0;
+    struct url base = page_base(x);
+
     if (value.len == 0)
         return false;
     if (value.ptr[0] != '<' || str_find_char(value, '>') < 0)
@@ -271,7 +283,7 @@ static bool link_is_denied(struct exchange *x, struct str value)
         struct str target = str_slice(value, i + 1, value.len);
         ptrdiff_t end = value.ptr[i] == '<' ? str_find_char(target, '>') : -1;
 
-        if (end >= 0 && url_is_denied(x, str_slice(target, 0, (size_t)end)))
+        if (end >= 0 && url_is_denied_under(x, str_slice(target, 0, (size_t)end), &base, connects))
             return true;
     }
     return link_images_are_denied(x, value);
@@ -403,7 +415,8 @@ static bool strings_name_denied(struct exchange *x, struct str text)
             (str_find_char(string.value, ':') < 0 && str_find_char(string.value, '/') < 0 &&
              str_find_char(string.value, '\\') < 0))
             continue;
-        denied = url_is_denied(x, string.value) || url_is_denied_under(x, string.value, NULL);
+        denied =
+            url_is_denied(x, string.value) || url_is_denied_under(x, string.value, NULL, false);
     }
     buf_free(&scratch);
     return denied || text_names_denied(x, text);

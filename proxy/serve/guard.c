@@ -60,7 +60,6 @@ static bool is_denying(const struct exchange *x)
 
 bool guard_is_wanted(const struct exchange *x)
 {
-    const struct header *field = headers_find_name(&x->req.headers, STR("X-Requested-With"));
     const struct enforcement *e;
 
     if (!x->site->config->guard || x->site->policy == NULL || x->snapshot == NULL)
@@ -68,7 +67,7 @@ bool guard_is_wanted(const struct exchange *x)
     e = enforcement_of(x);
     return (is_denying(x) || e->service) && (e->document || e->worker || e->passed_on) &&
            !headers_has_token(&x->resp.headers, HDR_CACHE_CONTROL, "no-transform") &&
-           (field == NULL || !str_eq_fold_c(field->value, "XMLHttpRequest"));
+           !kind_is_piece(&x->req.headers);
 }
 
 /* --- its element --- */

@@ -58,13 +58,18 @@ static enum html_action apply(struct html_engine *engine, const struct verdict *
     return HTML_DROP;
 }
 
-/* Against one base; a value that no browser would fetch passes unless that is in doubt. */
-static struct verdict judge(struct html_engine *engine, struct str value, const struct url *base)
+/*
+ * Against one base; a value that no browser would fetch passes unless that is in doubt. For a
+ * connection only the host matters, and for a base, which also moves what stands before it.
+ */
+static struct verdict judge(struct html_engine *engine, struct str value, enum html_use use,
+                            const struct url *base)
 {
     struct url url;
 
     if (url_parse(value, base, &engine->scratch, &url))
-        return decide_url(&engine->decider, &url);
+        return use == HTML_USE_CONNECT || use == HTML_USE_BASE ? decide_host(&engine->decider, &url)
+                                                               : decide_url(&engine->decider, &url);
     return (struct verdict){
         .action = url.flags & URL_SUSPECT ? VERDICT_STRIP : VERDICT_PASS,
         .rule = "unreadable URL",
@@ -80,14 +85,14 @@ static struct verdict worse(struct verdict a, struct verdict b)
 static struct verdict judge_bases(struct html_engine *engine, const struct html_ref *ref)
 {
     const struct str bases[] = {ref->base, ref->base_alt};
-    struct verdict verdict = judge(engine, ref->value, &engine->page);
+    struct verdict verdict = judge(engine, ref->value, ref->use, &engine->page);
 
     /* An absolute URL is the same under every base: these then agree. */
     for (size_t i = 0; i < COUNT_OF(bases) && verdict.action != VERDICT_STRIP; i++) {
         struct url base;
 
         if (bases[i].len > 0 && url_parse(bases[i], &engine->page, &engine->scratch, &base))
-            verdict = worse(verdict, judge(engine, ref->value, &base));
+            verdict = worse(verdict, judge(engine, ref->value, ref->use, &base));
     }
     return verdict;
 }
@@ -101,12 +106,6 @@ static struct str frame_instead(struct html_engine *engine, const struct verdict
         !engine->ops.on_frame(engine->owner, verdict->set, ref, &engine->instead))
         return STR("");
     return buf_str(&engine->instead);
-}
-
-/* What fetches nothing until the visitor acts, or is no URL at all. */
-static bool is_inert(const struct html_ref *ref)
-{
-    return ref->use == HTML_USE_BASE;
 }
 
 /* Nothing is taken out of anything. */
@@ -172,8 +171,6 @@ static enum html_action on_ref(void *owner, const struct html_ref *ref, struct h
     struct html_engine *engine = owner;
     struct verdict verdict;
 
-    if (is_inert(ref))
-        return HTML_KEEP;
     if (ref->use == HTML_USE_INTEGRITY)
         return !all_granted(&engine->decider) && is_own_file(engine, ref) &&
                        !digest_stays(engine, ref)

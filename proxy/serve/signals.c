@@ -12,13 +12,12 @@
 
 bool signals_are_wanted(const struct exchange *x)
 {
-    const struct header *field = headers_find_name(&x->req.headers, STR("X-Requested-With"));
     uint16_t tags = CATEGORY_ANALYTICS | CATEGORY_MARKETING;
 
     return x->site->config->signals && x->site->policy != NULL && (x->grants & tags) != 0 &&
            enforcement_of(x)->document &&
            !headers_has_token(&x->resp.headers, HDR_CACHE_CONTROL, "no-transform") &&
-           (field == NULL || !str_eq_fold_c(field->value, "XMLHttpRequest"));
+           !kind_is_piece(&x->req.headers);
 }
 
 bool signals_render(const struct exchange *x, struct buf *out)

@@ -25,6 +25,7 @@ XSL = (b'<xsl:stylesheet version="1.0" xmlns:xsl="http://www.w3.org/1999/XSL/Tra
 STYLED = (b'<?xml version="1.0"?><?xml-stylesheet type="text/xsl" href="/part"?><r/>')
 SPRITE = (b'<svg xmlns="http://www.w3.org/2000/svg"><g id="x"><image href="https://www.facebook.com/tr?id=1" '
           b'width="9" height="9"/></g></svg>')
+LOAD = b"import('https://connect.facebook.net/en_US/fbevents.js')"
 LINKED = b'<!DOCTYPE html><link rel="stylesheet" href="/part"><p>x</p>'
 SCRIPTED = b'<!DOCTYPE html><script type="module" src="/part"></script>'
 WORKED = b'<!DOCTYPE html><script>new Worker("/part")</script>'
@@ -59,6 +60,16 @@ WAYS = {
     "an XSLT sheet": [(200, [("Content-Type", "text/xml")], STYLED), (200, [("Content-Type", "text/xsl")], XSL)],
     "an XSLT sheet of another type":
         [(200, [("Content-Type", "text/xml")], STYLED), (200, [("Content-Type", "application/octet-stream")], XSL)],
+    "a script in another encoding": [(200, [HTML], b'<!DOCTYPE html><script src="/part"></script>'),
+                                     (200, [("Content-Type", "text/javascript; charset=utf-16le")],
+                                      LOAD.decode().encode("utf-16le"))],
+    "a script that the page calls so": [(200, [HTML], b'<!DOCTYPE html><script charset="utf-16le" src="/part"></script>'),
+                                        (200, [JS], LOAD.decode().encode("utf-16le"))],
+    "a sheet that the page calls so":
+        [(200, [HTML], b'<!DOCTYPE html><link rel="stylesheet" charset="utf-16le" href="/part"><p>x</p>'),
+         (200, [CSS], SHEET.decode().encode("utf-16le"))],
+    "a base behind what it moves":
+        [(200, [HTML], b'<!DOCTYPE html><p><img src="tr?id=1"><base href="https://www.facebook.com/">')],
     "a drawing's elements": [(200, [HTML], DRAWN), (200, [SVG], SPRITE)],
     "a drawing's elements, to be saved":
         [(200, [HTML], DRAWN), (200, [SVG, ("Content-Disposition", "attachment")], SPRITE)],
@@ -109,6 +120,66 @@ def test_each_is_a_way(browser, proxy, origin, trackers, name):
     browser.add_cookie({"name": name_, "value": value})
     visit(browser, proxy, origin, trackers, WAYS[name])
     until(lambda: asked(trackers) != [])
+
+
+# --- what browsers keep -----------------------------------------------------------------------
+
+FOR_LONG = ("Cache-Control", "max-age=600")
+CONCEALED = b"<script>fetch('https://www.face' + 'book.com/tr?id=' + 1, {mode: 'no-cors'})</script>"
+KEPT = {  # the page, and what of it is kept
+    "a sheet": (LINKED, CSS, SHEET),
+    "a script": (SCRIPTED, JS, SCRIPT),
+    "a worker": (WORKED, JS, CONCEALED[8:-9]),
+    "a frame": (b'<!DOCTYPE html><iframe src="/part"></iframe>', HTML, PAGE),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_withdrawal_reaches_what_the_browser_keeps(browser, proxy, origin, trackers, name):
+    """The cookie alone does not tell: parts of pages are also kept in memory, whatever they vary by."""
+    page, kind, body = KEPT[name]
+    path = f"/part{time.monotonic_ns()}"
+    way = [(200, [HTML], page.replace(b"/part", path.encode()))]
+
+    def part(_conn, request):
+        if request.header("If-None-Match"):
+            return http_response(304, [("ETag", '"v1"')], b"")
+        return http_response(200, [kind, FOR_LONG, ("ETag", '"v1"')], body)
+
+    def go(*grants):
+        browser.get(f"http://localhost:{proxy.port}/.consent/preferences")
+        browser.delete_all_cookies()
+        cookie, value = decide(proxy, *grants).split("=", 1)
+        browser.add_cookie({"name": cookie, "value": value})
+        visit(browser, proxy, origin, trackers, way)
+    visit(browser, proxy, origin, trackers, way)
+    origin.handler = lambda conn, request: part(conn, request) if request.path == path else http_response(404, [], b"")
+    go("analytics", "marketing")
+    until(lambda: asked(trackers) != [])
+    go()
+    time.sleep(0.7)
+    assert asked(trackers) == []
+
+
+@pytest.mark.parametrize("first", [
+    b"<script>fetch('/part').then(answer => answer.text()).then(() => { document.title = 'kept'; })</script>",
+    b"<link rel='prefetch' href='/part' onload=\"document.title = 'kept'\">",
+])
+def test_a_page_that_a_script_fetched_is_not_the_one_that_is_shown(browser, proxy, origin, trackers, first):
+    """What a script fetches has neither banner nor companion; the browser would show it from its cache."""
+    browser.get(f"http://localhost:{proxy.port}/.consent/preferences")
+    browser.delete_all_cookies()
+    path = f"/part{time.monotonic_ns()}"
+    origin.handler = lambda conn, request: http_response(
+        200, [HTML, FOR_LONG, ("ETag", '"v1"')], b"<!DOCTYPE html><title>x</title><p>x</p>" + CONCEALED)
+    visit(browser, proxy, origin, trackers, [(200, [HTML], b"<!DOCTYPE html><title>x</title>" +
+                                              first.replace(b"/part", path.encode()))])
+    until(lambda: browser.title == "kept")
+    browser.execute_script(f"location.href = '{path}'")
+    until(lambda: browser.find_elements("css selector", "[data-consent-banner]"))
+    time.sleep(0.5)
+    assert asked(trackers) == []
+    origin.handler = None
 
 
 def test_another_site_cannot_show_the_choices_in_a_frame(proxy):

@@ -35,7 +35,11 @@ static const char *const set_texts[] = {
     SET("e", "\"essential\"",
         "\"cookies\": [{\"prefix\": \"_ga_keep\"}, {\"name\": \"sess.id\"}],"
         "\"urls\": [{\"host\": \"ga.com\", \"path_prefix\": \"/*/safe/\"}, {\"host\": "
-        "\"s.ga.com\"}]"),
+        "\"s.ga.com\"}, {\"host\": \"both.org\", \"path\": \"/login\"}]"),
+    "p.json",
+    SET("p", "\"marketing\"",
+        "\"urls\": [{\"host\": \"path.org\", \"path\": \"/tr\"}, {\"host\": \"both.org\", "
+        "\"path\": \"/ads\"}]"),
     "m.json",
     SET("m", "\"marketing\"",
         "\"cookies\": [{\"name\": \"sess_id\"}], \"urls\": [{\"host\": \"t.com\", \"path\": "
@@ -150,6 +154,20 @@ static struct verdict url(struct world *w, uint16_t grants, const char *text)
     return v;
 }
 
+static struct verdict host(struct world *w, uint16_t grants, const char *text)
+{
+    const struct decider d = {.snapshot = w->snapshot, .grants = grants};
+    struct arena arena;
+    struct url u;
+    struct verdict v;
+
+    arena_init(&arena, NULL, 1u << 20);
+    assert_true(url_parse(str_c(text), NULL, &arena, &u));
+    v = decide_host(&d, &u);
+    arena_fini(&arena);
+    return v;
+}
+
 static struct verdict script(struct world *w, uint16_t grants, const char *text)
 {
     const struct decider d = {.snapshot = w->snapshot, .grants = grants};
@@ -183,6 +201,21 @@ static void test_cookie_precedence(void **state)
     check(cookie(w, 0, "abcdefgh_z"), VERDICT_STRIP, "a"); /* a pattern without a head */
     check(cookie(w, 0, "_GA"), VERDICT_PASS, NULL);
     check(cookie(w, 0, ""), VERDICT_PASS, NULL);
+}
+
+static void test_a_connection_is_for_what_rules_say_of_the_host(void **state)
+{
+    struct world *w = *state;
+
+    check(url(w, 0, "https://path.org/"), VERDICT_PASS, NULL); /* only one path of it is known */
+    check(host(w, 0, "https://path.org/"), VERDICT_STRIP, "p");
+    check(host(w, 0, "https://sub.path.org"), VERDICT_STRIP, "p");
+    check(host(w, CATEGORY_MARKETING, "https://path.org/"), VERDICT_PASS, "p");
+    check(host(w, 0, "https://both.org/"), VERDICT_PASS, "e"); /* it may be for what passes */
+    check(host(w, 0, "https://s.ga.com/"), VERDICT_PASS, "e");
+    check(host(w, 0, "https://ga.com/"), VERDICT_STRIP, "a");
+    check(host(w, 0, "https://elsewhere.org/"), VERDICT_PASS, NULL);
+    check(host(w, 0, "data:,x"), VERDICT_PASS, NULL);
 }
 
 static void test_any_category_of_several(void **state)
@@ -410,6 +443,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(test_undecided_is_denied),
         CASE(test_cookie_precedence),
+        CASE(test_a_connection_is_for_what_rules_say_of_the_host),
         CASE(test_any_category_of_several),
         CASE(test_unknown_cookies_can_be_denied),
         CASE(test_other_readings_can_only_remove),
