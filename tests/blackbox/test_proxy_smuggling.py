@@ -108,6 +108,55 @@ def test_malformed_chunks(proxy, origin, body):
     assert [r.target for r in origin.requests[before:]] == ["/after"]
 
 
+def upload(proxy, path, pieces, pause=0.0):
+    """The answer to chunks sent one by one: (bytes, whether it ended in order)."""
+    out = b""
+    with proxy.connect() as sock:
+        sock.sendall(b"POST %s HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" % path)
+        try:
+            for piece in pieces:
+                sock.sendall(piece)
+                time.sleep(pause)
+            while data := sock.recv(65536):
+                out += data
+        except ConnectionError:
+            return out, False
+    return out, True
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["no answer", "half an answer"])
+def test_a_malformed_chunk_behind_what_was_forwarded(proxy, origin, begun):
+    """What nginx and HAProxy do: a 400, where no answer has begun; else one that looks cut."""
+    at_origin, cut = threading.Event(), threading.Event()
+
+    def early(conn, request):
+        if request.path != "/late":
+            return False
+        at_origin.set()
+        if begun:
+            conn.sendall(b"HTTP/1.1 200 X\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        try:
+            while conn.recv(65536):
+                pass
+        except ConnectionError:
+            cut.set()  # never the end of a request that is not whole
+        return True
+
+    def pieces():
+        yield b"10000\r\n" + b"a" * 65536 + b"\r\n"
+        assert at_origin.wait(10)
+        yield b"5\r\nhello\r\n"
+        yield b"zz\r\n" + HIDDEN
+    origin.early = early
+    try:
+        out, orderly = upload(proxy, b"/late", pieces(), 0.3)
+    finally:
+        origin.early = None
+    assert cut.wait(10)
+    assert out.count(b"HTTP/1.1 ") == 1 and out.startswith(b"HTTP/1.1 200 " if begun else b"HTTP/1.1 400 ")
+    assert not out.endswith(b"0\r\n\r\n") if begun else orderly
+
+
 def test_extensions_without_end(proxy, origin):
     before = len(origin.requests)
     out = proxy.raw(b"POST /up HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" +
