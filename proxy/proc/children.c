@@ -234,6 +234,7 @@ unsigned children_send_rules(struct master *m, uint64_t request)
 
     for (unsigned i = 0; i < PROC_SLOTS; i++) {
         struct child *c = &m->children[i];
+        c->rules_done = false;
         if (c->pid != 0 && c->role == IPC_ROLE_WORKER && c->ipc != NULL)
             sent += send_rules(c, request);
     }

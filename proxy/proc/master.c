@@ -82,21 +82,25 @@ static void on_rules(struct child *admin, const void *data, size_t len, int fd)
 }
 
 /* Each confirmation goes on to the admin with the number so far. */
-static void on_rules_done(struct master *m, const void *data, size_t len)
+static void on_rules_done(struct child *c, const void *data, size_t len)
 {
+    struct master *m = c->master;
     struct ipc_rules_done done;
 
-    if (len != sizeof(done))
+    if (c->role != IPC_ROLE_WORKER || len != sizeof(done))
         return;
     memcpy(&done, data, sizeof(done));
     if (done.request == 0 || done.request != m->rules_request)
         return; /* a new child that was given the state, or an older change */
+    if (c->rules_done)
+        return; /* it speaks for itself, once */
+    c->rules_done = true;
     done.confirmed = ++m->rules_confirmed;
     done.workers = m->rules_asked;
     for (unsigned i = 0; i < PROC_SLOTS; i++) { /* also one that is on its way out */
-        struct child *c = &m->children[i];
-        if (c->pid != 0 && c->role == IPC_ROLE_ADMIN && c->ipc != NULL &&
-            !ipc_send(c->ipc, IPC_RULES_DONE, &done, sizeof(done), -1))
+        struct child *admin = &m->children[i];
+        if (admin->pid != 0 && admin->role == IPC_ROLE_ADMIN && admin->ipc != NULL &&
+            !ipc_send(admin->ipc, IPC_RULES_DONE, &done, sizeof(done), -1))
             log_warn("rules.unconfirmed", "revision=%llu", (unsigned long long)done.revision);
     }
 }
@@ -120,7 +124,7 @@ void master_message(struct child *c, uint16_t type, const void *data, size_t len
     else if (type == IPC_RULES)
         on_rules(c, data, len, fd);
     else if (type == IPC_RULES_DONE)
-        on_rules_done(c->master, data, len);
+        on_rules_done(c, data, len);
     else if (type == IPC_RELOAD && c->role == IPC_ROLE_ADMIN)
         master_reload(c->master);
     else if (type == IPC_UPGRADE && c->role == IPC_ROLE_ADMIN)

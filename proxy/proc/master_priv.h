@@ -32,6 +32,7 @@ struct child {
     uint64_t started_ms;
     uint64_t generation;
     uint64_t requests_before; /* see struct metrics_owner */
+    bool rules_done;          /* it has confirmed the change of rules that was sent last */
     uint64_t drain_ms;        /* when it was told to finish */
     int seat_no;              /* that it had before the swap, for when that fails; -1 */
     struct timer deadline;    /* drain timeout + grace: SIGKILL */

@@ -1,6 +1,7 @@
 """Rule sets switched live, under load: no request fails, every worker obeys within a second."""
 import json
 import os
+import pathlib
 import signal
 import socket
 import threading
@@ -8,7 +9,7 @@ import time
 
 import pytest
 
-from harness import Origin, Proxy, Reader, http_response, wait_for
+from harness import ROOT, Origin, Proxy, Reader, http_response, preload, wait_for
 
 PAGE = (b"<!DOCTYPE html><html><head><title>x</title>"
         b"<script src=\"https://static.hotjar.com/c/hotjar-1.js?sv=6\"></script>"
@@ -142,6 +143,17 @@ def test_it_survives_a_restart_and_is_on_record(tmp_path, origin):
     assert record["who"]
     assert proxy.ctl("rules", "rollback", 0).returncode == 0
     assert not shows_hotjar(proxy)
+    proxy.stop()
+
+
+def test_a_worker_speaks_for_itself_alone(tmp_path, origin, monkeypatch):
+    """One that was taken over can't say that a change is in force in the others."""
+    monkeypatch.setenv("LD_PRELOAD", preload(tmp_path / "traitor.so", pathlib.Path(__file__).with_name("traitor.c"),
+                                             f"-I{ROOT}/include", "-ldl"))
+    proxy = Proxy(tmp_path, origin, workers=2)
+    monkeypatch.delenv("LD_PRELOAD")
+    done = proxy.ctl("rules", "set", "hotjar", "off")
+    assert done.returncode != 0 and "in force in 1 of 2 workers" in done.stdout, done
     proxy.stop()
 
 
