@@ -116,6 +116,12 @@ MUST_USE bool admin_is_busy(const struct admin *a);
 /* Accepts on fd, which is now the admin's. */
 void admin_listen(struct admin *a, int fd);
 
+/*
+ * A worker: of the operators' user, but it talks to visitors, so that it may have been taken over.
+ * Nobody with its number gets in, also for a while after it has ended.
+ */
+void admin_worker(struct admin *a, pid_t pid);
+
 /* The same, for health and metrics alone, of anybody who gets there. */
 void admin_watch(struct admin *a, int fd);
 

@@ -48,6 +48,8 @@ enum ipc_type {
     IPC_ASK,
     IPC_TELL,
     IPC_SHOWN,
+    /* master -> admin */
+    IPC_WORKER, /* struct ipc_worker, before that process reads its first byte */
     IPC_TYPE_CNT,
 };
 
@@ -82,6 +84,11 @@ struct ipc_outcome {
     uint64_t number; /* counts up over the life of the master and its successors */
     uint32_t what;   /* enum ipc_change */
     uint32_t done;   /* 1: in force; 0: refused, the reason follows */
+};
+
+/* Who is of the operators' user and no operator. */
+struct ipc_worker {
+    uint32_t pid;
 };
 
 struct ipc_peer {

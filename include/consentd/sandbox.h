@@ -29,7 +29,7 @@ struct sandbox_rights {
     enum ipc_role role;
     /*
      * May make unix sockets. Who can connect to them is asked by user, and all roles are one
-     * user's: to the operators' socket a worker with this right is an operator.
+     * user's: of a worker with this right the admin alone knows that it is no operator.
      */
     bool local;
     const char *read[SANDBOX_PATHS_MAX];  /* folders or files, and what is below them */

@@ -72,6 +72,7 @@ void access_find(const struct admin_groups *groups, int fd, struct admin_peer *o
               ? others_len / sizeof(others[0])
               : 0; /* more than we look at, or not told: only its own group counts */
     out->uid = peer.uid;
+    out->pid = peer.pid;
     user = getpwuid(peer.uid);
     if (user != NULL)
         (void)snprintf(out->name, sizeof(out->name), "%s", user->pw_name);

@@ -46,6 +46,7 @@ const char *perm_name(enum admin_perm perm);
 
 struct admin_peer {
     uid_t uid;
+    pid_t pid;        /* when it connected; 0: not told */
     char name[64];    /* of the user, or "unknown" */
     const char *role; /* "admin", "auditor", "none" */
     uint32_t perms;   /* bit 1 << perm */

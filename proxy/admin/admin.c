@@ -503,6 +503,20 @@ static void start_client(struct admin *a, struct admin_client *c, int fd)
     c->conn = conn_accept(a->loop, fd, NULL, &ops, c);
 }
 
+void admin_worker(struct admin *a, pid_t pid)
+{
+    a->workers[a->workers_next++ % COUNT_OF(a->workers)] = pid;
+}
+
+static bool is_worker(const struct admin *a, pid_t pid)
+{
+    for (size_t i = 0; i < COUNT_OF(a->workers) && pid > 0; i++) {
+        if (a->workers[i] == pid)
+            return true;
+    }
+    return false;
+}
+
 static void on_accept(void *owner, int fd, const struct sockaddr *peer, socklen_t len)
 {
     struct admin *a = owner;
@@ -512,6 +526,11 @@ static void on_accept(void *owner, int fd, const struct sockaddr *peer, socklen_
     UNUSED(peer);
     UNUSED(len);
     access_find(&a->setup.groups, fd, &who);
+    if (is_worker(a, who.pid)) {
+        log_error("admin.refused", "pid=%d reason=\"it is a worker\"", (int)who.pid);
+        close(fd);
+        return;
+    }
     if (c == NULL || !has_place(a, &who)) {
         log_warn("admin.full", "");
         close(fd);

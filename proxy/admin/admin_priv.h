@@ -67,7 +67,8 @@ struct admin_client {
     uint64_t sign_id;            /* waits for this signature; 0: for none */
 };
 
-#define ADMIN_DOCS_KEPT 16 /* notice documents read for rendering */
+#define ADMIN_WORKERS_KEPT 1024 /* twice as many as there can be at a time */
+#define ADMIN_DOCS_KEPT    16   /* notice documents read for rendering */
 
 struct admin_doc {
     bool used;
@@ -106,6 +107,8 @@ struct admin {
     struct admin_doc docs[ADMIN_DOCS_KEPT];
     unsigned next_doc;
     struct admin_client clients[ADMIN_CLIENTS_MAX];
+    pid_t workers[ADMIN_WORKERS_KEPT]; /* a ring: the last ones */
+    unsigned workers_next;
 };
 
 /* --- proofs_api.c --- */

@@ -81,6 +81,16 @@ static void on_change(void *owner, enum ipc_change what)
         log_error("reload.unsent", "");
 }
 
+static void on_worker(struct admin_role *r, const void *data, size_t len)
+{
+    struct ipc_worker worker;
+
+    if (len != sizeof(worker))
+        return;
+    memcpy(&worker, data, sizeof(worker));
+    admin_worker(r->admin, (pid_t)worker.pid);
+}
+
 static void on_outcome(struct admin_role *r, const void *data, size_t len)
 {
     struct ipc_outcome outcome;
@@ -126,6 +136,8 @@ static void on_master_msg(void *owner, uint16_t type, const void *data, size_t l
     if (type == IPC_RULES_DONE && len == sizeof(done)) {
         memcpy(&done, data, sizeof(done));
         admin_rules_done(r->admin, &done);
+    } else if (type == IPC_WORKER) {
+        on_worker(r, data, len);
     } else if (type == IPC_OUTCOME) {
         on_outcome(r, data, len);
     } else if (type == IPC_DRAIN) {

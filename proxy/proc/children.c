@@ -241,11 +241,33 @@ unsigned children_send_rules(struct master *m, uint64_t request)
     return sent;
 }
 
+/* That this worker is no operator; of an admin that can't be told, the ipc is dead anyway. */
+static void name_worker(const struct child *admin, const struct child *worker)
+{
+    const struct ipc_worker name = {.pid = (uint32_t)worker->pid};
+
+    if (worker->pid == 0 || worker->role != IPC_ROLE_WORKER || admin->pid == 0 ||
+        admin->role != IPC_ROLE_ADMIN || admin->ipc == NULL)
+        return;
+    if (!ipc_send(admin->ipc, IPC_WORKER, &name, sizeof(name), -1))
+        log_error("worker.unnamed", "slot=%u", worker->slot);
+}
+
+/* A new worker to every admin, a new admin of every worker. */
+static void name_workers(const struct master *m, const struct child *fresh)
+{
+    for (unsigned i = 0; i < PROC_SLOTS; i++) {
+        name_worker(&m->children[i], fresh);
+        name_worker(fresh, &m->children[i]);
+    }
+}
+
 static void greet(struct child *c)
 {
     struct master *m = c->master;
     bool ok = true;
 
+    name_workers(m, c); /* before the operators' socket */
     if (c->role == IPC_ROLE_WORKER) {
         if (m->rules_text != NULL)
             ok = send_rules(c, 0);

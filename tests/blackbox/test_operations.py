@@ -12,7 +12,7 @@ import tempfile
 
 import pytest
 
-from harness import Origin, Proxy, free_port, http_response, merge, wait_for
+from harness import ROOT, Origin, Proxy, free_port, http_response, merge, preload, wait_for
 
 PAGE = (b'<!doctype html><title>x</title><script src="https://www.google-analytics.com/analytics.js"></script>'
         b'<script src="https://connect.facebook.net/en_US/fbevents.js"></script><p>text')
@@ -135,6 +135,25 @@ def test_every_role_is_in_a_sandbox(tmp_path, origin):
     assert proxy.hup() and proxy.get("/page").status == 200
     assert "errno=1" not in proxy.log() and "not permitted" not in proxy.log()
     proxy.stop()
+
+
+@pytest.mark.parametrize("local", [False, True], ids=["tcp", "unix"])
+def test_a_worker_is_no_operator(tmp_path, origin, monkeypatch, local):
+    """It is of the same user. Without an origin at a unix socket it has none itself; with one it is told apart."""
+    there = Origin(unix=tmp_path / "origin.sock") if local else origin
+    monkeypatch.setenv("OPERATORS", str(tmp_path / "admin.sock"))
+    monkeypatch.setenv("LD_PRELOAD", preload(tmp_path / "traitor.so", pathlib.Path(__file__).with_name("traitor.c"),
+                                             f"-I{ROOT}/include", "-ldl"))
+    proxy = Proxy(tmp_path, there)
+    monkeypatch.delenv("LD_PRELOAD")
+    for _ in range(2):
+        assert proxy.get("/").status == 200
+        assert proxy.log().splitlines().count("traitor: " + ("no answer" if local else "no socket")) == 1
+        assert ("event=admin.refused" in proxy.log()) == local
+        assert proxy.ctl("rules", "list").returncode == 0  # who is one is served as before
+    proxy.stop()
+    if local:
+        there.stop()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="runs it as another user")
