@@ -69,6 +69,12 @@ struct html_engine *html_engine_new(const struct html_engine_setup *setup,
 MUST_USE bool html_engine_push(struct html_engine *engine, struct str in);
 MUST_USE bool html_engine_end(struct html_engine *engine);
 
+/*
+ * A whole file of speculation rules, judged as those in the page at setup.page are: what stays of
+ * it is appended to out. The engine is for nothing else. False: out is full.
+ */
+MUST_USE bool html_engine_rules(struct html_engine *engine, struct str text, struct buf *out);
+
 /* What happened so far; borrowed, valid until the engine is freed. */
 const struct html_counts *html_engine_counts(const struct html_engine *engine);
 

@@ -319,6 +319,13 @@ bool kind_is_sheet(const struct exchange *x)
            (enforcement_of(x)->style || str_eq_fold_c(type, "text/css"));
 }
 
+bool kind_is_rules(const struct exchange *x)
+{
+    struct str type = type_essence(headers_value(&x->resp.headers, HDR_CONTENT_TYPE));
+
+    return is_ok(x) && str_eq_fold_c(type, "application/speculationrules+json");
+}
+
 bool kind_has_script_type(const struct exchange *x)
 {
     static const char *const types[] = {"text/javascript", "application/javascript",

@@ -536,13 +536,13 @@ static enum enforce_step enforce_page(struct exchange *x, struct enforcement *e)
 }
 
 /*
- * A style sheet or a script. Where nothing can be denied the client's own codings and parts were
- * asked for, and what nobody reads need not be readable.
+ * A style sheet, a script, speculation rules. Where nothing can be denied the client's own codings
+ * and parts were asked for, and what nobody reads need not be readable.
  */
-static enum enforce_step enforce_part(struct exchange *x, const struct enforcement *e, bool script)
+static enum enforce_step enforce_part(struct exchange *x, const struct enforcement *e)
 {
     enum coding in = coding_in(x);
-    bool ok = cache_only_for_its_type(x, script);
+    bool ok = cache_only_for_its_type(x, !kind_is_sheet(x));
 
     if ((in == CODING_UNKNOWN || x->resp.status == 206) && passes_whole(x))
         return ok && headers_differ(x) ? ENFORCE_FORWARD : ENFORCE_REFUSE;
@@ -554,9 +554,7 @@ static enum enforce_step enforce_part(struct exchange *x, const struct enforceme
                       "the style sheet or script has a content coding that cannot be decoded");
         return ENFORCE_ANSWERED;
     }
-    ok = ok && (script ? script_filter_add(x, in, coding_out(x, e, in))
-                       : sheet_filter_add(x, in, coding_out(x, e, in)));
-    return ok ? ENFORCE_FORWARD : ENFORCE_REFUSE;
+    return ok && part_filter_add(x, in, coding_out(x, e, in)) ? ENFORCE_FORWARD : ENFORCE_REFUSE;
 }
 
 /* A script, picture or frame would follow a redirect to a tracker unseen; a visitor follows it. */
@@ -605,8 +603,8 @@ enum enforce_step enforce_response(struct exchange *x)
         csp_prepare(x);
     if (x->resp.status == 304)
         return not_modified_headers(x) ? ENFORCE_FORWARD : ENFORCE_REFUSE;
-    if ((kind_is_sheet(x) || kind_is_script(x)) && x->resp.body != H1_BODY_NONE)
-        return enforce_part(x, e, !kind_is_sheet(x));
+    if ((kind_is_sheet(x) || kind_is_script(x) || kind_is_rules(x)) && x->resp.body != H1_BODY_NONE)
+        return enforce_part(x, e);
     if (!says_what_it_may_be(x))
         return ENFORCE_REFUSE;
     if (!kind_is_page(x) && !kind_is_worker(x))

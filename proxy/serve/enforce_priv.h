@@ -133,6 +133,7 @@ bool kind_may_be_worker(const struct exchange *x); /* … with other grants */
 bool kind_is_worker(const struct exchange *x); /* the script of a worker: it gets the companion */
 bool kind_is_sheet(const struct exchange *x);
 bool kind_is_script(const struct exchange *x); /* of a page; workers' are not */
+bool kind_is_rules(const struct exchange *x);  /* speculation rules */
 bool kind_is_unseen(const struct exchange *x); /* a HEAD, and only the body would tell */
 
 /* --- filter_headers.c --- */
@@ -178,9 +179,8 @@ struct str charset_of_type(struct str type);
 
 /* --- filter_css.c --- */
 
-/* Installs the filter of a style sheet, or of what a script imports. False: no memory. */
-MUST_USE bool sheet_filter_add(struct exchange *x, enum coding in, enum coding out);
-MUST_USE bool script_filter_add(struct exchange *x, enum coding in, enum coding out);
+/* Installs the filter of a style sheet, a script, speculation rules. False: no memory. */
+MUST_USE bool part_filter_add(struct exchange *x, enum coding in, enum coding out);
 
 /* The subject of the token, also of one from an older epoch. False: nobody we know. */
 MUST_USE bool token_holder(const struct exchange *x, struct token_claims *out);

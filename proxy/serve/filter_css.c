@@ -1,5 +1,5 @@
 /*
- * filter_css.c - one style sheet or script of the site: look for trackers, and take them out.
+ * filter_css.c - one style sheet, script or file of speculation rules: trackers are taken out.
  *
  *   origin -> decoder -> sheet.h or imports.h -> [found something?] -- yes --> encoder --> client
  *      `------------- as it came -----------------------  no --------------> client
@@ -19,6 +19,7 @@
 #include "consentd/charset.h"
 #include "consentd/coding.h"
 #include "consentd/filter.h"
+#include "consentd/html_engine.h"
 #include "consentd/imports.h"
 #include "consentd/metrics.h"
 #include "consentd/sheet.h"
@@ -55,8 +56,9 @@ struct css_filter {
     struct sheet *sheet;     /* owned; NULL until the encoding is known, and for scripts */
     struct imports *imports; /* owned; NULL for sheets */
     bool script;
+    bool rules;       /* speculation rules, which are read as a whole */
     bool begun;       /* the encoding is known */
-    struct buf first; /* plain bytes until then */
+    struct buf first; /* plain bytes until then; of rules all of them */
     struct buf raw;   /* SHEET_LOOK: what came */
     struct buf out;   /* what it becomes */
 };
@@ -158,6 +160,31 @@ static bool sheet_begin(struct css_filter *css)
     return true;
 }
 
+/* What stays of the rules for these grants; false: no room. */
+static bool rules_judge(struct css_filter *css, const struct decider *decider, struct buf *out)
+{
+    static const struct html_engine_ops engine_ops = {.on_output = NULL};
+    const struct html_engine_setup setup = {.decider = *decider, .page = css->url};
+    struct html_engine *engine = html_engine_new(&setup, &engine_ops, css);
+    bool ok = html_engine_rules(engine, buf_str(&css->first), out);
+
+    html_engine_free(engine);
+    return ok;
+}
+
+static bool rules_push(struct css_filter *css, struct str in, bool end)
+{
+    if (!buf_append_str(&css->first, in))
+        return false;
+    if (!end)
+        return true;
+    if (!rules_judge(css, &css->undecided, &css->out))
+        return false;
+    css->found = !str_eq(buf_str(&css->first), buf_str(&css->out));
+    buf_clear(&css->out);
+    return rules_judge(css, &enforcement_of(css->filter.x)->decider, &css->out);
+}
+
 static bool engine_push(struct css_filter *css, struct str in)
 {
     return css->script ? imports_push(css->imports, in) : sheet_push(css->sheet, in);
@@ -181,6 +208,8 @@ static bool utf16_push(struct css_filter *css, struct str in, bool end)
 
 static bool plain_push(struct css_filter *css, struct str in, bool end)
 {
+    if (css->rules)
+        return rules_push(css, in, end);
     if (!css->begun) {
         if (!buf_append_str(&css->first, in))
             return false;
@@ -333,7 +362,7 @@ static bool all_granted(const struct exchange *x)
     return all != 0 && (x->grants & all) == all;
 }
 
-static bool filter_add(struct exchange *x, bool script, enum coding in, enum coding out)
+bool part_filter_add(struct exchange *x, enum coding in, enum coding out)
 {
     struct css_filter *css = arena_calloc(&x->arena, 1, sizeof(*css));
     const struct enforcement *e = enforcement_of(x);
@@ -345,7 +374,8 @@ static bool filter_add(struct exchange *x, bool script, enum coding in, enum cod
     css->undecided = e->decider;
     css->undecided.grants = CATEGORY_ESSENTIAL;
     css->label = charset_of_type(headers_value(&x->resp.headers, HDR_CONTENT_TYPE));
-    css->script = script;
+    css->script = !kind_is_sheet(x) && kind_is_script(x);
+    css->rules = !kind_is_sheet(x) && !css->script;
     css->granted = all_granted(x);
     css->coding_out = out;
     css->decoder = in == CODING_IDENTITY ? NULL : decoder_new(in, SHEET_OUT_MAX, RATIO_MAX);
@@ -355,14 +385,4 @@ static bool filter_add(struct exchange *x, bool script, enum coding in, enum cod
     buf_init(&css->out, OUTPUT_MAX);
     exchange_add_filter(x, &css->filter); /* from here on close() frees it all */
     return in == CODING_IDENTITY || css->decoder != NULL;
-}
-
-bool sheet_filter_add(struct exchange *x, enum coding in, enum coding out)
-{
-    return filter_add(x, false, in, out);
-}
-
-bool script_filter_add(struct exchange *x, enum coding in, enum coding out)
-{
-    return filter_add(x, true, in, out);
 }

@@ -19,6 +19,7 @@
 #include "consentd/rules.h"
 #include "consentd/ruleset.h"
 #include "consentd/snapshot.h"
+#include "speculation.h"
 
 #define URL_ARENA_MAX (1u << 20) /* memory to resolve one URL */
 #define INSTEAD_MAX   (1u << 20) /* bytes that stand in for one frame or import map */
@@ -297,6 +298,9 @@ static enum html_action on_inline(void *owner, const struct html_inline *code,
     struct html_engine *engine = owner;
     struct verdict verdict;
 
+    if (code->type == HTML_SCRIPT_SPECULATION && !all_granted(&engine->decider) &&
+        !speculation_stays_here(code->text))
+        return HTML_DROP;
     if (code->type == HTML_SCRIPT_IMPORTMAP || code->type == HTML_SCRIPT_SPECULATION)
         return judge_addresses(engine, code, note_out);
     verdict = decide_inline(&engine->decider, code->text);
@@ -339,6 +343,16 @@ struct html_engine *html_engine_new(const struct html_engine_setup *setup,
     buf_init(&engine->instead, INSTEAD_MAX);
     engine->rw = rewriter_new(&setup->limits, &rewriter_ops, engine);
     return engine;
+}
+
+bool html_engine_rules(struct html_engine *engine, struct str text, struct buf *out)
+{
+    const struct html_inline code = {.text = text, .type = HTML_SCRIPT_SPECULATION};
+    struct html_note note = {0};
+
+    if (on_inline(engine, &code, &note) == HTML_KEEP)
+        return buf_append_str(out, text);
+    return buf_append_str(out, note.instead.len > 0 ? note.instead : STR("{}"));
 }
 
 bool html_engine_push(struct html_engine *engine, struct str in)

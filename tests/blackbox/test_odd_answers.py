@@ -32,6 +32,11 @@ WORKED = b'<!DOCTYPE html><script>new Worker("/part")</script>'
 DRAWN = b'<!DOCTYPE html><svg width="9" height="9"><use href="/part#x"/></svg>'
 CALL = b"fetch('https://www.facebook.com/tr?id=1', {mode: 'no-cors'})"
 
+RULES = ("Content-Type", "application/speculationrules+json")
+LIST = b'{"prefetch": [{"urls": ["https:\\/\\/www.facebook.com/tr?id=1"], "eagerness": "immediate"}]}'
+ANCHOR = b'<!DOCTYPE html><a class="fast" href="https://www.facebook.com/tr?id=1">x</a>'
+ANY_LINK = b'{"prefetch": [{"where": {"selector_matches": ".fast"}, "eagerness": "immediate"}]}'
+
 # The page, then what it fetches as /part: status, fields, body.
 WAYS = {
     "a download whose semicolon was forgotten":
@@ -70,6 +75,10 @@ WAYS = {
          (200, [CSS], SHEET.decode().encode("utf-16le"))],
     "a base behind what it moves":
         [(200, [HTML], b'<!DOCTYPE html><p><img src="tr?id=1"><base href="https://www.facebook.com/">')],
+    "rules of a file": [(200, [HTML, ("Speculation-Rules", '"/part"')], b"<!DOCTYPE html><p>x"), (200, [RULES], LIST)],
+    "rules of a file, for links": [(200, [HTML, ("Speculation-Rules", '"/part"')], ANCHOR), (200, [RULES], ANY_LINK)],
+    "rules of the page, for links":
+        [(200, [HTML], ANCHOR + b'<script type="speculationrules">' + ANY_LINK + b"</script>")],
     "a drawing's elements": [(200, [HTML], DRAWN), (200, [SVG], SPRITE)],
     "a drawing's elements, to be saved":
         [(200, [HTML], DRAWN), (200, [SVG, ("Content-Disposition", "attachment")], SPRITE)],
@@ -226,6 +235,44 @@ def test_odd_spellings_of_an_address(proxy, origin, name, value):
     harmless = value.replace("hotjar", "example")
     origin.routes["/odd"] = http_response(200, [HTML, (name, harmless)], b"<p>x")
     assert proxy.get("/odd").header(name) == harmless
+
+
+OWN_LINKS = [
+    b'{"prefetch": [{"source": "document", "where": {"and": [{"href_matches": "\\/*"}, {"not": {"href_matches": '
+    b'["/wp-*.php", "/*\\\\?(.+)"]}}, {"not": {"selector_matches": "a[rel~=nofollow]"}}]}, "eagerness": "moderate"}]}',
+    b'{"prefetch": [{"where": {"or": [{"href_matches": "/a"}, {"href_matches": {"pathname": "/b"}}]}}], "tag": "x"}',
+    b'{"prerender": [{"urls": ["/next", "https://other.example/where"]}]}',
+    b"no rules",
+]
+ANY_LINKS = [
+    b'{"prefetch": [{"source": "document"}]}',
+    b'{"prefetch": [{"where": {}}]}',
+    b'{"prefetch": [{"where": {"and": []}}]}',
+    b'{"prefetch": [{"where": {"href_matches": "//*/*"}}]}',
+    b'{"prefetch": [{"where": {"href_matches": "https://*/*"}}]}',
+    b'{"prefetch": [{"where": {"href_matches": ["/a", {"hostname": "*"}]}}]}',
+    b'{"prefetch": [{"where": {"or": [{"href_matches": "/a"}, {"not": {"href_matches": "/b"}}]}}]}',
+    b'{"prefetch": [{"wh\\u0065re": {"not": {"href_matches": "/b"}}}]}',
+    b'{"prefetch": [{"where": {"href_matches": "/a"}}], "prerender": [{"where": {"selector_matches": "a"}}]}',
+]
+
+
+@pytest.mark.parametrize("rules, stay", [(r, True) for r in OWN_LINKS] + [(r, False) for r in ANY_LINKS])
+def test_rules_for_links_stay_where_only_own_links_are_meant(proxy, origin, rules, stay):
+    origin.routes["/rules"] = http_response(200, [RULES], rules)
+    origin.routes["/ruled"] = http_response(200, [HTML], b'<script type="speculationrules">' + rules + b"</script>")
+    assert proxy.get("/rules").body == (rules if stay else b"{}")
+    assert (rules in proxy.get("/ruled").body) == stay
+    all_of_it = [("Cookie", decide(proxy, "analytics", "marketing"))]
+    assert proxy.get("/rules", all_of_it).body == rules and rules in proxy.get("/ruled", all_of_it).body
+
+
+def test_rules_of_a_file_keep_what_is_not_denied(proxy, origin):
+    origin.routes["/rules"] = http_response(200, [RULES, ("Cache-Control", "max-age=60")], LIST.replace(
+        b"[{", b'[{"urls": ["/own"]}, {'))
+    answer = proxy.get("/rules")
+    assert b'{"urls": ["/own"]}' in answer.body and b"facebook" not in answer.body
+    assert answer.header("Cache-Control").startswith("private")
 
 
 def test_links_with_own_pictures_stay(proxy, origin):
