@@ -3,7 +3,8 @@
  *
  *   system calls (seccomp-bpf): a list of what the role uses; everything else fails with EPERM.
  *                              None of them reaches another process: no signal, no limit of it
- *   files (Landlock): folders that the role reads or writes; everything else fails with EACCES
+ *   files (Landlock): folders that the role reads or writes; everything else fails with EACCES.
+ *                     Since Linux 6.7 also TCP: no new listener, and the ports that the role needs
  *
  * Entered once, when start-up is over and before the first byte of a peer is read. What a
  * process may not do fails as if it had no right to; it is not killed, so that a call nobody
@@ -17,6 +18,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "consentd/attr.h"
 #include "consentd/fault.h"
@@ -32,6 +34,9 @@ struct sandbox_rights {
      * user's: of a worker with this right the admin alone knows that it is no operator.
      */
     bool local;
+    bool any_port;         /* may connect to every TCP port */
+    const uint16_t *ports; /* else to these, on whichever machine; port_cnt of them */
+    size_t port_cnt;
     const char *read[SANDBOX_PATHS_MAX];  /* folders or files, and what is below them */
     const char *write[SANDBOX_PATHS_MAX]; /* folders in which files are made and changed too */
 };

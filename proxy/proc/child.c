@@ -11,9 +11,11 @@
 
 #include "consentd/bundle.h"
 #include "consentd/config.h"
+#include "consentd/endpoint.h"
 #include "consentd/file.h"
 #include "consentd/log.h"
 #include "consentd/loop.h"
+#include "consentd/mem.h"
 #include "consentd/metrics.h"
 #include "consentd/names.h"
 #include "consentd/origin_stats.h"
@@ -136,6 +138,29 @@ static bool has_local_origin(const struct config *c)
     return false;
 }
 
+/* The TCP ports of all origins: what workers connect to. Heap. */
+static uint16_t *ports_of(const struct config *c, size_t *cnt_out)
+{
+    uint16_t *ports;
+    size_t all = 0;
+
+    for (size_t i = 0; i < c->site_cnt; i++)
+        all += c->sites[i].origin_cnt;
+    ports = mem_calloc(all + 1, sizeof(*ports));
+    *cnt_out = 0;
+    for (size_t i = 0; i < c->site_cnt; i++) {
+        for (size_t k = 0; k < c->sites[i].origin_cnt; k++) {
+            struct endpoint endpoint;
+            struct fault why = {0};
+
+            if (endpoint_parse(str_c(c->sites[i].origins[k].url), &endpoint, &why) &&
+                !endpoint.is_unix)
+                ports[(*cnt_out)++] = endpoint.port;
+        }
+    }
+    return ports;
+}
+
 /* Workers read the public log; the ledger writes; the admin reads records and keeps rules.json. */
 static void rights_of(const struct child_env *env, char *folders[SINKS_MAX],
                       struct sandbox_rights *out)
@@ -165,6 +190,7 @@ bool child_sandbox(const struct child_env *env, struct fault *f)
     char *folders[SINKS_MAX] = {NULL};
     struct sandbox_rights rights;
     struct sandbox_result got;
+    uint16_t *ports;
     bool ok;
 
     if (!env->config->sandbox) {
@@ -172,7 +198,10 @@ bool child_sandbox(const struct child_env *env, struct fault *f)
         return true;
     }
     rights_of(env, folders, &rights);
+    rights.any_port = env->role != IPC_ROLE_WORKER;
+    rights.ports = ports = ports_of(env->config, &rights.port_cnt);
     ok = sandbox_enter(&rights, &got, f);
+    free(ports);
     for (size_t i = 0; i < COUNT_OF(folders); i++)
         free(folders[i]);
     if (!ok) {

@@ -1,6 +1,6 @@
 /*
- * sandbox.c - contract in consentd/sandbox.h: both halves, and the one that files are. System calls
- * are in sandbox_calls.c.
+ * sandbox.c - contract in consentd/sandbox.h: both halves, and the one that files and ports are.
+ * System calls are in sandbox_calls.c.
  */
 #include "consentd/sandbox.h"
 
@@ -56,6 +56,21 @@ static const char *const system_paths[] = {
     "/dev/urandom",
 };
 
+/* What Linux 6.7 and 6.12 have added; the headers of Debian 12 do not know it. */
+#define NET_BIND_TCP        (1ULL << 0)
+#define NET_CONNECT_TCP     (1ULL << 1)
+#define RULE_NET_PORT       2
+#define SCOPE_ABSTRACT_UNIX (1ULL << 0)
+#define SCOPE_SIGNAL        (1ULL << 1)
+
+struct ruleset_attr {
+    uint64_t handled_access_fs, handled_access_net, scoped;
+};
+
+struct net_port_attr {
+    uint64_t allowed_access, port;
+};
+
 /* Everything that this kernel can refuse. */
 static uint64_t handled_rights(int version)
 {
@@ -101,9 +116,33 @@ static bool allow_paths(int ruleset, const struct sandbox_rights *r, uint64_t ha
     return ok;
 }
 
+static bool allow_ports(int ruleset, const struct sandbox_rights *r)
+{
+    bool ok = true;
+
+    for (size_t i = 0; i < r->port_cnt; i++) {
+        const struct net_port_attr attr = {NET_CONNECT_TCP, r->ports[i]};
+
+        ok = ok && syscall(SYS_landlock_add_rule, ruleset, RULE_NET_PORT, &attr, 0) == 0;
+    }
+    return ok;
+}
+
+/* An older kernel wants the members that it does not know to be zero. */
+static struct ruleset_attr handled(const struct sandbox_rights *r, int version)
+{
+    struct ruleset_attr attr = {.handled_access_fs = handled_rights(version)};
+
+    if (version >= 4)
+        attr.handled_access_net = NET_BIND_TCP | (r->any_port ? 0 : NET_CONNECT_TCP);
+    if (version >= 6)
+        attr.scoped = SCOPE_ABSTRACT_UNIX | SCOPE_SIGNAL;
+    return attr;
+}
+
 static bool restrict_files(const struct sandbox_rights *r, struct sandbox_result *out)
 {
-    struct landlock_ruleset_attr attr = {0};
+    struct ruleset_attr attr;
     long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
     int ruleset;
     bool ok;
@@ -112,11 +151,12 @@ static bool restrict_files(const struct sandbox_rights *r, struct sandbox_result
         out->landlock_errno = version < 0 ? errno : 0;
         return true; /* ENOSYS: too old; EOPNOTSUPP: not switched on; EPERM: filtered around us */
     }
-    attr.handled_access_fs = handled_rights((int)version);
-    ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr.handled_access_fs), 0);
+    attr = handled(r, (int)version);
+    ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
     if (ruleset < 0)
         return false;
     ok = allow_paths(ruleset, r, attr.handled_access_fs) &&
+         ((attr.handled_access_net & NET_CONNECT_TCP) == 0 || allow_ports(ruleset, r)) &&
          syscall(SYS_landlock_restrict_self, ruleset, 0) == 0;
     close(ruleset);
     if (ok)

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@
 
 static char folder[] = "/tmp/test_sandbox.XXXXXX";
 static char allowed[64], other[64];
+static uint16_t ports[2]; /* somebody listens at both; workers may connect to the first */
 
 static bool is_refused(long result, int code)
 {
@@ -47,6 +49,8 @@ enum outcome {
     OWNER_PASSED,
     IOCTL_PASSED,
     FLAGS_REFUSED,
+    PORT_WRONG,
+    LISTEN_PASSED,
     RENAME_WRONG,
     READ_REFUSED,
     READ_PASSED,
@@ -113,6 +117,29 @@ static enum outcome try_calls(enum ipc_role role, bool local)
     return try_others();
 }
 
+/* Connecting and listening, where the kernel can refuse it (version 4 of Landlock). */
+static enum outcome try_ports(enum ipc_role role)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+
+    for (int i = 0; i < 2; i++) {
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+        bool may = role != IPC_ROLE_WORKER || i == 0;
+
+        to.sin_port = htons(ports[i]);
+        if ((connect(fd, (const struct sockaddr *)&to, sizeof(to)) == 0) != may)
+            return PORT_WRONG;
+        close(fd);
+    }
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    to.sin_port = 0;
+    if (!is_refused(bind(fd, (const struct sockaddr *)&to, sizeof(to)), EACCES))
+        return LISTEN_PASSED;
+    close(fd);
+    return FINE;
+}
+
 static enum outcome try_files(enum ipc_role role)
 {
     char path[96];
@@ -138,6 +165,10 @@ static enum outcome try_files(enum ipc_role role)
 static enum outcome in_sandbox(enum ipc_role role, bool local)
 {
     struct sandbox_rights rights = {.role = role, .local = local};
+
+    rights.any_port = role != IPC_ROLE_WORKER;
+    rights.ports = &ports[0];
+    rights.port_cnt = 1;
     struct sandbox_result result;
     struct fault f = {0};
     enum outcome outcome;
@@ -153,6 +184,8 @@ static enum outcome in_sandbox(enum ipc_role role, bool local)
     if (!result.calls)
         return NO_FILTER;
     outcome = try_calls(role, local);
+    if (outcome == FINE && result.landlock >= 4)
+        outcome = try_ports(role);
     if (outcome != FINE || result.landlock == 0)
         return outcome;
     return try_files(role);
@@ -190,6 +223,19 @@ static void test_admin(void **state)
     try_role(IPC_ROLE_ADMIN, true);
 }
 
+static bool listen_at(uint16_t *port_out)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t len = sizeof(in);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0 || bind(fd, (const struct sockaddr *)&in, len) != 0 || listen(fd, 16) != 0 ||
+        getsockname(fd, (struct sockaddr *)&in, &len) != 0)
+        return false;
+    *port_out = ntohs(in.sin_port);
+    return true;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -199,7 +245,7 @@ int main(void)
     };
     int fd, result;
 
-    if (mkdtemp(folder) == NULL)
+    if (mkdtemp(folder) == NULL || !listen_at(&ports[0]) || !listen_at(&ports[1]))
         return 1;
     snprintf(allowed, sizeof(allowed), "%s/allowed", folder);
     snprintf(other, sizeof(other), "%s/other", folder);
