@@ -218,7 +218,7 @@ struct journal *journal_open(const struct journal_config *cfg, struct journal_re
     if (j->segment_size > SEGMENT_MAX)
         j->segment_size = SEGMENT_MAX;
     if (!file_make_dirs(cfg->dir, 0700, f) || !take_lock(j, cfg->lock_wait_ms, f) ||
-        !recover(j, report_out, f)) {
+        !file_sync_dir(cfg->dir, f) || !recover(j, report_out, f)) { /* the folder's own name */
         journal_close(j);
         return NULL;
     }

@@ -100,7 +100,11 @@ static bool on_compared(void *owner, uint64_t leaf, bool ours)
     if (ours && ledger_rebuild(l, leaf))
         return false; /* finish() goes on */
     ledger_ready(l);
-    if (leaf > journal_next_leaf(l->journal)) /* the log may have known their entries */
+    if (leaf - next >
+        LEDGER_REBUILD_MAX) /* a mark that rotted, or somebody's: the shipper says so */
+        log_error("ledger.mark", "redis=%llu journal=%llu reason=\"not believed\"",
+                  (unsigned long long)leaf, (unsigned long long)next);
+    else if (leaf > journal_next_leaf(l->journal)) /* the log may have known their entries */
         ledger_log_behind(l, leaf);
     return true;
 }

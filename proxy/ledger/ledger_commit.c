@@ -438,10 +438,17 @@ static void remember_one(struct ledger *l, const struct journal_record *rec)
     uint8_t json[RECORD_OPLOG_MAX];
     struct record_view view;
     struct eid_entry entry = {.leaf = rec->leaf, .ts_ms = rec->ts_ms};
+    enum record_kind kind;
+    struct str text;
 
-    if (rec->type != JOURNAL_EVENT || kek == NULL ||
-        !record_open(&at, kek, rec->r, rec->sealed, json) ||
-        record_parse(str_make(json, rec->sealed.len - CRYPTO_GCM_TAG_LEN), &view) != RECORD_EVENT)
+    if ((rec->type != JOURNAL_EVENT && rec->type != JOURNAL_DOC) || kek == NULL ||
+        !record_open(&at, kek, rec->r, rec->sealed, json))
+        return;
+    text = str_make(json, rec->sealed.len - CRYPTO_GCM_TAG_LEN);
+    kind = record_parse(text, &view);
+    if (kind == RECORD_NOTICE)
+        ledger_notice_seen(l, text, rec->leaf, rec->ts_ms);
+    if (kind != RECORD_EVENT)
         return;
     (void)note_leaving(l, &view.event, rec->ts_ms);
     if (ledger_is_gone(l, view.event.subject))

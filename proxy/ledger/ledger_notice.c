@@ -122,6 +122,27 @@ void ledger_notice_logged(struct ledger *l, const struct ledger_ack *ack)
         ledger_notice_work(l);
 }
 
+/* A crash came between the leaf and the history. */
+void ledger_notice_seen(struct ledger *l, struct str json, uint64_t leaf, uint64_t ts_ms)
+{
+    struct noticing *n = l->noticing;
+    struct buf text;
+
+    buf_init(&text, RECORD_OPLOG_MAX);
+    for (unsigned i = 0; n != NULL && i < n->cnt; i++) {
+        struct pending *p = &n->items[i];
+
+        buf_clear(&text);
+        if (p->noted || !buf_append_c(&text, "{\"doc\":") || !print_doc(p, &text) ||
+            !str_starts(json, buf_str(&text)))
+            continue;
+        p->logged = true;
+        p->ts_ms = ts_ms;
+        p->leaf = leaf;
+    }
+    buf_free(&text);
+}
+
 /* --- life ---------------------------------------------------------------------------------- */
 
 static const json_t *policy_of(const json_t *root)

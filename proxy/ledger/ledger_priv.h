@@ -138,6 +138,8 @@ bool ledger_notice_open(struct ledger *l, const struct ledger_config *cfg, struc
 void ledger_notice_close(struct ledger *l);
 void ledger_notice_work(struct ledger *l); /* what is not recorded yet; every second */
 void ledger_notice_logged(struct ledger *l, const struct ledger_ack *ack);
+/* A leaf of the journal that is a notice's: it gets no second one. */
+void ledger_notice_seen(struct ledger *l, struct str json, uint64_t leaf, uint64_t ts_ms);
 void ledger_enqueue_notice(struct ledger *l, struct str doc); /* ledger.c: becomes a leaf */
 /* Everything that can be had back is there: messages are committed from now on. */
 void ledger_ready(struct ledger *l);
@@ -146,7 +148,7 @@ void ledger_ready(struct ledger *l);
  * ledger_rebuild.c: takes leaves up to `to` from Redis; ends with ledger_ready. False: not now, or
  * too many.
  */
-#define LEDGER_REBUILD_MAX 10000000
+#define LEDGER_REBUILD_MAX 10000000 /* leaves; what Redis says to have beyond is not believed */
 bool ledger_rebuild(struct ledger *l, uint64_t to);
 void ledger_rebuild_close(struct ledger *l);
 

@@ -53,13 +53,14 @@ bool tlog_keep(const char *dir, struct str note, struct fault *f)
     char *path = file_resolve(dir, TLOG_KEPT);
     char *old = file_resolve(dir, TLOG_KEPT_OLD);
     struct stat st;
+    bool there = stat(path, &st) == 0;
     int fd;
     bool ok;
 
-    if (stat(path, &st) == 0 && st.st_size + (off_t)note.len > (off_t)TLOG_KEPT_MAX)
-        (void)rename(path, old); /* failing that, the file grows: nothing is lost */
+    if (there && st.st_size + (off_t)note.len > (off_t)TLOG_KEPT_MAX)
+        there = rename(path, old) != 0; /* failing that, the file grows: nothing is lost */
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    ok = fd >= 0 && append(fd, note);
+    ok = fd >= 0 && append(fd, note) && (there || file_sync_dir(path, f));
     if (!ok)
         fault_set_errno(f, "%s: cannot write", path);
     if (fd >= 0)

@@ -441,6 +441,37 @@ def test_last_batch_rots_and_redis_has_it(tmp_path):
     redis.stop()
 
 
+@pytest.mark.parametrize("owned", [True, False])
+def test_a_mark_in_redis_that_nobody_believes(tmp_path, owned):
+    """One rotten number in Redis ends no log and uses no leaf numbers up; put right, all goes on."""
+    redis = Redis(tmp_path)
+    proxy = Proxy(tmp_path, ledger={"redis": redis.url})
+    size = max(choose(proxy, 20)) + 1
+    signed(proxy, size)
+    wait_for(lambda: settled(proxy))
+    proxy.stop()
+    [mark] = redis.call("keys", "*:hw").split()
+    [own] = redis.call("keys", "c:own:*").split()
+    right = redis.call("get", mark)
+    redis.call("set", mark, "72057594037927000")
+    if not owned:
+        redis.call("del", own)
+    again(proxy)
+    wait_for(lambda: "ledger.mark" in proxy.log())
+    more = choose(proxy, 10)
+    assert size <= min(more) and max(more) < size + 20, "numbers go on where they were"
+    signed(proxy, max(more) + 1)
+    assert metric(proxy, "log_refused") == 0 and "log.restarted" not in proxy.log()
+    wait_for(lambda: metric(proxy, "redis_blocked") == 1)
+    redis.call("set", mark, right)
+    wait_for(lambda: settled(proxy), 60)
+    assert records(proxy) == records(proxy, "--journal")
+    assert proxy.ctl("audit", "verify", "--deep").returncode == 0
+    proxy.process.terminate()
+    proxy.process.wait(30)
+    redis.stop()
+
+
 def test_last_batch_rots_and_only_the_checkpoint_knows(tmp_path):
     proxy = Proxy(tmp_path)
     size = max(choose(proxy, 100)) + 1

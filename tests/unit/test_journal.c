@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "../../proxy/ledger/journal_priv.h"
 #include "consentd/b64.h"
@@ -19,6 +20,18 @@
 #include "ledger_fixture.h"
 
 #define NOW 1795470842549
+
+/* Put before libc's: whether this folder was synced. */
+static ino_t watched;
+static bool watched_synced;
+
+int fsync(int fd)
+{
+    struct stat st;
+
+    watched_synced = watched_synced || (fstat(fd, &st) == 0 && st.st_ino == watched);
+    return (int)syscall(SYS_fsync, fd);
+}
 
 static struct journal_record make_record(uint64_t n, struct str sealed)
 {
@@ -570,6 +583,27 @@ static void test_reader_passes_a_removed_segment(void **state)
     fixture_remove(dir);
 }
 
+/* A new folder's name is durable before anything in it is acknowledged. */
+static void test_the_folder_is_synced_into_its_parent(void **state)
+{
+    struct journal_report report;
+    char dir[64], path[80];
+    struct journal *j;
+    struct stat st;
+
+    UNUSED(state);
+    fixture_dir(dir);
+    (void)snprintf(path, sizeof(path), "%s/journal", dir);
+    assert_int_equal(stat(dir, &st), 0);
+    watched = st.st_ino;
+    watched_synced = false;
+    j = open_journal(path, &report);
+    assert_true(watched_synced);
+    journal_close(j);
+    watched = 0;
+    fixture_remove(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -586,6 +620,7 @@ int main(void)
         cmocka_unit_test(test_unreadable_segment_stays),
         cmocka_unit_test(test_rotten_head_is_kept),
         cmocka_unit_test(test_reader_passes_a_removed_segment),
+        cmocka_unit_test(test_the_folder_is_synced_into_its_parent),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
