@@ -34,7 +34,7 @@ bool guard_render(const struct exchange *x, struct buf *out)
          guard_rules_render(x, out) && buf_append_c(out, "k:{");
     for (size_t i = 0; i < policy->category_cnt && ok; i++)
         ok = buf_printf(out, "\"%s\":%u,", policy->category[i].id, policy->category[i].bit);
-    return ok && buf_append_c(out, "},p:") && json_quote(str_c(x->site->config->prefix), out) &&
+    return ok && buf_printf(out, "},p:\"%sempty.js\"", x->site->config->prefix) &&
            buf_printf(out, ",m:%u,x:%s});\n", (unsigned)(x->grants | CATEGORY_ESSENTIAL),
                       enforcement_of(x)->decider.unknown_cookies_deny ? "true" : "false");
 }

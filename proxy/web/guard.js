@@ -4,7 +4,7 @@
  * pages, and in the scripts of the site's workers. The proxy appends the rules as the argument:
  *   u  URLs, c, s  names of cookies and of storage: [mask, keys, pattern, pattern]
  *   g  [global, mask, list]: what stands in for a removed tag's global
- *   k  category -> bit, m  what is granted, x  unknown cookies are denied, p  our own paths
+ *   k  category -> bit, m  what is granted, x  unknown cookies are denied, p  the path of an empty script
  * A mask holds the categories of which one must be granted. Keys stand between spaces: hosts, names
  * and starts of names with "*". The first rule that matches says.
  *
@@ -12,8 +12,8 @@
  * hooks stand in the order that packs best.
  */
 (function script(R) {
-  var top = self, page = top.document, me = page?.currentScript || {}, frames = [], hits = 0, spare;
-  var natives = new WeakMap(), stands = [], wraps = new WeakMap(), unfinished = [], kept, blobs = {};
+  var top = self, page = top.document, me = page?.currentScript || {};
+  var kept, blobs = {}, unfinished = [], natives = new WeakMap(), frames = [], spare, stands = [], wraps = new WeakMap();
   /* The verdict on a URL; the site's own addresses are the proxy's to judge. */
   var denied = value => {
     try {
@@ -22,22 +22,45 @@
       return;
     }
     return u.host !== location.host && verdict(R.u, parents(host),
-      0, u.pathname + u.search, '.' + host + '?' + u.searchParams) && (me.blocked = ++hits);
+      0, u.pathname + u.search, '.' + host + '?' + u.searchParams) && (me.blocked = -~me.blocked);
   };
-  var matches = (rule, text, other) => {
-    try {
-      return RegExp(rule[2], 's').test(text) && RegExp(rule[3], 's').test(other);
-    } catch {
-      return true;
-    }
-  };
-  var parents = host => host.split('.').map((label, i, all) => all.slice(i).join('.'));
-  var needs = mask => !(mask & R.m);
+  /* Of style sheets, of speculation rules, and of text nodes that go into their elements. */
+  var css = text => text?.replace ?
+    text.replace(/(["'(,]\s*)([^"'(),]*[:\\/][^"'(),]+)/g, (all, head, url) => denied(url) ? head + 'data:,' : all) :
+    text?.data?.replace ? (text.data = css(text.data), text) : text;
+  var dead = 'https:' + location.host;
   /* What an attribute becomes: R if it must not be. */
   var fix = (value, element, name) => / style$/i.test(name = element.localName + ' ' + name) ? css(value + '') :
     / srcdoc$/i.test(name) ? clean(value, 1) :
     /^(?!(a|area|base|.*href) .*href).* (.*:)?(\w*src\w*|href|data|poster|ping|background)$/i.test(name) &&
     (/set$|ping/i.test(name) ? String(value).split(/[\s,]+/).some(denied) : denied(value)) ? R : value;
+  /*
+   * HTML without what is denied, or untouched. It is parsed into a template, for which nothing is fetched,
+   * and judged there. loose: it may be a piece of a document, whose elements begin
+   * before or end after it: then the tags are judged one by one, and all that is between them stays.
+   */
+  var clean = (html, loose) => {
+    var text = String(html), before = me.blocked;
+    if (!/[&:]|[\\/]\s*[\\/]/.test(text)) return html;
+    var t = spare = page.createElement('template');
+    t.innerHTML = like([], text);
+    judge(t.content);
+    return before === me.blocked ? html : like([html], !loose ? t.innerHTML : clean(text.replace(
+      /<(?:style|script)\b[^]*?(?=<\/)|<[a-z](?:[^>"']|"[^"]*"|'[^']*')*>/gi, tag => clean(tag).replace(/<\/\w+>$/, ''))));
+  };
+  var parents = host => host.split('.').map((label, i, all) => all.slice(i).join('.'));
+  var deniedName = (list, bad) => name =>
+    verdict(list, [...(name = String(name)) + ' '].map((c, i) => name.slice(0, i) + '*').concat(name), bad, name);
+  /* Takes what is denied out of a tree that nothing is fetched for. */
+  var judge = root => root?.querySelectorAll?.('*').forEach(e => {
+    if (!e.focus) return;
+    e.getAttributeNames().forEach(name => {
+      var before = e.getAttribute(name), value = fix(before, e, name);
+      if (value !== before) e.setAttribute(name, value === R ? '' : value);
+    });
+    if (styled(e)) e.textContent += '';
+    judge(e.content);
+  });
   /*
    * What takes a native's place looks like it: a Proxy, its text the native's, absent from stacks.
    * each makes of an argument what goes in its place, R to stop the call; after gets what the call returns,
@@ -52,7 +75,7 @@
         return after?.(result, args) ?? result;
       } catch (e) {
         if (key > 'wr') unfinished = kept;
-        if (e.stack) e.stack = e.stack.replace(/\n.*(guard.js|Reflect\.).*/g, '');
+        e.stack = e.stack?.replace(/\n.*(guard.js|Reflect\.).*/g, '');
         throw e;
       } finally {
         for (var i = 0; top[i]; i++) if (frames[i] !== top[i]) install(frames[i] = top[i]);
@@ -64,6 +87,24 @@
     });
     natives.set(p, natives.get(native) || native);
     return p;
+  };
+  var instead = value => denied(value?.url || value) ? like([value], location.origin + R.p) : value;
+  /* What was made of values that the page trusted is trusted, each of them by the browser's own word. */
+  var like = (values, text) => {
+    var kind = policy && ['HTML', 'ScriptURL'].find(kind => values.every(value => types['is' + kind](value)));
+    return kind ? policy['create' + kind](text) : text;
+  };
+  var deniedCookie = deniedName(R.c, R.x), deniedKey = deniedName(R.s);
+  var verdict = (rules, keys, bad, text, other) => {
+    rules.all ??= new Set((rules + '').split(' '));
+    var rule = keys.some(key => rules.all.has(key)) && rules.find(r => {
+      try {
+        return keys.some(key => r[1].includes(' ' + key + ' ')) && RegExp(r[2]).test(text) && RegExp(r[3]).test(other);
+      } catch {
+        return true;
+      }
+    });
+    return rule ? needs(rule[0]) : bad;
   };
   /* An object whose properties are set by assignment: fix makes the value that is stored, or R for none. */
   var wrap = (object, fix) => {
@@ -79,50 +120,9 @@
     }
     return p;
   };
-  var deniedName = (list, bad) => name =>
-    verdict(list, [...(name = String(name)) + ' '].map((c, i) => name.slice(0, i) + '*').concat(name), bad, name);
-  var deniedCookie = deniedName(R.c, R.x), deniedKey = deniedName(R.s);
-  var dead = 'ws' + location.origin.slice(4);
-  var verdict = (rules, keys, bad, text, other) => {
-    var rule = rules.find(r => keys.some(key => r[1].includes(' ' + key + ' ')) && matches(r, text, other));
-    return rule ? needs(rule[0]) : bad;
-  };
-  /* What was made of values that the page trusted is trusted, each of them by the browser's own word. */
-  var like = (values, text) => {
-    var kind = policy && ['HTML', 'ScriptURL'].find(kind => values.every(value => types['is' + kind](value)));
-    return kind ? policy['create' + kind](text) : text;
-  };
-  /* Of style sheets, of speculation rules, and of text nodes that go into their elements. */
-  var css = text => text?.replace ?
-    text.replace(/(["'(,]\s*)([^"'(),]*[\\/]{2}[^"'(),]+)/g, (all, head, url) => denied(url) ? head + 'data:,' : all) :
-    text?.data?.replace ? (text.data = css(text.data), text) : text;
-  var instead = value => denied(value?.url || value) ? like([value], location.origin + R.p + 'empty.js') : value;
-  /*
-   * HTML without what is denied, or untouched. It is parsed into a template, for which nothing is fetched,
-   * and judged there. loose: it may be a piece of a document, whose elements begin
-   * before or end after it: then the tags are judged one by one, and all that is between them stays.
-   */
-  var clean = (html, loose) => {
-    var text = String(html), before = hits;
-    if (!/[&:]|[\\/]\s*[\\/]/.test(text)) return html;
-    var t = spare = page.createElement('template');
-    t.innerHTML = like([], text);
-    judge(t.content);
-    return before === hits ? html : like([html], !loose ? t.innerHTML : clean(text.replace(
-      /<(?:style|script)\b[^]*?(?=<\/)|<[a-z](?:[^>"']|"[^"]*"|'[^']*')*>/gi, tag => clean(tag).replace(/<\/\w+>$/, ''))));
-  };
+  var needs = mask => !(mask & R.m);
   /* Whether the text in it is css()'s. */
   var styled = e => /^style|spec/.test((e = e.nodeType === 3 && e.parentNode || e).localName + e.type);
-  /* Takes what is denied out of a tree that nothing is fetched for. */
-  var judge = root => root?.querySelectorAll?.('*').forEach(e => {
-    if (!e.focus) return;
-    e.getAttributeNames().forEach(name => {
-      var before = e.getAttribute(name), value = fix(before, e, name);
-      if (value !== before) e.setAttribute(name, value === R ? '' : value);
-    });
-    if (styled(e)) e.textContent += '';
-    judge(e.content);
-  });
   /* What a denied call returns, be it a promise or nothing. */
   var later = async target => { setTimeout(() => target.cookie ?? target.dispatchEvent?.(new Event('error'))); };
   var install = W => {
@@ -147,13 +147,24 @@
         if (native.prototype?.constructor === native) native.prototype.constructor = d.value;
       }));
     });
+    W.Function.prototype.toString = hook(W.Function.prototype.toString, '');
+    on('Element', '^setAttribute', (value, self, key, i, args) => i === 1 + !!key[12] ? fix(value, self, args[i - 1]) : value);
+    on('Document CookieStore', '^(cookie|set)$', (value, self, key, i) =>
+      !i && !/=;Max-Age=0;/.test(value) && deniedCookie(/[^=;]*/.exec(value?.name || value)[0].trim()) ? R : value);
+    on('Storage', '', (value, self, key, i) => !i && key > 's' && deniedKey(value) ? R : value);
+    /* A worker made of a blob or of data has no answer that the proxy could put the companion into. */
+    on('URL', 'ObjectURL', 0, (result, args) => { blobs[result || args[0]] = result && args[0]; });
+    on('self StorageEvent', 'localStorage|sessionStorage|storageArea', 0, result => wrap(result, (value, key) => deniedKey(key) ? R : value));
+    on('self StorageEvent', 'StorageEvent', value => natives.get(value) || (value?.storageArea ?
+      Object.create(value, { storageArea: { value: natives.get(value.storageArea) } }) : value));
     on('self', 'Worker|SharedWorker', value => {
       var blob = blobs[value], own = '(' + script + ')(' + JSON.stringify(R) + ');\n';
       if (blob?.size) blob = blobs[value] = URL.createObjectURL(new Blob([own, blob], blob));
       return blob ? like([value], blob) : instead(value?.replace ? value.replace(/^data:[^,]*?(;base64)?,/i, (all, coded) =>
         all + (coded ? btoa(own + ' '.repeat(own.length * 2 % 3)) : encodeURIComponent(own))) : value);
     });
-    on('DOMParser', '', 0, judge);
+    on('self WorkerGlobalScope', 'fetch|fetchLater|importScripts|Audio', instead);
+    on('IFrame', '^content', 0, result => install(result?.defaultView || result));
     /* The tag that a call leaves unfinished waits for the next one; kept: what waited, should this one be refused. */
     on('Document', '^write', (value, self, key, i, args) => {
       if (i) return like(args, '');
@@ -164,28 +175,21 @@
         return '';
       })), 1);
     });
-    on('Document CookieStore', '^(cookie|set)$', (value, self, key, i) =>
-      !i && !/=;Max-Age=0;/.test(value) && deniedCookie(/[^=;]*/.exec(value?.name || value)[0].trim()) ? R : value);
-    on('Storage', '', (value, self, key, i) => !i && key > 's' && deniedKey(value) ? R : value);
-    on('IFrame', '^content', 0, result => install(result?.defaultView || result));
-    on('self WorkerGlobalScope', 'fetch|fetchLater|importScripts|Audio|WebTransport', instead);
-    on('Image IFrame Input Embed Track Frame Link Script Media Object Source Video Anchor Area Body', 'src|href|^data$|poster|ping|ground', fix);
-    on('self StorageEvent', 'localStorage|sessionStorage|storageArea', 0, result => wrap(result, (value, key) => deniedKey(key) ? R : value));
-    on('SVGImageElement SVGScriptElement', 'href', 0, result => wrap(result, value => denied(value) ? R : value));
+    on('DOMParser', '', 0, judge);
+    on('Image IFrame Input Embed Track Frame Link Script Media Object Source Video Anchor Area Body', 'rc|href|^data$|poster|ping|ground', fix);
+    on('Element ShadowRoot Range Document', 'HTML|Frag|Command', (value, self) => styled(self) ? css(value) : self === spare ? value : clean(value));
     on('HTMLElement SVGElement CSSStyleRule', '^style$', 0, result => wrap(result, css));
-    on('Element', '^setAttribute', (value, self, key, i, args) => i === 1 + !!key[12] ? fix(value, self, args[i - 1]) : value);
+    /* Also what must only find the object behind its wrap. */
+    on('CSSStyleSheet CSSStyleDeclaration StylePropertyMap CSSStyleValue', '', css);
+    on('self HTMLElement SVGElement CSSStyleRule', '^style$|FontFace', css);
+    on('SVGImageElement SVGScriptElement', 'href', 0, result => wrap(result, value => denied(value) ? R : value));
     on('Attr Node CharacterData Script HTMLElement Element', 'alue$|ext|ata$|p.*end|insert|replace', (value, self) =>
       self.nodeType === 2 ? fix(value, self.ownerElement || self, self.name) : styled(self) ? css(value) : value);
-    W.Function.prototype.toString = hook(W.Function.prototype.toString, '');
-    on('Element ShadowRoot Range Document', 'HTML|Frag|Command', (value, self) => styled(self) ? css(value) : self === spare ? value : clean(value));
-    on('self HTMLElement SVGElement CSSStyleRule', '^style$|FontFace', css);
-    on('self', 'WebSocket|EventSource', value => denied(value) ? dead : value, (result, args) => {
+    on('self', 'WebSocket|EventSource|WebTransport', value => denied(value) ? dead : value, (result, args) => {
       if (args[0] !== dead) return;
       result.close();
       if (!result.send) later(result);
     });
-    /* Also what must only find the object behind its wrap. */
-    on('CSSStyleSheet CSSStyleDeclaration StylePropertyMap CSSStyleValue', '', css);
     on('XMLHttpRequest Navigator', '^open|sendB', instead);
     on('IDBFactory', '^open', 0, (result, args) => {
       if (deniedKey(args[0])) result.addEventListener('upgradeneeded', event => {
@@ -193,8 +197,6 @@
         result.transaction.abort();
       });
     });
-    /* A worker made of a blob or of data has no answer that the proxy could put the companion into. */
-    on('URL', 'ObjectURL', 0, (result, args) => { blobs[result || args[0]] = result && args[0]; });
   };
 
   /*
@@ -218,7 +220,7 @@
 
   /* Stand-ins: what the page calls of a removed tag takes the call, and hands it on after consent. */
   R.g.forEach(g => {
-    var queue = [], name = g[0], mask = g[1], stand = queue;
+    var name = g[0], mask = g[1], queue = [], stand = queue;
     if (name in top || !needs(mask)) return;
     var take = path => (...args) => {
       queue.push(real => Reflect.apply(path ? real[path] : real, real, args));
@@ -226,7 +228,7 @@
     };
     if (!g[2]) {
       stand = new Proxy(take(), {
-        get: (f, key) => key in f || !key.big || key === 'then' ? f[key] : f[key] = take(key)
+        get: (f, key) => key in f || !key.at || key === 'then' ? f[key] : f[key] = take(key)
       });
       stands.push(() => needs(mask) || (top[name] !== stand || delete top[name]) && !top[name] || queue.forEach(call => call(top[name])));
     }

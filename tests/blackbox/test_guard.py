@@ -369,6 +369,27 @@ def test_no_trace_in_errors(browser, proxy):
         [True, True, True, True, 0, True, True, "[object Storage]"]
 
 
+def test_a_denied_session_is_one_that_fails(browser, proxy):
+    browser.get(f"http://localhost:{proxy.port}/late")
+    got = browser.execute_async_script("""var done = arguments[0], t = new WebTransport('https://static.hotjar.com/t'), out = [t instanceof WebTransport, t.constructor === WebTransport];
+        Promise.all([t.ready, t.closed].map(function (p) { return p.then(function () { return 'open'; }, function (e) { return e.constructor.name; }); }))
+            .then(function (ends) { done(out.concat(ends)); });""")
+    assert got == [True, True, "WebTransportError", "WebTransportError"]
+    assert not [e for e in errors(browser) if "ERR_" not in e and "WebTransport" not in e]
+
+
+def test_an_event_of_the_storage_takes_it(browser, proxy):
+    """As pages tell themselves of what they store."""
+    browser.get(f"http://localhost:{proxy.port}/late")
+    assert browser.execute_script("""var seen = []; addEventListener('storage', function (e) { seen.push(e.key, e.storageArea === localStorage || e.storageArea); });
+        class Options { get storageArea() { return sessionStorage; } get key() { return 'c'; } }
+        dispatchEvent(new StorageEvent('storage', {key: 'a', newValue: '1', storageArea: localStorage}));
+        dispatchEvent(new StorageEvent('storage', {key: 'b'}));
+        var own = new StorageEvent('storage', new Options());
+        var old = document.createEvent('StorageEvent'); old.initStorageEvent('storage', false, false, 'd', null, '1', '', localStorage); dispatchEvent(old);
+        return seen.concat(own.storageArea === sessionStorage, own.key, new StorageEvent('x').type);""") == ["a", True, "b", None, "d", True, True, "c", "x"]
+
+
 def test_the_nonce_of_a_strict_policy(browser, proxy, trackers):
     trackers.asked.clear()
     browser.get(f"http://localhost:{proxy.port}/nonce")

@@ -56,6 +56,27 @@ MARKUP = {  # as text that becomes elements
 }
 WAYS = {  # one by one
     "Audio": "new Audio(T)",
+    "imageSrcset": "var l = document.createElement('link'); l.rel = 'preload'; l.as = 'image'; l.imageSrcset = T + ' 1x'; document.head.append(l)",
+    "an address without slashes": "new Image().src = 'https:' + T.slice(8)",
+    "an address without slashes in CSS": "box.style.cssText = 'background:url(https:' + T.slice(8) + ')'",
+    "a constructed sheet": """var s = new CSSStyleSheet(); box.id = id; s.replaceSync('#' + id + '{background:url(' + T + ')}'); document.adoptedStyleSheets.push(s)""",
+    "an inert document": """var d = document.implementation.createHTMLDocument(''); d.body.innerHTML = '<img src=' + T + '>'; box.append(d.body.firstChild)""",
+    "written into an inert document": """var d = document.implementation.createHTMLDocument(''); d.write('<img src=' + T + '>'); box.append(d.body.firstChild)""",
+    "a script in srcdoc": """var f = document.createElement('iframe'); f.srcdoc = '<script>new Image().src = "' + T + '"<' + '/script>'; box.append(f)""",
+    "a script of a frame": """var f = document.createElement('iframe'); box.append(f); var s = f.contentDocument.createElement('script');
+        s.text = 'new Image().src = "' + T + '"'; f.contentDocument.body.append(s)""",
+    "a frame's name": "var f = document.createElement('iframe'); f.name = 'named' + id; box.append(f); window['named' + id].fetch(T, {mode: 'no-cors'})",
+    "a frame of text": "box.innerHTML = '<iframe></iframe>'; window[window.length - 1].fetch(T, {mode: 'no-cors'})",
+    "a frame in a shadow": """var r = box.attachShadow({mode: 'open'}); r.innerHTML = '<iframe></iframe>'; r.firstChild.contentWindow.fetch(T, {mode: 'no-cors'})""",
+    "a worker of a frame": """var f = document.createElement('iframe'); box.append(f);
+        new f.contentWindow.Worker(URL.createObjectURL(new Blob(['fetch("' + T + '", {mode: "no-cors"})'])))""",
+    "a blob of a frame": """var f = document.createElement('iframe'); box.append(f);
+        new Worker(f.contentWindow.URL.createObjectURL(new f.contentWindow.Blob(['fetch("' + T + '", {mode: "no-cors"})'])))""",
+    "a worker's script": """new Worker(URL.createObjectURL(new File(['importScripts("' + T + '")'], 'x.js')))""",
+    "a sheet in a shadow": """var r = box.attachShadow({mode: 'open'}), s = document.createElement('link'); s.rel = 'stylesheet'; s.href = T; r.append(s)""",
+    "what it is for, later": "var l = document.createElement('link'); l.href = T; l.rel = 'prefetch'; document.head.append(l)",
+    "pictures of other elements": """var i = document.createElement('input'); i.type = 'image'; i.src = T; box.append(i)""",
+    "a poster": "var v = document.createElement('video'); v.poster = T; box.append(v)",
     "Audio, src": "new Audio().src = T",
     "speculation": """var s = document.createElement('script'); s.type = 'speculationrules';
         s.textContent = JSON.stringify({prefetch: [{urls: [T]}]}); document.head.append(s)""",
