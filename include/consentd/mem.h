@@ -35,6 +35,12 @@ MUST_USE char *mem_strndup(const char *s, size_t len);
 /* One zeroed object: the zero value of every type of ours is its strict state. */
 #define mem_new(type) ((type *)mem_calloc(1, sizeof(type)))
 
+/*
+ * Gives whole pages that are free back to the system, also from between what is in use: free(3) by
+ * itself only cuts the heap's end. Takes as long as there is to give, some 100 us for a MiB.
+ */
+void mem_give_back(void);
+
 /* Reports the place on stderr and aborts. Use ASSERT. */
 NORETURN void mem_assert_failed(const char *expr, const char *file, int line);
 

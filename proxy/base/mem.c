@@ -6,6 +6,7 @@
  */
 #include "consentd/mem.h"
 
+#include <malloc.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,6 +63,13 @@ void *mem_realloc(void *p, size_t len)
     if (bigger == NULL)
         die_of_memory();
     return bigger;
+}
+
+void mem_give_back(void)
+{
+#ifdef __GLIBC__
+    (void)malloc_trim(0);
+#endif
 }
 
 void *mem_dup(const void *p, size_t len)

@@ -113,6 +113,7 @@ struct server_data {
     struct peer_budget *budget;    /* owned; what one address may have */
     struct networks *trusted;      /* owned; proxies that name the client */
     struct timer tick;
+    unsigned tick_cnt;
     bool worker_started;
     void (*on_drained)(void *arg);
     void *on_drained_arg;

@@ -19,6 +19,7 @@
 #include "serve_priv.h"
 
 #define TICK_MS       1000
+#define TRIM_TICKS    10   /* a burst leaves holes between what stays */
 #define HOST_MAX      255  /* bytes of a host name (RFC 1035) */
 #define DRAIN_IDLE_MS 2000 /* an idle connection may still ask once while draining */
 
@@ -34,6 +35,8 @@ static void on_tick(void *arg)
     if (s->draining)
         server_check_drained(s);
     siblings_look(&s->data->siblings);
+    if (++s->data->tick_cnt % TRIM_TICKS == 0)
+        mem_give_back();
     timer_set(&s->data->tick, TICK_MS);
 }
 

@@ -270,3 +270,27 @@ def test_many_requests(tmp_path, origin):
     assert growth < (60 * MIB if SANITIZED else 2 * MIB)
     wait_for(lambda: descriptors(worker) <= files + 8, 20)
     proxy.stop()
+
+
+def test_a_burst_gives_its_memory_back(tmp_path, origin):
+    """Also where some of its connections stay: they lie between what the others have left."""
+    proxy = Proxy(tmp_path, origin, limits={"connections_per_address": 10000, "request_header_timeout": "120s"})
+    worker = proxy.role("worker")
+    assert proxy.get("/").status == 200
+    before = status(worker, "RssAnon")
+    socks = [proxy.connect() for _ in range(1500)]
+    for sock in socks:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 14000)
+    wait_for(lambda: status(worker, "RssAnon") > before + 20 * MIB)
+    full = status(worker, "RssAnon")
+    for i, sock in enumerate(socks):
+        if i % 30 != 0:
+            sock.close()
+    if SANITIZED:  # it keeps freed memory back
+        wait_for(lambda: descriptors(worker) < 200)
+    else:
+        wait_for(lambda: status(worker, "RssAnon") < before + (full - before) // 2, 30)  # what is left of a page stays
+    assert proxy.get("/").status == 200
+    for sock in socks[::30]:
+        sock.close()
+    proxy.stop()
