@@ -1,8 +1,8 @@
 /*
  * erased.h - the list of erased subjects, kept outside Redis and outside the journal. layer: ledger
  *
- *   erase REQUEST TAG GONE TS FLAGS N  a subject's records are to be unreadable; the next line has
- *   leaves REQUEST TS:LEAF,...         N of them, its records (may come several times)
+ *   erase REQUEST TAG GONE TS FLAGS N NODE   a subject's records are to be unreadable; N of them,
+ *   leaves REQUEST TS:LEAF,...         leaves of that node, are in the next line, others further on
  *   now REQUEST                        the journal is to be rewritten: asked for afterwards
  *   looked REQUEST                     Redis was asked for more of them
  *   logged REQUEST COUNT               an erase record in the log names the first COUNT of them
@@ -44,13 +44,15 @@ struct erasure {
     uint8_t tag[16];     /* of the subject, keyed: its field in Redis' index */
     uint8_t gone[16];    /* erased_gone() of the subject */
     uint64_t ts_ms;
-    bool now;                /* the journal is rewritten, not just left to its retention */
-    bool by_operator;        /* else by the visitor */
-    bool held;               /* a legal hold: the records stay readable, their index goes */
-    bool looked;             /* Redis was asked for records that the journal has not */
-    bool shredded;           /* the journal was rewritten */
-    bool applied;            /* to the Redis that is connected now; not in the file */
-    char actor[64];          /* the operator, for the log; not in the file */
+    uint8_t node;     /* whose leaves refs are; 0: of an older list, which had one node */
+    bool foreign;     /* another node's: the cookie is refused, and nothing of this node is meant */
+    bool now;         /* the journal is rewritten, not just left to its retention */
+    bool by_operator; /* else by the visitor */
+    bool held;        /* a legal hold: the records stay readable, their index goes */
+    bool looked;      /* Redis was asked for records that the journal has not */
+    bool shredded;    /* the journal was rewritten */
+    bool applied;     /* to the Redis that is connected now; not in the file */
+    char actor[64];   /* the operator, for the log; not in the file */
     struct erased_ref *refs; /* owned by the list */
     unsigned ref_cnt, ref_cap;
     unsigned logged; /* how many of refs an erase record names */
@@ -62,13 +64,16 @@ struct erased;
 /* What of a subject the workers know: a hash that can't be turned back. */
 void erased_gone(const uint8_t subject[16], uint8_t out[16]);
 
-/* Reads the list; a missing file is an empty one. NULL and *f when a line makes no sense. */
-MUST_USE struct erased *erased_open(const char *path, struct fault *f);
+/*
+ * Reads the list for a node (ledger.node; another one numbers its leaves from 0 again); a missing
+ * file is an empty one. NULL and *f when a line makes no sense.
+ */
+MUST_USE struct erased *erased_open(const char *path, uint8_t node, struct fault *f);
 void erased_free(struct erased *e); /* NULL is fine */
 
 size_t erased_cnt(const struct erased *e);
-struct erasure *erased_at(const struct erased *e, size_t i); /* oldest first */
-struct erasure *erased_by_tag(const struct erased *e, const uint8_t tag[16]);
+struct erasure *erased_at(const struct erased *e, size_t i);                  /* oldest first */
+struct erasure *erased_by_tag(const struct erased *e, const uint8_t tag[16]); /* of this node */
 bool erased_is_gone(const struct erased *e, const uint8_t gone[16]);
 
 /* True when the record is erased, so not when a hold keeps it. NULL list: false. */

@@ -89,7 +89,7 @@ static bool refresh(struct store *s, struct fault *f)
     }
     if (!has_changed(s->erased_path, &s->erased_seen))
         return true;
-    list = erased_open(s->erased_path, f);
+    list = erased_open(s->erased_path, s->log.node, f);
     if (list == NULL) {
         s->erased_seen = (struct seen){.size = -2};
         return false;

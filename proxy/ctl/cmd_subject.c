@@ -154,7 +154,7 @@ int cmd_subject_release(struct ctl_args *args)
 struct erased *ctl_erased(const struct config *config, struct fault *f)
 {
     char *path = file_resolve(config->state_dir, ERASED_NAME);
-    struct erased *list = erased_open(path, f);
+    struct erased *list = erased_open(path, (uint8_t)config->ledger.node, f);
 
     free(path);
     return list;

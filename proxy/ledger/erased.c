@@ -30,6 +30,7 @@ struct leaf_owner {
 
 struct erased {
     char *path;             /* owned */
+    uint8_t node;           /* whose leaves count */
     int fd;                 /* -1: nothing was written yet */
     uint64_t size;          /* bytes of the lines that count */
     uint64_t last_at;       /* where the last erasure's line is; only that one can be torn */
@@ -73,7 +74,7 @@ struct erasure *erased_at(const struct erased *e, size_t i)
 struct erasure *erased_by_tag(const struct erased *e, const uint8_t tag[16])
 {
     for (size_t i = 0; i < e->cnt; i++)
-        if (memcmp(e->items[i]->tag, tag, 16) == 0)
+        if (!e->items[i]->foreign && memcmp(e->items[i]->tag, tag, 16) == 0)
             return e->items[i];
     return NULL;
 }
@@ -106,7 +107,7 @@ static void sort_leaves(struct erased *e)
     e->leaves = mem_realloc(e->leaves, (cnt + 1) * sizeof(*e->leaves));
     e->leaf_cnt = 0;
     for (size_t i = 0; i < e->cnt; i++)
-        for (unsigned k = 0; k < e->items[i]->ref_cnt; k++)
+        for (unsigned k = 0; !e->items[i]->foreign && k < e->items[i]->ref_cnt; k++)
             e->leaves[e->leaf_cnt++] = (struct leaf_owner){e->items[i]->refs[k].leaf, i};
     qsort(e->leaves, e->leaf_cnt, sizeof(*e->leaves), cmp_leaf);
     e->gones = mem_realloc(e->gones, (e->cnt + 1) * sizeof(*e->gones));
@@ -232,17 +233,19 @@ static bool cut_number(struct str *rest, uint64_t *out)
 static bool read_erase(struct erased *e, struct str rest)
 {
     struct erasure x = {.now = false};
-    uint64_t flags, refs = 0;
+    uint64_t flags, refs = 0, node = 0;
 
     if (!cut_id(&rest, x.request) || !cut_id(&rest, x.tag) || !cut_id(&rest, x.gone) ||
         !cut_number(&rest, &x.ts_ms) || !cut_number(&rest, &flags) || flags > 3 ||
         (rest.len > 0 && (!cut_number(&rest, &refs) || refs > ERASED_REFS_MAX)) ||
-        e->cnt == ERASED_MAX)
+        (rest.len > 0 && (!cut_number(&rest, &node) || node > UINT8_MAX)) || e->cnt == ERASED_MAX)
         return false;
     e->last_at = e->size;
     e->last_refs = (unsigned)refs;
     x.now = (flags & 1) != 0;
     x.by_operator = (flags & 2) != 0;
+    x.node = (uint8_t)node;
+    x.foreign = node != 0 && node != e->node;
     x.held = erased_is_held(e, x.tag);
     (void)put_item(e, &x);
     return true;
@@ -361,10 +364,11 @@ static bool read_file(struct erased *e, struct fault *f)
     return ok;
 }
 
-struct erased *erased_open(const char *path, struct fault *f)
+struct erased *erased_open(const char *path, uint8_t node, struct fault *f)
 {
     struct erased *e = mem_new(struct erased);
 
+    e->node = node;
     e->path = mem_strdup(path);
     e->fd = -1;
     e->holds = mem_calloc(ERASED_HOLDS, sizeof(*e->holds));
@@ -460,14 +464,16 @@ bool erased_add(struct erased *e, const struct erasure *in, struct erasure **out
     buf_init(&text, LINE_MAX_BYTES);
     ok = buf_append_c(&text, "erase") && put_hex(&text, in->request) && put_hex(&text, in->tag) &&
          put_hex(&text, in->gone) &&
-         buf_printf(&text, " %" PRIu64 " %d %u\n", in->ts_ms,
-                    (in->now ? 1 : 0) | (in->by_operator ? 2 : 0), in->ref_cnt) &&
+         buf_printf(&text, " %" PRIu64 " %d %u %u\n", in->ts_ms,
+                    (in->now ? 1 : 0) | (in->by_operator ? 2 : 0), in->ref_cnt, e->node) &&
          print_leaves(&text, in->request, in->refs, in->ref_cnt) && append(e, buf_str(&text), f);
     buf_free(&text);
     if (!ok)
         return false;
     *out = put_item(e, in);
     (*out)->held = erased_is_held(e, in->tag);
+    (*out)->node = e->node;
+    (*out)->foreign = false;
     for (unsigned i = 0; i < in->ref_cnt; i++)
         put_ref(e, *out, in->refs[i]);
     sort_leaves(e);

@@ -178,6 +178,8 @@ void ledger_erase_work(struct ledger *l)
         struct erasure *x = erased_at(e->list, i);
         bool asked = x->looked || l->ship == NULL || ship_state(l->ship) == LEDGER_SHIP_DOWN;
 
+        if (x->foreign)
+            continue;
         if (e->naming == NULL && asked && (!x->named || x->logged < x->ref_cnt))
             name_leaves(e, x);
         if (x->now && !x->held && !x->shredded)
@@ -444,7 +446,7 @@ bool ledger_erase_open(struct ledger *l, const struct ledger_config *cfg, struct
     e->record_ms = cfg->record_retention_ms;
     e->step = (struct deferred){.fn = on_step, .arg = e};
     e->refs = mem_calloc(ERASED_REFS_MAX, sizeof(*e->refs));
-    e->list = erased_open(cfg->erased_path, f);
+    e->list = erased_open(cfg->erased_path, cfg->node, f);
     l->erasing = e;
     return e->list != NULL;
 }

@@ -334,7 +334,8 @@ void eraser_run(struct eraser *e)
 
     if (!e->up || e->busy)
         return;
-    while (e->at < erased_cnt(e->list) && erased_at(e->list, e->at)->applied)
+    while (e->at < erased_cnt(e->list) &&
+           (erased_at(e->list, e->at)->applied || erased_at(e->list, e->at)->foreign))
         e->at++;
     if (e->at < erased_cnt(e->list)) {
         struct erasure *x = erased_at(e->list, e->at);

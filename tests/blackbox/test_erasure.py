@@ -256,6 +256,28 @@ def test_legal_hold(world):
     world.verify()
 
 
+def test_another_node_has_other_records(world):
+    """ledger.node is changed: its leaves have the numbers of the erased ones, and are whole."""
+    one = world.subject()
+    world.shipped()
+    assert world.erase(one)["records"] == 3
+    wait_for(lambda: "aof=rewritten" in world.proxy.log(), 60)
+    world.proxy.stop()
+    world.proxy.config["ledger"]["node"] = 2
+    world.proxy.rewrite(world.proxy.config)
+    world.proxy.start()
+    leaves = [int.from_bytes(base64.urlsafe_b64decode(c.split("=", 1)[1])[34:41], "big")
+              for c in (world.choose(["analytics"]) for _ in range(6))]
+    world.shipped()
+    rows = world.rows()
+    assert {1, 2, 3} <= set(leaves), "the numbers of the erased ones"
+    assert all(rows[leaf]["status"] == "ok" for leaf in leaves if leaf not in world.notices())
+    assert world.refused(one), "whoever was erased there stays so"
+    wait_for(lambda: world.proxy.ctl("audit", "verify", "--deep").returncode != 2, 30)
+    done = world.proxy.ctl("audit", "verify", "--deep")
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_id_that_begins_like_its_prefix(world):
     subject = "s_" + "A" * 20
     for name in (subject, "s_" + subject):

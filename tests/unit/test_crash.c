@@ -317,7 +317,7 @@ static void check_journal(const struct story *s)
     struct fault f = {{0}};
     struct keks *keks = keks_open(s->keks, false, &f);
     struct journal_reader *rd = journal_reader_open(s->journal, 1, &f);
-    struct erased *list = erased_open(s->erased, &f);
+    struct erased *list = erased_open(s->erased, 1, &f);
     uint64_t leaf[EVENTS];
     struct journal_record rec;
     enum journal_step step;
@@ -356,7 +356,7 @@ static void check_lists(const struct story *s)
 {
     struct fault f = {{0}};
     struct suppressed *left = suppressed_open(s->left, &f);
-    struct erased *list = erased_open(s->erased, &f);
+    struct erased *list = erased_open(s->erased, 1, &f);
     uint8_t subject[16], gone[16];
 
     assert_true(left != NULL && list != NULL);
@@ -378,7 +378,7 @@ static enum verify_status verify(const struct story *s, struct verify_report *re
     char path[96];
     struct fault f = {{0}};
     struct keks *keks = keks_open(s->keks, false, &f);
-    struct erased *list = erased_open(s->erased, &f);
+    struct erased *list = erased_open(s->erased, 1, &f);
     const struct verify_config cfg = {.log_dir = path,
                                       .keys = &log_key,
                                       .key_cnt = 1,
@@ -541,7 +541,7 @@ static void test_a_listed_erasure_that_nobody_asked_for(void **state)
         assert_int_equal(journal_reader_next(rd, UINT64_MAX, &rec), JOURNAL_STEP_RECORD);
     journal_reader_close(rd);
     ref.leaf = rec.leaf;
-    list = erased_open(s.erased, &f);
+    list = erased_open(s.erased, 1, &f);
     assert_non_null(list);
     assert_true(erased_add(list, &in, &x, &f) && erased_note_looked(list, x, &f) &&
                 erased_note_logged(list, x, 1, &f) && erased_note_shredded(list, x, &f));

@@ -27,17 +27,22 @@ static struct erasure example(uint8_t n, struct erased_ref *refs, unsigned cnt)
     return x;
 }
 
-static struct erased *open_list(const char *dir)
+static struct erased *open_list_of(const char *dir, uint8_t node)
 {
     char path[128];
     struct fault f = {{0}};
     struct erased *e;
 
     (void)snprintf(path, sizeof(path), "%s/" ERASED_NAME, dir);
-    e = erased_open(path, &f);
+    e = erased_open(path, node, &f);
     if (e == NULL)
         print_error("%s\n", f.text);
     return e;
+}
+
+static struct erased *open_list(const char *dir)
+{
+    return open_list_of(dir, 1);
 }
 
 static void add_text(const char *dir, const char *text)
@@ -183,6 +188,35 @@ static void test_a_torn_erasure_is_none(void **state)
         erased_free(e);
         assert_int_equal(unlink(path), 0);
     }
+    fixture_remove(dir);
+}
+
+/* Another node numbers its leaves from 0 again: what was erased of the first is not its. */
+static void test_another_nodes_leaves_are_not_erased(void **state)
+{
+    struct erased_ref refs[] = {{1000, 5}}, other[] = {{2000, 7}};
+    struct erasure in = example(1, refs, 1), second = example(2, other, 1);
+    struct erasure *x = NULL;
+    struct fault f = {{0}};
+    struct erased *e;
+    char dir[64];
+
+    (void)state;
+    fixture_dir(dir);
+    e = open_list_of(dir, 1);
+    assert_true(erased_add(e, &in, &x, &f));
+    erased_free(e);
+    e = open_list_of(dir, 2);
+    assert_false(erased_has(e, 5));
+    assert_null(erased_by_tag(e, in.tag));
+    assert_true(erased_at(e, 0)->foreign && erased_is_gone(e, in.gone));
+    assert_true(erased_add(e, &second, &x, &f));
+    assert_true(erased_has(e, 7));
+    erased_free(e);
+    e = open_list_of(dir, 1);
+    assert_true(erased_has(e, 5) && !erased_has(e, 7));
+    assert_non_null(erased_by_tag(e, in.tag));
+    erased_free(e);
     fixture_remove(dir);
 }
 
@@ -362,6 +396,7 @@ int main(void)
         cmocka_unit_test(test_a_hold_keeps_the_records_and_not_the_cookie),
         cmocka_unit_test(test_a_torn_line_is_none_and_nonsense_is_refused),
         cmocka_unit_test(test_a_torn_erasure_is_none),
+        cmocka_unit_test(test_another_nodes_leaves_are_not_erased),
         cmocka_unit_test(test_haste_is_kept),
         cmocka_unit_test(test_a_late_hold_brings_nothing_back),
         cmocka_unit_test(test_a_dropped_month_is_remembered_and_its_key_gone),
