@@ -68,7 +68,9 @@ static const struct config_key LISTEN[] = {
     ROW(config_listen, "redirect", redirect_https,
         WORDS(REDIRECTS, "off", "With https: answer 308 to https and nothing else.")),
     ROW(config_listen, "proxy_protocol", proxy_protocol,
-        PLAIN(KEY_BOOL, "false", "A balancer in front says who the client is (PROXY, v1 or v2).")),
+        PLAIN(KEY_BOOL, "false",
+              "A balancer in front says who the client is (PROXY, v1 or v2). Whoever reaches this "
+              "address is believed: let it be the balancer alone.")),
     ROW(config_listen, "http2", http2,
         PLAIN(KEY_BOOL, "true", "With tls: offer HTTP/2 to visitors.")),
     ROW(config_listen, "acme", acme,
