@@ -162,7 +162,7 @@ bool value_data_body(struct str rest, struct buf *out, bool *xml_out)
     coded = is_base64(type, &type);
     ok = ok && !is_odd_charset(type) && percent_decode(rest, coded ? &text : out) &&
          (!coded || b64_decode(buf_str(&text), out));
-    *xml_out = ok && value_contains(type, STR("xml"));
+    *xml_out = ok && (value_contains(type, STR("xml")) || value_contains(type, STR("xsl")));
     buf_free(&plain);
     buf_free(&text);
     return ok;

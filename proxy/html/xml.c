@@ -34,15 +34,18 @@ void xml_name_attrs(struct rewriter *rw, struct str tag)
 static bool drops_stylesheet(struct rewriter *rw, struct str text)
 {
     struct judged j = {.tag = text, .elem = ELEM_LINK, .space = SIM_SVG};
-    struct str href;
+    enum html_use use = HTML_USE_STYLESHEET;
+    struct str href, type;
 
     if (text.len < 4 || text.ptr[text.len - 2] != '?')
         return true;
     rewriter_parse(rw, text, 2, NULL);
     if (rw->attr_cnt > rw->limits.attrs_max)
         return true;
+    if (judge_find(rw, &j, ATTR_TYPE, &type) && !str_eq_fold_c(type, "text/css"))
+        use = HTML_USE_OBJECT; /* XSLT: one in a data: URL is elements, not CSS */
     return judge_find(rw, &j, ATTR_HREF, &href) &&
-           value_url(rw, &j, href, ATTR_HREF, HTML_USE_STYLESHEET) == HTML_DROP;
+           value_url(rw, &j, href, ATTR_HREF, use) == HTML_DROP;
 }
 
 bool xml_drops(struct rewriter *rw, struct str text)

@@ -85,12 +85,16 @@ static bool wants_worker(const struct headers *h)
            str_eq_c(dest, "serviceworker");
 }
 
-/* The client takes the answer for a style sheet, whatever its type says. */
+/*
+ * The client takes the answer for a style sheet, whatever its type says. One that would also show
+ * it as a page may name sheets among the types that it takes.
+ */
 static bool wants_style(const struct headers *h)
 {
     struct str dest = kind_dest(h);
 
-    return dest.len > 0 ? str_eq_c(dest, "style") : headers_has_token(h, HDR_ACCEPT, "text/css");
+    return dest.len > 0 ? str_eq_c(dest, "style")
+                        : headers_has_token(h, HDR_ACCEPT, "text/css") && !wants_document(h);
 }
 
 /* An XSLT sheet, from which a page is made, whatever its type says. */

@@ -221,8 +221,7 @@ static bool page_banner(void *owner, struct buf *out)
     struct page_filter *page = owner;
     struct exchange *x = page->filter.x;
 
-    if (!page->whole || !banner_is_wanted(x) ||
-        headers_has_token(&x->resp.headers, HDR_CACHE_CONTROL, "no-transform"))
+    if (!page->whole || !banner_is_wanted(x))
         return false;
     if (!banner_render(x, out))
         return false;

@@ -66,7 +66,6 @@ bool guard_is_wanted(const struct exchange *x)
         return false;
     e = enforcement_of(x);
     return (is_denying(x) || e->service) && (e->document || e->worker || e->passed_on) &&
-           !headers_has_token(&x->resp.headers, HDR_CACHE_CONTROL, "no-transform") &&
            !kind_is_piece(&x->req.headers);
 }
 

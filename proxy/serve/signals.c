@@ -15,9 +15,7 @@ bool signals_are_wanted(const struct exchange *x)
     uint16_t tags = CATEGORY_ANALYTICS | CATEGORY_MARKETING;
 
     return x->site->config->signals && x->site->policy != NULL && (x->grants & tags) != 0 &&
-           enforcement_of(x)->document &&
-           !headers_has_token(&x->resp.headers, HDR_CACHE_CONTROL, "no-transform") &&
-           !kind_is_piece(&x->req.headers);
+           enforcement_of(x)->document && !kind_is_piece(&x->req.headers);
 }
 
 bool signals_render(const struct exchange *x, struct buf *out)

@@ -37,6 +37,8 @@ LIST = b'{"prefetch": [{"urls": ["https:\\/\\/www.facebook.com/tr?id=1"], "eager
 ANCHOR = b'<!DOCTYPE html><a class="fast" href="https://www.facebook.com/tr?id=1">x</a>'
 ANY_LINK = b'{"prefetch": [{"where": {"selector_matches": ".fast"}, "eagerness": "immediate"}]}'
 
+CONCEALED = b"<script>fetch('https://www.face' + 'book.com/tr?id=' + 1, {mode: 'no-cors'})</script>"
+
 # The page, then what it fetches as /part: status, fields, body.
 WAYS = {
     "a download whose semicolon was forgotten":
@@ -79,6 +81,10 @@ WAYS = {
     "rules of a file, for links": [(200, [HTML, ("Speculation-Rules", '"/part"')], ANCHOR), (200, [RULES], ANY_LINK)],
     "rules of the page, for links":
         [(200, [HTML], ANCHOR + b'<script type="speculationrules">' + ANY_LINK + b"</script>")],
+    "an XSLT sheet inside the page": [(200, [("Content-Type", "text/xml")], STYLED.replace(
+        b"/part", b"data:text/xsl," + XSL.replace(b"<", b"%3C").replace(b">", b"%3E").replace(b'"', b"'")))],
+    "a page that must not be transformed": [(200, [HTML, ("Cache-Control", "no-cache, no-transform")],
+                                             b"<!DOCTYPE html><title>x</title><p>x</p>" + CONCEALED)],
     "a drawing's elements": [(200, [HTML], DRAWN), (200, [SVG], SPRITE)],
     "a drawing's elements, to be saved":
         [(200, [HTML], DRAWN), (200, [SVG, ("Content-Disposition", "attachment")], SPRITE)],
@@ -134,7 +140,6 @@ def test_each_is_a_way(browser, proxy, origin, trackers, name):
 # --- what browsers keep -----------------------------------------------------------------------
 
 FOR_LONG = ("Cache-Control", "max-age=600")
-CONCEALED = b"<script>fetch('https://www.face' + 'book.com/tr?id=' + 1, {mode: 'no-cors'})</script>"
 KEPT = {  # the page, and what of it is kept
     "a sheet": (LINKED, CSS, SHEET),
     "a script": (SCRIPTED, JS, SCRIPT),
@@ -189,6 +194,13 @@ def test_a_page_that_a_script_fetched_is_not_the_one_that_is_shown(browser, prox
     time.sleep(0.5)
     assert asked(trackers) == []
     origin.handler = None
+
+
+def test_a_page_for_who_also_takes_sheets_is_a_page(proxy, origin):
+    """Text browsers name every type that they know; browsers without Sec-Fetch-Dest ask so for sheets."""
+    origin.routes["/page"] = http_response(200, [HTML], PAGE)
+    for accept in ("text/html, text/plain, text/css", "application/xhtml+xml, text/css;q=0.1"):
+        assert b"facebook" not in proxy.get("/page", [("Accept", accept)]).body.replace(b"meta-pixel", b"")
 
 
 def test_another_site_cannot_show_the_choices_in_a_frame(proxy):
