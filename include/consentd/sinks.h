@@ -13,8 +13,9 @@
  *
  * Each sink gets the newest checkpoint, as soon as it has dealt with the one before: a checkpoint
  * covers all before it, so a slow sink misses some and lags by one. What fails is tried again with
- * a growing delay. Nothing here blocks: files are written by a thread of their own, since a mount
- * from elsewhere may stand still.
+ * a growing delay. Witnesses are asked in rounds: all about the same checkpoint, then, when each
+ * has answered or failed, about the newest of that moment. Nothing here blocks: files are written
+ * by a thread of their own, since a mount from elsewhere may stand still.
  */
 #ifndef CONSENTD_SINKS_H
 #define CONSENTD_SINKS_H
@@ -42,9 +43,11 @@ struct sinks;
 struct sinks_ops {
     /* That the tree of `size` leaves begins with that of `old` ones; 0 < old < size. */
     bool (*prove)(void *owner, uint64_t old, uint64_t size, struct merkle_proof *out);
-    /* A witness's line for the checkpoint of `size` leaves; it is verified. */
-    void (*on_cosigned)(void *owner, uint64_t size, const struct note_key *witness,
+    /* A witness's line for this checkpoint of `size` leaves; it is verified. */
+    void (*on_cosigned)(void *owner, uint64_t size, struct str note, const struct note_key *witness,
                         struct str line);
+    /* Nobody else signs that checkpoint: all witnesses have answered, or failed. */
+    void (*on_asked)(void *owner, uint64_t size);
 };
 
 /* Whether a URL is one of the forms above; false and what would be right. */

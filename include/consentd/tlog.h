@@ -2,6 +2,8 @@
  * tlog.h - the log as files: tiles, entries, the signed checkpoint (C2SP tlog-tiles). layer: ledger
  *
  *   DIR/checkpoint                   the newest signed tree
+ *   DIR/checkpoint.cosigned          the newest one that all witnesses were asked about, with what
+ *                                    they signed: behind the newest by as long as they need
  *   DIR/checkpoints[.old]            every one that was signed, oldest first (not served)
  *   DIR/rebuilding                   tiles that the checkpoint covers are being written again
  *   DIR/tile/<L>/<N>[.p/<W>]         256 (or W) hashes of level 8 * L
@@ -37,7 +39,8 @@
 /* "tile/0/x001/234.p/5" below DIR; width TLOG_TILE_WIDTH: full. Returns its length. */
 size_t tlog_path(char out[TLOG_PATH_MAX], unsigned level, uint64_t index, unsigned width);
 
-/* True for "checkpoint" and for the paths that tlog_path makes: nothing else is ever served. */
+/* True for the names of the two checkpoints and for the paths that tlog_path makes: nothing else is
+ * ever served. */
 bool tlog_path_ok(struct str path);
 
 /* --- reading --- */
@@ -70,6 +73,7 @@ MUST_USE bool tlog_entry(const struct tlog_dir *dir, uint64_t leaf, uint8_t cmt_
 MUST_USE bool tlog_checkpoint(const char *path, const struct note_key *keys, unsigned key_cnt,
                               struct buf *text_out, struct merkle_tree *out, struct fault *f);
 
+#define TLOG_COSIGNED "checkpoint.cosigned"
 #define TLOG_KEPT     "checkpoints"
 #define TLOG_KEPT_MAX (16u << 20) /* bytes of one of its two files */
 
@@ -80,9 +84,9 @@ typedef bool (*tlog_kept_fn)(void *arg, const char *file, struct str note);
 MUST_USE bool tlog_kept(const char *dir, tlog_kept_fn fn, void *arg, struct fault *f);
 
 /*
- * Appends the proof (note.h) that a leaf is in the tree of the newest checkpoint. extra: bytes for
- * the verifier, r || J where the record is disclosed. False with the reason: not signed yet, a
- * tile is missing.
+ * Appends the proof (note.h) that a leaf is in the tree of the newest cosigned checkpoint that has
+ * it, else of the newest one. extra: bytes for the verifier, r || J where the record is disclosed.
+ * False with the reason: not signed yet, a tile is missing.
  */
 struct tlog_public {
     const char *path;            /* DIR */
@@ -143,12 +147,22 @@ uint64_t tlog_signed(const struct tlog *t); /* leaves of the last checkpoint */
 /* The newest checkpoint as it was signed; empty: none. Valid until the next tlog_publish. */
 struct str tlog_note(const struct tlog *t);
 
+/* What a witness has put under a checkpoint of this log. */
+struct tlog_cosignature {
+    uint64_t size;
+    struct str note; /* the checkpoint that it was shown */
+    const struct note_key *witness;
+    struct str line; /* verified */
+};
+
 /*
- * Puts a witness's cosignature under the newest checkpoint, for everybody; one of an older tree is
- * let go. False: the file can't be written.
+ * Puts it under the newest checkpoint, if that is the one, and under the cosigned one, which is
+ * written as soon as it has as many as the one before. False: a file can't be written.
  */
-MUST_USE bool tlog_cosign(struct tlog *t, uint64_t size, const struct note_key *witness,
-                          struct str line, struct fault *f);
+MUST_USE bool tlog_cosign(struct tlog *t, const struct tlog_cosignature *by, struct fault *f);
+
+/* The checkpoint of `size` leaves gets no more: it is written with those that it has. */
+MUST_USE bool tlog_cosigned(struct tlog *t, uint64_t size, struct fault *f);
 
 /*
  * Signs what was added since; nothing to do is fine. Blocks for a sync. False with the reason: a

@@ -61,6 +61,7 @@ struct stats {
     json_t *rows;   /* group -> counters */
     json_t *totals; /* counters */
     struct stats_day days[AT_ONCE];
+    struct store_wait wait; /* for Redis, before the first day */
 };
 
 static void stats_free(struct stats *s)
@@ -74,6 +75,7 @@ static void drop(struct admin_client *c)
 {
     struct stats *s = c->state;
 
+    store_wait_cancel(s->c->admin->store, &s->wait);
     s->c = NULL;
     if (s->outstanding == 0)
         stats_free(s);
@@ -310,6 +312,11 @@ static void answer(struct stats *s)
 
 static void ask_days(struct stats *s);
 
+static void on_settled(void *arg)
+{
+    ask_days(arg);
+}
+
 static void on_day(void *arg, const struct resp *reply)
 {
     const struct stats_day *d = arg;
@@ -415,11 +422,12 @@ void stats_api(struct admin_client *c)
     s->c = c;
     s->rows = json_object();
     s->totals = json_object();
+    s->wait = (struct store_wait){.fn = on_settled, .arg = s};
     admin_job_begin(c, &job, s);
     ok = take_question(s, &params, &f);
     params_free(&params);
     if (!ok)
         admin_answer_error(c, 400, "%s", f.text);
     else
-        ask_days(s);
+        store_wait(c->admin->store, &s->wait);
 }

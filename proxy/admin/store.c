@@ -1,6 +1,9 @@
 /*
  * store.c - contract in store.h.
  *
+ * Nothing is asked before the first attempt to reach Redis is over: a process that has just begun
+ * would call it away.
+ *
  *   asked ─▶ waiting (a list) ─▶ running (one) ─▶ Redis ──ok──▶ end
  *                                                   └──lost─▶ journal, in steps ─▶ end
  */
@@ -30,6 +33,8 @@ struct seen {
 struct store {
     struct loop *loop;
     struct rlink *link; /* NULL: no Redis configured */
+    bool tried;         /* the first attempt to reach it is over: it is there, or away */
+    struct store_wait *waits;
     struct keks *keks;
     struct erased *erased;
     struct log_restarts restarts;
@@ -102,10 +107,27 @@ static bool refresh(struct store *s, struct fault *f)
 
 /* --- turns ------------------------------------------------------------------------------------ */
 
+static bool is_dialling(const struct store *s)
+{
+    return s->link != NULL && !s->tried;
+}
+
 static void next_turn(struct store *s)
 {
-    if (s->running == NULL && s->first != NULL)
+    if (s->running == NULL && (s->first != NULL || s->waits != NULL) && !is_dialling(s))
         loop_defer(s->loop, &s->go);
+}
+
+/* Who waited for the first attempt asks now. */
+static void end_waits(struct store *s)
+{
+    while (s->waits != NULL) {
+        struct store_wait *w = s->waits;
+
+        s->waits = w->next;
+        w->waiting = false;
+        w->fn(w->arg);
+    }
 }
 
 /* The turn is over: the owner hears of it and may ask for another one. */
@@ -255,6 +277,7 @@ static void on_go(void *arg)
 {
     struct store *s = arg;
 
+    end_waits(s);
     if (s->walk != NULL)
         step(s);
     else if (s->running == NULL && s->first != NULL)
@@ -300,16 +323,21 @@ void feed_cancel(struct feed *feed)
 
 static void on_up(void *owner)
 {
-    const struct store *s = owner;
+    struct store *s = owner;
 
     log_info("audit.redis.up", "");
     rlink_settled(s->link);
+    s->tried = true;
+    next_turn(s);
 }
 
 static void on_down(void *owner, const char *why)
 {
-    UNUSED(owner);
+    struct store *s = owner;
+
     log_warn("audit.redis.down", "reason=\"%s\"", why);
+    s->tried = true;
+    next_turn(s);
 }
 
 struct store *store_new(struct loop *loop, const struct admin_store_setup *setup, struct fault *f)
@@ -351,10 +379,10 @@ void store_free(struct store *s)
 {
     if (s == NULL)
         return;
-    loop_undefer(s->loop, &s->go);
     if (s->link != NULL)
         rlink_reset(s->link, "closing"); /* what was cancelled hears of it and is freed */
     rlink_free(s->link);
+    loop_undefer(s->loop, &s->go);
     keks_free(s->keks);
     erased_free(s->erased);
     free(s->keks_path);
@@ -363,6 +391,25 @@ void store_free(struct store *s)
     free(s->journal);
     free(s->site);
     free(s);
+}
+
+void store_wait(struct store *s, struct store_wait *w)
+{
+    w->waiting = true;
+    w->next = s->waits;
+    s->waits = w;
+    next_turn(s);
+}
+
+void store_wait_cancel(struct store *s, struct store_wait *w)
+{
+    struct store_wait **at = &s->waits;
+
+    while (*at != NULL && *at != w)
+        at = &(*at)->next;
+    if (*at == w)
+        *at = w->next;
+    w->waiting = false;
 }
 
 struct rlink *store_link(const struct store *s)

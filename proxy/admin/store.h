@@ -63,6 +63,16 @@ void feed_ask(struct store *s, struct feed *feed);
 /* No callback comes any more. Fine at any time, also from inside its callbacks. */
 void feed_cancel(struct feed *feed);
 
+/* Calls fn once, as soon as it is known whether Redis is there; never from inside store_wait. */
+struct store_wait {
+    void (*fn)(void *arg);
+    void *arg;
+    struct store_wait *next; /* private */
+    bool waiting;            /* private */
+};
+void store_wait(struct store *s, struct store_wait *w);
+void store_wait_cancel(struct store *s, struct store_wait *w); /* fine at any time */
+
 /* For other questions to Redis; NULL or down: it is away. */
 struct rlink *store_link(const struct store *s);
 

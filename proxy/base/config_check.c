@@ -289,37 +289,58 @@ static const char *resolved(const struct config *c, const char *name)
     return kept;
 }
 
-/* True when the checkpoint in this folder is of a log with this name. */
-static bool is_named(const struct config *c, const char *folder, const char *name)
+/* A part of Redis' keys and of lines in checkpoints. */
+static bool is_log_name(struct str name)
+{
+    for (size_t i = 0; i < name.len; i++)
+        if (name.ptr[i] <= ' ' || name.ptr[i] > '~' || strchr("+:{}*?[]\"\\", name.ptr[i]) != NULL)
+            return false;
+    return name.len > 0 && name.len < 254;
+}
+
+/* What stands in front of "/consent/NODE" in the checkpoint of this folder; NULL: there is none. */
+static const char *named_by(const struct config *c, const char *folder)
 {
     char *path = arena_printf(&c->memory->arena, "%s/checkpoint", folder);
+    const char *name = NULL;
+    struct str rest, line;
+    ptrdiff_t end = -1;
     struct buf text;
-    bool is;
 
     buf_init(&text, CHECKPOINT_MAX);
-    is = file_read(path, CHECKPOINT_MAX, &text, NULL) && str_starts(buf_str(&text), str_c(name)) &&
-         str_starts(str_slice(buf_str(&text), strlen(name), text.len), STR("/consent/"));
+    if (file_read(path, CHECKPOINT_MAX, &text, NULL)) {
+        rest = buf_str(&text);
+        end = str_cut(&rest, '\n', &line) ? str_find(line, STR("/consent/")) : -1;
+    }
+    if (end > 0)
+        name = arena_copy(&c->memory->arena, line.ptr, (size_t)end);
     buf_free(&text);
-    return is;
+    return name != NULL && is_log_name(str_c(name)) ? name : NULL;
 }
 
 /*
- * The log's name when none is given: made from the first host, which it does not show, since it
- * stands in clear in Redis and in every backup of it. A log that has that host's name keeps it; the
- * copy of its checkpoint in state_dir tells that when the journal was lost.
+ * The log's name when none is given: that of the log that there is, so that another first host
+ * begins no other log; the copy of its checkpoint in state_dir tells it when the journal was lost.
+ * The first name is made from the first host, which it does not show, since it stands in clear in
+ * Redis and in every backup of it.
  */
 static const char *default_name(const struct config *c)
 {
     const char *host = c->sites[0].hosts.items[0];
-    char *today = arena_printf(&c->memory->arena, "%s/tlog", c->ledger.journal);
-    char *earlier =
-        arena_printf(&c->memory->arena, "%s/tlog-%u", c->ledger.journal, c->ledger.node);
+    const char *const folders[] = {
+        arena_printf(&c->memory->arena, "%s/tlog", c->ledger.journal),
+        arena_printf(&c->memory->arena, "%s/tlog-%u", c->ledger.journal, c->ledger.node),
+        c->state_dir};
     struct crypto_hash hash;
     uint8_t digest[32];
     char text[17];
 
-    if (is_named(c, today, host) || is_named(c, earlier, host) || is_named(c, c->state_dir, host))
-        return host;
+    for (size_t i = 0; i < COUNT_OF(folders); i++) {
+        const char *name = named_by(c, folders[i]);
+
+        if (name != NULL)
+            return name;
+    }
     crypto_sha256_init(&hash);
     crypto_sha256_update(&hash, NAME_LABEL, sizeof(NAME_LABEL));
     crypto_sha256_update(&hash, host, strlen(host));

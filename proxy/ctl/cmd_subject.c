@@ -173,6 +173,8 @@ int cmd_subject_erasures(struct ctl_args *args)
     config_free(config);
     if (list == NULL)
         return ctl_fail("%s", f.text);
+    if (erased_cnt(list) == 0) /* on stderr: a script gets no line */
+        (void)fputs("nothing was erased, and nothing is held\n", stderr);
     for (size_t i = 0; i < erased_cnt(list); i++) {
         const struct erasure *x = erased_at(list, i);
         char request[B64_LEN(16) + 1], date[32];

@@ -347,32 +347,16 @@ static bool disclose(const struct verify *v, uint64_t leaf, struct buf *out, str
 
 static bool prove(struct verify *v, uint64_t leaf, bool disclosed, struct fault *f)
 {
-    struct tlog_proof proof = {.index = leaf};
+    const struct tlog_public log = {v->path, v->keys, v->key_cnt};
     struct buf extra, out;
-    char *text = NULL;
-    bool ok = read_checkpoint(v, f);
+    bool ok;
 
     buf_init(&extra, RECORD_OPLOG_MAX + 32);
     buf_init(&out, NOTE_PROOF_MAX);
-    if (ok && leaf >= v->tree.size) {
-        fault_set(f, "leaf %" PRIu64 " is not signed: the newest checkpoint has %" PRIu64 " leaves",
-                  leaf, v->tree.size);
-        ok = false;
-    }
-    ok = ok && (!disclosed || disclose(v, leaf, &extra, f));
-    if (ok && disclosed) {
-        text = mem_alloc(B64_PADDED_LEN(extra.len) + 1);
-        b64_encode(text, extra.data, extra.len);
-        proof.extra = str_c(text);
-    }
-    proof.checkpoint = buf_str(&v->checkpoint);
-    if (ok && !merkle_prove(leaf, v->tree.size, tlog_fetch, &v->dir, &proof.path)) {
-        fault_set(f, "%s: a tile is missing", v->path);
-        ok = false;
-    }
-    if (ok && tlog_proof_print(&proof, &out))
+    ok = read_checkpoint(v, f) && (!disclosed || disclose(v, leaf, &extra, f)) &&
+         tlog_prove(&log, leaf, buf_str(&extra), &out, f);
+    if (ok)
         ok = fwrite(out.data, 1, out.len, stdout) == out.len;
-    free(text);
     buf_free(&extra);
     buf_free(&out);
     return ok;

@@ -262,26 +262,37 @@ static bool prove(void *owner, uint64_t old, uint64_t size, struct merkle_proof 
 {
     const struct ledger *l = owner;
     char *path = file_resolve(l->dir, "tlog");
-    struct tlog_dir dir = {.path = path, .size = size};
-    bool ok = l->log != NULL && size == tlog_signed(l->log) &&
-              merkle_prove_consistency(old, size, tlog_fetch, &dir, out);
+    struct tlog_dir dir = {.path = path, .size = l->log != NULL ? tlog_signed(l->log) : 0};
+    bool ok = size <= dir.size && merkle_prove_consistency(old, size, tlog_fetch, &dir, out);
 
     free(path);
     return ok;
 }
 
-static void on_cosigned(void *owner, uint64_t size, const struct note_key *witness, struct str line)
+static void on_cosigned(void *owner, uint64_t size, struct str note, const struct note_key *witness,
+                        struct str line)
 {
-    struct ledger *l = owner;
+    const struct ledger *l = owner;
+    const struct tlog_cosignature by = {size, note, witness, line};
     struct fault f = {{0}};
 
-    if (l->log != NULL && !tlog_cosign(l->log, size, witness, line, &f))
+    if (l->log != NULL && !tlog_cosign(l->log, &by, &f))
         log_warn("log.cosignature", "witness=\"%s\" reason=\"%s\"", witness->name, f.text);
+}
+
+static void on_asked(void *owner, uint64_t size)
+{
+    const struct ledger *l = owner;
+    struct fault f = {{0}};
+
+    if (l->log != NULL && !tlog_cosigned(l->log, size, &f))
+        log_warn("log.cosignature", "leaves=%llu reason=\"%s\"", (unsigned long long)size, f.text);
 }
 
 void ledger_log_serve(struct ledger *l)
 {
-    static const struct sinks_ops ops = {.prove = prove, .on_cosigned = on_cosigned};
+    static const struct sinks_ops ops = {
+        .prove = prove, .on_cosigned = on_cosigned, .on_asked = on_asked};
 
     sinks_serve(l->sinks, &ops, l);
 }

@@ -98,7 +98,7 @@ static void take_cosignature(struct sink *s, struct str body)
     }
     s->old = s->sending;
     if (s->ops != NULL)
-        s->ops->on_cosigned(s->owner, s->sending, &s->to.witness, line);
+        s->ops->on_cosigned(s->owner, s->sending, buf_str(&s->sent), &s->to.witness, line);
     end(s, true, NULL);
 }
 

@@ -26,6 +26,12 @@
 struct sinks {
     struct sink items[SINKS_MAX];
     size_t cnt;
+    struct buf note; /* the newest checkpoint */
+    uint64_t size;   /* its leaves */
+    uint64_t round;  /* leaves of the one that witnesses are asked about; 0: none was yet */
+    bool round_under_way;
+    const struct sinks_ops *ops; /* NULL: nobody makes proofs */
+    void *owner;
     struct tls_client *tls; /* owned; NULL: nobody needs it */
 };
 
@@ -203,9 +209,41 @@ void sink_done(struct sink *s, bool ok, const char *why)
     s->troubled = false;
     s->backoff_ms = SINK_BACKOFF_MS;
     s->taken = size;
-    if (s->size == size)
-        s->pushed_ms = 0;
+    s->pushed_ms = s->newest == size ? 0 : s->started_ms; /* what is newer came since then */
     metric_add(METRIC_SINK_SENT, 1);
+}
+
+static bool take(struct sink *one, uint64_t size, struct str note)
+{
+    buf_clear(&one->note);
+    if (!buf_append_str(&one->note, note))
+        return false;
+    one->size = size;
+    return true;
+}
+
+/*
+ * Witnesses are asked about one checkpoint at a time, all of them: however slow one is, there is
+ * a checkpoint that all have signed. When all have answered, or failed, comes the newest.
+ */
+static void next_round(struct sinks *s)
+{
+    for (size_t i = 0; i < s->cnt; i++)
+        if (s->items[i].to.kind == SINK_WITNESS && s->items[i].sending != 0)
+            return;
+    if (s->round_under_way && s->ops != NULL)
+        s->ops->on_asked(s->owner, s->round);
+    s->round_under_way = false;
+    for (size_t i = 0; i < s->cnt; i++) {
+        struct sink *one = &s->items[i];
+
+        if (one->to.kind != SINK_WITNESS || s->size <= one->taken ||
+            clock_mono_ms() < one->retry_ms || !take(one, s->size, buf_str(&s->note)))
+            continue;
+        s->round = s->size;
+        s->round_under_way = true;
+        send_now(one);
+    }
 }
 
 void sinks_push(struct sinks *s, uint64_t size, struct str note)
@@ -213,14 +251,17 @@ void sinks_push(struct sinks *s, uint64_t size, struct str note)
     for (size_t i = 0; s != NULL && i < s->cnt; i++) {
         struct sink *one = &s->items[i];
 
-        buf_clear(&one->note);
-        if (!buf_append_str(&one->note, note))
-            continue;
-        one->size = size;
+        one->newest = size;
         if (one->pushed_ms == 0)
             one->pushed_ms = clock_mono_ms();
-        send_now(one);
+        if (one->to.kind != SINK_WITNESS && take(one, size, note))
+            send_now(one);
     }
+    if (s == NULL)
+        return;
+    buf_clear(&s->note);
+    s->size = buf_append_str(&s->note, note) ? size : 0;
+    next_round(s);
 }
 
 void sinks_tick(struct sinks *s)
@@ -239,12 +280,15 @@ void sinks_tick(struct sinks *s)
             one->conn = NULL;
             sink_done(one, false, "no answer in time");
         }
-        send_now(one);
+        if (one->to.kind != SINK_WITNESS)
+            send_now(one);
         if (one->pushed_ms != 0 && now - one->pushed_ms > lag)
             lag = now - one->pushed_ms;
     }
-    if (s != NULL)
-        metric_set(METRIC_SINK_LAG, lag / 1000);
+    if (s == NULL)
+        return;
+    next_round(s);
+    metric_set(METRIC_SINK_LAG, lag / 1000);
 }
 
 /* --- life ------------------------------------------------------------------------------- */
@@ -255,6 +299,7 @@ struct sinks *sinks_new(struct loop *loop, const char *const *urls, size_t cnt, 
     struct sinks *s = mem_new(struct sinks);
     bool ok = cnt <= SINKS_MAX;
 
+    buf_init(&s->note, NOTE_CHECKPOINT_MAX);
     if (!ok)
         fault_set(f, "more than %d sinks", SINKS_MAX);
     for (size_t i = 0; ok && i < cnt; i++) {
@@ -279,7 +324,11 @@ struct sinks *sinks_new(struct loop *loop, const char *const *urls, size_t cnt, 
 
 void sinks_serve(struct sinks *s, const struct sinks_ops *ops, void *owner)
 {
-    for (size_t i = 0; s != NULL && i < s->cnt; i++) {
+    if (s == NULL)
+        return;
+    s->ops = ops;
+    s->owner = owner;
+    for (size_t i = 0; i < s->cnt; i++) {
         s->items[i].ops = ops;
         s->items[i].owner = owner;
     }
@@ -302,5 +351,6 @@ void sinks_free(struct sinks *s)
         buf_free(&one->sent);
     }
     tls_client_free(s->tls);
+    buf_free(&s->note);
     free(s);
 }

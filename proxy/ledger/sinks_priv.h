@@ -41,8 +41,9 @@ struct sink {
     struct tls_client *tls; /* borrowed; NULL: plain */
     char url[SINK_URL_MAX];
     struct sink_target to;
-    struct buf note;     /* the newest checkpoint */
+    struct buf note;     /* the checkpoint that it gets next, or gets */
     uint64_t size;       /* its leaves */
+    uint64_t newest;     /* leaves of the newest that there is */
     uint64_t sending;    /* leaves of the one under way; 0: none */
     uint64_t taken;      /* leaves of the newest that arrived */
     uint64_t pushed_ms;  /* monotonic: since when something newer than `taken` waits; 0: nothing */

@@ -28,6 +28,7 @@ struct tlog {
     bool broken;
     bool rebuilding;         /* from leaf 0; tiles that a checkpoint covers may be missing */
     struct tlog_files files; /* since the last sync */
+    struct tlog_cosigned cosigned;
     uint8_t tiles[TILE_LEVELS][TLOG_TILE_WIDTH][MERKLE_HASH_LEN]; /* not full yet */
     uint8_t bundle[TLOG_BUNDLE_LEN];
 };
@@ -200,19 +201,26 @@ bool tlog_publish(struct tlog *t, struct fault *f)
     return ok;
 }
 
-bool tlog_cosign(struct tlog *t, uint64_t size, const struct note_key *witness, struct str line,
-                 struct fault *f)
+bool tlog_cosign(struct tlog *t, const struct tlog_cosignature *by, struct fault *f)
 {
     char *path;
     bool ok;
 
-    if (t->broken || size != t->last.size)
+    if (t->broken)
         return true;
+    if (by->size != t->last.size)
+        return tlog_cosigned_add(&t->cosigned, t->path, by, f);
     path = file_resolve(t->path, "checkpoint");
-    ok = note_cosign(&t->note, witness, line) &&
-         file_write_atomic(path, t->note.data, t->note.len, 0644, f);
+    ok = note_cosign(&t->note, by->witness, by->line) &&
+         file_write_atomic(path, t->note.data, t->note.len, 0644, f) &&
+         tlog_cosigned_add(&t->cosigned, t->path, by, f);
     free(path);
     return ok;
+}
+
+bool tlog_cosigned(struct tlog *t, uint64_t size, struct fault *f)
+{
+    return t->broken || size != t->cosigned.size || tlog_cosigned_write(&t->cosigned, t->path, f);
 }
 
 struct str tlog_note(const struct tlog *t)
@@ -332,6 +340,7 @@ struct tlog *tlog_open(const struct tlog_config *cfg, struct fault *f)
     memcpy(t->seed, cfg->seed, sizeof(t->seed));
     path = file_resolve(t->path, "checkpoint");
     buf_init(&t->note, NOTE_CHECKPOINT_MAX);
+    tlog_cosigned_load(&t->cosigned, t->path, cfg->keys, cfg->key_cnt);
     ok = file_make_dirs(t->path, 0755, f) &&
          (access(path, F_OK) != 0 ||
           tlog_checkpoint(t->path, cfg->keys, cfg->key_cnt, &t->note, &t->last, f)) &&
@@ -350,6 +359,7 @@ void tlog_free(struct tlog *t)
     tlog_files_close(&t->files);
     crypto_wipe(t->seed, sizeof(t->seed));
     buf_free(&t->note);
+    tlog_cosigned_free(&t->cosigned);
     free(t->path);
     free(t);
 }

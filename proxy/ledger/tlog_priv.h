@@ -10,9 +10,14 @@
 #include "consentd/attr.h"
 #include "consentd/fault.h"
 #include "consentd/str.h"
+#include "consentd/tlog.h"
 
 /* The root over cnt hashes, one behind the other; cnt is a power of two up to 256. */
 void tlog_fold(const uint8_t *hashes, unsigned cnt, uint8_t out[32]);
+
+/* The cosigned checkpoint if it has this leaf, else the newest one, which must. */
+MUST_USE bool tlog_checkpoint_with(const struct tlog_public *log, uint64_t leaf,
+                                   struct buf *text_out, struct merkle_tree *out, struct fault *f);
 
 /* Adds a signed checkpoint to those that are kept, durably. What a crash left unfinished goes. */
 MUST_USE bool tlog_keep(const char *dir, struct str note, struct fault *f);
@@ -35,6 +40,28 @@ MUST_USE bool tlog_files_write(struct tlog_files *files, const char *path, struc
 MUST_USE bool tlog_files_settle(struct tlog_files *files, const char *dir, struct fault *f);
 
 void tlog_files_close(struct tlog_files *files); /* without a sync */
+
+/* --- tlog_cosigned.c --- */
+
+/* DIR/checkpoint.cosigned: as it was written last, and as it becomes. */
+struct tlog_cosigned {
+    struct buf note; /* of the round; empty: nobody has signed yet */
+    uint64_t size;
+    unsigned cnt; /* cosignatures */
+    uint64_t written_size;
+    unsigned written_cnt;
+};
+
+/* What is there, if one of the keys has signed it. */
+void tlog_cosigned_load(struct tlog_cosigned *c, const char *dir, const struct note_key *keys,
+                        unsigned key_cnt);
+void tlog_cosigned_free(struct tlog_cosigned *c);
+
+MUST_USE bool tlog_cosigned_add(struct tlog_cosigned *c, const char *dir,
+                                const struct tlog_cosignature *by, struct fault *f);
+
+/* Writes it, unless it is there as it is. */
+MUST_USE bool tlog_cosigned_write(struct tlog_cosigned *c, const char *dir, struct fault *f);
 
 /* Removes the partial tiles of a tile that is full. */
 void tlog_drop_partial(const char *path);

@@ -10,6 +10,7 @@
 #include "consentd/mem.h"
 #include "consentd/record.h"
 #include "consentd/tlog.h"
+#include "tlog_priv.h"
 
 bool tlog_prove(const struct tlog_public *log, uint64_t leaf, struct str extra, struct buf *out,
                 struct fault *f)
@@ -22,12 +23,7 @@ bool tlog_prove(const struct tlog_public *log, uint64_t leaf, struct str extra, 
     bool ok;
 
     buf_init(&checkpoint, NOTE_CHECKPOINT_MAX);
-    ok = tlog_checkpoint(log->path, log->keys, log->key_cnt, &checkpoint, &tree, f);
-    if (ok && leaf >= tree.size) {
-        fault_set(f, "leaf %" PRIu64 " is not signed: the newest checkpoint has %" PRIu64 " leaves",
-                  leaf, tree.size);
-        ok = false;
-    }
+    ok = tlog_checkpoint_with(log, leaf, &checkpoint, &tree, f);
     dir.size = ok ? tree.size : 0;
     if (extra.len > 0) {
         b64_encode(text, extra.ptr, extra.len);

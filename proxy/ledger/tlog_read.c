@@ -59,7 +59,7 @@ bool tlog_path_ok(struct str path)
     uint64_t level = TLOG_ENTRIES, index, width = TLOG_TILE_WIDTH;
     char same[TLOG_PATH_MAX];
 
-    if (str_eq_c(path, "checkpoint"))
+    if (str_eq_c(path, "checkpoint") || str_eq_c(path, TLOG_COSIGNED))
         return true;
     if (!str_cut(&rest, '/', &part) || !str_eq_c(part, "tile") || !str_cut(&rest, '/', &part))
         return false;
@@ -170,21 +170,44 @@ bool tlog_entry(const struct tlog_dir *dir, uint64_t leaf, uint8_t cmt_out[32], 
     return ok;
 }
 
-bool tlog_checkpoint(const char *path, const struct note_key *keys, unsigned key_cnt,
-                     struct buf *text_out, struct merkle_tree *out, struct fault *f)
+static bool read_note(const struct tlog_public *log, const char *name, struct buf *text_out,
+                      struct merkle_tree *out, struct fault *f)
 {
-    char *file = file_resolve(path, "checkpoint");
+    char *file = file_resolve(log->path, name);
     bool ok = false;
 
     *out = (struct merkle_tree){0};
     if (file_read(file, NOTE_CHECKPOINT_MAX, text_out, f)) {
-        for (unsigned i = 0; i < key_cnt && !ok; i++)
-            ok = checkpoint_verify(&keys[i], buf_str(text_out), out, f);
+        for (unsigned i = 0; i < log->key_cnt && !ok; i++)
+            ok = checkpoint_verify(&log->keys[i], buf_str(text_out), out, f);
         if (!ok)
             fault_prefix(f, "%s", file);
     }
     free(file);
     return ok;
+}
+
+bool tlog_checkpoint(const char *path, const struct note_key *keys, unsigned key_cnt,
+                     struct buf *text_out, struct merkle_tree *out, struct fault *f)
+{
+    const struct tlog_public log = {path, keys, key_cnt};
+
+    return read_note(&log, "checkpoint", text_out, out, f);
+}
+
+bool tlog_checkpoint_with(const struct tlog_public *log, uint64_t leaf, struct buf *text_out,
+                          struct merkle_tree *out, struct fault *f)
+{
+    if (read_note(log, TLOG_COSIGNED, text_out, out, NULL) && leaf < out->size)
+        return true;
+    buf_clear(text_out);
+    if (!read_note(log, "checkpoint", text_out, out, f))
+        return false;
+    if (leaf < out->size)
+        return true;
+    fault_set(f, "leaf %llu is not signed: the newest checkpoint has %llu leaves",
+              (unsigned long long)leaf, (unsigned long long)out->size);
+    return false;
 }
 
 unsigned tlog_leaf_hashes(const struct tlog_dir *dir, uint64_t number, uint8_t out[TLOG_TILE_LEN],

@@ -2,6 +2,7 @@
  * consent_log.c - the Merkle log for everybody: /.well-known/consent-log/ (C2SP tlog-tiles).
  *
  *   GET checkpoint               the newest signed tree
+ *   GET checkpoint.cosigned      the newest tree that witnesses have signed too
  *   GET tile/0/x001/234, …       hashes; full ones never change
  *   GET tile/entries/000, …      commitments: 32 bytes that say nothing about anybody
  *
@@ -17,7 +18,7 @@
 
 static enum enforce_step answer_file(struct exchange *x, struct str path, struct str body)
 {
-    bool checkpoint = str_eq_c(path, "checkpoint");
+    bool checkpoint = str_starts(path, STR("checkpoint"));
     struct header items[8];
     struct headers h;
 

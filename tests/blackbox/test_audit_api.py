@@ -678,6 +678,27 @@ def test_without_the_daemon_the_stores_are_asked(tmp_path):
         w.redis.kill()
 
 
+def test_an_admin_that_has_just_begun_knows_redis(tmp_path):
+    """Until the first attempt to connect is over, Redis is neither there nor away: who asks waits for that."""
+    w = World(tmp_path)
+    try:
+        for command in (["export"], ["stats"], ["stats", "--by", "lang"]):
+            old = w.proxy.role("admin")
+            os.kill(old, signal.SIGKILL)
+            wait_for(lambda o=old: w.proxy.role("admin") not in (None, o))
+            said = []
+
+            def answered(c=command, all_said=said):
+                all_said.append(w.proxy.ctl("audit", *c))
+                return all_said[-1].returncode == 0
+            wait_for(answered)
+            assert not any("away" in done.stderr for done in said), [done.stderr for done in said]
+    finally:
+        w.proxy.stop()
+        w.origin.stop()
+        w.redis.kill()
+
+
 # --- statistics, and a person's data ------------------------------------------------------------
 
 def test_statistics(world):

@@ -343,6 +343,8 @@ def test_a_month_is_dropped_whole_when_it_is_due(tmp_path):
 
 
 def test_what_is_asked_wrongly_erases_nothing(world):
+    done = world.proxy.ctl("subject", "erasures")
+    assert (done.returncode, done.stdout) == (0, "") and "nothing was erased" in done.stderr
     one = world.subject()
     world.shipped()
     assert world.proxy.ctl("subject", "erase", "short").returncode == 2

@@ -500,6 +500,30 @@ def test_redis_has_records_that_are_not_in_one_piece(tmp_path):
     redis.stop()
 
 
+def test_another_first_host_begins_no_other_log(tmp_path):
+    """Without "ledger.name" the log that there is says its own: nothing else of the configuration can change it."""
+    redis = Redis(tmp_path)
+    proxy = Proxy(tmp_path, ledger={"redis": redis.url})
+    size = max(choose(proxy, 3)) + 1
+    signed(proxy, size)
+    vkey = vkey_of(proxy)
+    proxy.stop()
+    proxy.config["sites"][0]["hosts"].insert(0, "shop.example")
+    proxy.rewrite(proxy.config)
+    again(proxy)
+    assert vkey_of(proxy) == vkey and max(choose(proxy, 3)) >= size
+    signed(proxy, size + 1)
+    wait_for(lambda: settled(proxy))
+    assert proxy.ctl("audit", "verify", "--deep").returncode == 0
+    proxy.stop()
+    shutil.rmtree(journal_of(proxy))  # the copy in state_dir has the name too
+    again(proxy)
+    signed(proxy, max(choose(proxy, 3)) + 1)
+    assert vkey_of(proxy).split("/")[0] == vkey.split("/")[0]
+    proxy.stop()
+    redis.stop()
+
+
 def test_no_host_in_what_is_stored(tmp_path):
     """Without "ledger.name": nothing on disk or in Redis says whose it is; a log that has a host's name keeps it."""
     redis = Redis(tmp_path)

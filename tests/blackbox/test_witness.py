@@ -14,17 +14,17 @@ import pytest
 import merkle
 from harness import BUILD, Origin, Proxy, certificate, http_response, wait_for
 from test_failures import again, grant, metric
-from test_log import choose, fetch, journal_of, signed, signed_size, vkey_of
+from test_log import choose, fetch, journal_of, signed, signed_size, tile_path, vkey_of
 from test_restart import NEXT, empty, start_again
 
 
 class Witness:
     """The service; .mode: how it answers, None: as it should."""
 
-    def __init__(self, tls=None):
-        self.signer = merkle.Cosigner("witness.example/w1")
+    def __init__(self, tls=None, name="witness.example/w1"):
+        self.signer = merkle.Cosigner(name)
         self.logs, self.sizes, self.codes, self.lock = {}, {}, [], threading.Lock()
-        self.mode = None
+        self.mode, self.delay = None, 0
         self.origin = Origin(handler=self.answer, tls=tls)
 
     @property
@@ -36,7 +36,7 @@ class Witness:
 
     def answer(self, _conn, request):
         assert (request.method, request.target) == ("POST", "/submit/add-checkpoint"), request.target
-        with self.lock:
+        with self.lock:  # one question after the other
             code, kind, body = self.judge(request.body.decode())
             self.codes.append(code)
         return http_response(code, [("Content-Type", kind), ("Connection", "close")], body.encode())
@@ -65,6 +65,7 @@ class Witness:
             return 422, "text/plain", "no proof\n"
         if self.mode == "silent":
             time.sleep(20)
+        time.sleep(self.delay)
         self.sizes[origin] = (size, root)
         signer = merkle.Cosigner(self.signer.name) if self.mode == "another key" else self.signer
         body = note.partition("\n\n")[0] + "\n" + ("another text\n" if self.mode == "another text" else "")
@@ -151,6 +152,57 @@ def test_a_witness_that_says_no(tmp_path, witness, mode, says):
     witness.mode = None
     cosigned(proxy, witness, size)
     wait_for(lambda: metric(proxy, "checkpoint_sink_lag_seconds") == 0)
+    proxy.stop()
+
+
+def test_a_witness_slower_than_the_checkpoints(tmp_path, witness):
+    """The newest is replaced before it is cosigned; `checkpoint.cosigned` has what all witnesses have signed."""
+    slow = Witness(name="witness.example/slow")
+    slow.delay = 2.5
+    proxy = Proxy(tmp_path, ledger={"checkpoint_sinks": [witness.url, slow.url]})
+    vkey = vkey_of(proxy)
+    witness.trust(vkey)
+    slow.trust(vkey)
+    log, signers = merkle.Verifier(vkey), [merkle.Verifier(w.signer.vkey) for w in (witness, slow)]
+    seen, newest = [], []
+    signed(proxy, max(choose(proxy, 5)) + 1)
+    until = time.monotonic() + 14
+    while time.monotonic() < until:
+        choose(proxy, 40)
+        newest.append(fetch(proxy, "checkpoint").decode())
+        answer = proxy.get("/.well-known/consent-log/checkpoint.cosigned")
+        if answer.status == 200 and answer.body.decode() not in seen:
+            assert answer.header("Cache-Control") == "no-cache" and answer.header("Content-Type").startswith("text/plain")
+            seen.append(answer.body.decode())
+        time.sleep(0.2)
+    assert not any(signers[1].has_signed(note) for note in newest)
+    both = [note for note in seen if all(s.has_signed(note) for s in signers)]
+    assert len(both) >= 3 and seen[seen.index(both[0]):] == both, seen
+    sizes = [log.checkpoint(note)[1] for note in both]
+    assert sizes == sorted(set(sizes)) and "sink.failed" not in proxy.log()[proxy.log().find("sink.works"):]
+    # each is the beginning of the newest log
+    size = signed_size(proxy)
+    tree = merkle.Tree(size, lambda level, number, width: fetch(proxy, tile_path(level, number, width)))
+    _, _, root = log.checkpoint(fetch(proxy, "checkpoint").decode())
+    for note in both:
+        _, old, old_root = log.checkpoint(note)
+        assert old < size and merkle.is_consistent(old, old_root, size, root, tree.consistency(old))
+    # a proof comes with the cosigned tree where that has the leaf, else with the newest
+    out = proxy.ctl("audit", "prove", f"1:{sizes[0] - 1}", "--disclose").stdout
+    note = out[out.index("\n\n") + 2:]
+    assert all(s.has_signed(note) for s in signers)
+    (tmp_path / "e").write_text(out)
+    assert proxy.ctl("audit", "verify-proof", str(tmp_path / "e"), "--vkey", vkey).returncode == 0
+    assert proxy.ctl("audit", "prove", f"1:{size - 1}").returncode == 0
+    assert proxy.ctl("audit", "verify").returncode == 0
+    # one that is away for good keeps nobody else's from being shown
+    slow.origin.stop()
+    last = max(choose(proxy, 3))
+
+    def shown():
+        text = fetch(proxy, "checkpoint.cosigned").decode()
+        return log.checkpoint(text)[1] > last and signers[0].has_signed(text)
+    wait_for(shown, 30)
     proxy.stop()
 
 

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -258,13 +259,151 @@ static void test_proofs_on_paper(void **state)
     buf_free(&out);
 }
 
+/* --- cosignatures: C2SP tlog-cosignature --------------------------------------------------- */
+
+/*
+ * Made by Python's cryptography over the note above: seeds 0x55 and 0x66 32 times, time 1795470842.
+ * "later" is a second later; "far" has a time of 2^63; "other" is under a checkpoint of
+ * www.netstreem.com/consent/65; "forged" has the first witness's name and id, and the second's
+ * signature; "plain" signs the note without the two lines in front of it.
+ */
+static const char w1_vkey[] =
+    "witness.example/w1+201796ae+BMaCJjfH0xDsV2J74AuiWdJTdJ9Kr2REcM/75To19zJC";
+static const char w2_vkey[] =
+    "witness.example/w2+6446244b+BDS02QQxVsttzwvrCilJt1WclA0ry22+jFOpswJ446dG";
+static const char by_w1[] =
+    "\xE2\x80\x94 witness.example/w1 "
+    "IBeWrgAAAABrBLX6gVHBZ6ARyPbbm4QXSlZRQlJdTK/WY6We/v826s4BW6g7ljinp+AolGPGkSdW"
+    "SFoah0vE0NhfiW32IC6PmBOzBQ==\n";
+static const char by_w1_later[] =
+    "\xE2\x80\x94 witness.example/w1 "
+    "IBeWrgAAAABrBLX7K2HXmCjEdyyfLK6ySwylQaO3LgMJO1LdFNHHvrKNFSe3rYhGOPz1uTcPs0RI"
+    "EVtI5FnUJ70hWt6KGcshCf0ECg==\n";
+static const char by_w1_far[] =
+    "\xE2\x80\x94 witness.example/w1 "
+    "IBeWroAAAAAAAAAA5GPCf4sRTAOZjDvsp88YWRbQ+wjxca2gQffWw2AHpMemREPmyHrHEhCJORj9"
+    "xtvCAK2ujyrQ6qKf8596nkvtDA==\n";
+static const char by_w2[] =
+    "\xE2\x80\x94 witness.example/w2 "
+    "ZEYkSwAAAABrBLX6AfW4CJ937C8eLs19OpwB/zus/sHKFL6PARtR2l3bSmtgSOAxfts3yE0hjYmR"
+    "SblWazu1/eJ5G+cg7q8ZU99bCQ==\n";
+static const char by_w1_other[] =
+    "\xE2\x80\x94 witness.example/w1 "
+    "IBeWrgAAAABrBLX65vY4jnlatzpONVPOUFBRDK2TfjucdC+FWjETKDV91NFA47SYliScDe17V0em"
+    "Aqu/cfsGoctnvHzFfUyqiG7IDQ==\n";
+static const char forged[] =
+    "\xE2\x80\x94 witness.example/w1 "
+    "IBeWrgAAAABrBLX6AfW4CJ937C8eLs19OpwB/zus/sHKFL6PARtR2l3bSmtgSOAxfts3yE0hjYmR"
+    "SblWazu1/eJ5G+cg7q8ZU99bCQ==\n";
+static const char plain[] =
+    "\xE2\x80\x94 witness.example/w1 "
+    "IBeWrgAAAABrBLX6pLpKkyLdQlwrZIM2CJQF4nuorp4kg4zbzHDlUmU0NPPj66cH5O+jQMJRhjUS"
+    "0NXjgNaoXrQc0SInCyleMzEnCw==\n";
+
+/* The witness's cosignature of the note among these lines; "" with a reason. */
+static struct str found(const char *witness_vkey, struct str lines)
+{
+    struct note_key witness;
+    struct fault f = {{0}}, why = {{0}};
+    struct str line;
+
+    assert_true(note_witness_parse(str_c(witness_vkey), &witness, &f));
+    line = note_cosignature(&witness, str_c(note), lines, &why);
+    assert_true(line.len > 0 || strstr(why.text, witness.name) != NULL);
+    return line;
+}
+
+static bool is_line(struct str line, const char *text)
+{
+    return line.len > 0 && line.len + 1 == strlen(text) && str_eq(line, str_make(text, line.len));
+}
+
+static void test_cosignatures(void **state)
+{
+    char both[1024];
+
+    (void)state;
+    assert_true(is_line(found(w1_vkey, str_c(by_w1)), by_w1));
+    assert_true(is_line(found(w1_vkey, str_c(by_w1_later)), by_w1_later));
+    assert_true(is_line(found(w2_vkey, str_c(by_w2)), by_w2));
+    /* among others, in any order; a wrong one in front hides no right one */
+    snprintf(both, sizeof(both), "%s%s%s", by_w2, forged, by_w1);
+    assert_true(is_line(found(w1_vkey, str_c(both)), by_w1));
+    assert_true(is_line(found(w2_vkey, str_c(both)), by_w2));
+    assert_int_equal(found(w2_vkey, str_c(by_w1)).len, 0);
+    assert_int_equal(found(w1_vkey, str_c(by_w1_other)).len, 0);
+    assert_int_equal(found(w1_vkey, str_c(by_w1_far)).len, 0);
+    assert_int_equal(found(w1_vkey, str_c(forged)).len, 0);
+    assert_int_equal(found(w1_vkey, str_c(plain)).len, 0);
+    assert_int_equal(found(w1_vkey, STR("")).len, 0);
+    assert_int_equal(found(w1_vkey, str_c(note)).len, 0); /* the log's own is none */
+}
+
+/* Cut anywhere, or with another letter anywhere, it is none. */
+static void test_changed_cosignatures(void **state)
+{
+    char text[sizeof(by_w1)];
+    struct note_key key;
+    struct fault f = {{0}};
+
+    (void)state;
+    for (size_t i = 0; i + 1 < sizeof(by_w1); i++) {
+        assert_int_equal(found(w1_vkey, str_make(by_w1, i)).len, 0);
+        memcpy(text, by_w1, sizeof(text));
+        text[i] ^= 1;
+        assert_int_equal(found(w1_vkey, str_make(text, sizeof(text) - 1)).len, 0);
+    }
+    /* a key of another type, or with another id, is no witness's */
+    assert_false(note_witness_parse(str_c(vkey), &key, &f));
+    assert_false(note_vkey_parse(str_c(w1_vkey), &key, &f));
+    for (size_t i = 0; i + 1 < sizeof(w1_vkey); i++) {
+        char changed[sizeof(w1_vkey)];
+
+        memcpy(changed, w1_vkey, sizeof(w1_vkey));
+        changed[i] ^= 1;
+        if (note_witness_parse(str_c(changed), &key, &f)) /* hex in the other case */
+            assert_true(ascii_lower(changed[i]) == w1_vkey[i]);
+    }
+}
+
+/* One line of each witness, the newest in the place of the one before; the log's stays. */
+static void test_cosigned_notes(void **state)
+{
+    struct note_key log, w1, w2;
+    struct merkle_tree tree;
+    struct fault f = {{0}};
+    struct buf out;
+
+    (void)state;
+    buf_init(&out, NOTE_CHECKPOINT_MAX);
+    assert_true(note_vkey_parse(str_c(vkey), &log, &f));
+    assert_true(note_witness_parse(str_c(w1_vkey), &w1, &f));
+    assert_true(note_witness_parse(str_c(w2_vkey), &w2, &f));
+    assert_true(buf_append_c(&out, note));
+    assert_true(note_cosign(&out, &w1, str_make(by_w1, strlen(by_w1) - 1)));
+    assert_true(note_cosign(&out, &w2, str_make(by_w2, strlen(by_w2) - 1)));
+    assert_true(note_cosign(&out, &w1, str_make(by_w1_later, strlen(by_w1_later) - 1)));
+    assert_int_equal(out.len, strlen(note) + strlen(by_w2) + strlen(by_w1_later));
+    assert_true(str_starts(buf_str(&out), str_c(note)));
+    assert_true(str_find(buf_str(&out), str_c(by_w1)) < 0);
+    assert_true(is_line(found(w1_vkey, buf_str(&out)), by_w1_later));
+    assert_true(checkpoint_verify(&log, buf_str(&out), &tree, &f) && tree.size == 1);
+    buf_free(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_published_roots),    cmocka_unit_test(test_every_size),
-        cmocka_unit_test(test_inclusion),          cmocka_unit_test(test_consistency),
-        cmocka_unit_test(test_the_published_note), cmocka_unit_test(test_changed_notes),
+        cmocka_unit_test(test_published_roots),
+        cmocka_unit_test(test_every_size),
+        cmocka_unit_test(test_inclusion),
+        cmocka_unit_test(test_consistency),
+        cmocka_unit_test(test_the_published_note),
+        cmocka_unit_test(test_changed_notes),
         cmocka_unit_test(test_proofs_on_paper),
+        cmocka_unit_test(test_cosignatures),
+        cmocka_unit_test(test_changed_cosignatures),
+        cmocka_unit_test(test_cosigned_notes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
