@@ -39,6 +39,7 @@ struct keks;
 struct loop;
 struct notices;
 struct suppressed;
+struct resp;
 struct rlink;
 struct rlink_config;
 struct ship;
@@ -87,6 +88,17 @@ void ship_checkpoint(struct ship *s, uint8_t node, uint64_t size, struct str not
 
 /* The key of the counters of the day that has this moment (Unix ms). Returns its length. */
 size_t ship_stats_key(const char *site, uint8_t node, uint64_t ms, char out[SHIP_STATS_KEY_MAX]);
+
+/*
+ * Counters of groups: gl:LANG, gu:METHOD and gd:NOTICE, each with :PURPOSE:1 or :0, and
+ * au:METHOD:ACT. A day has all of them when as many events are counted in this one as in act:*;
+ * a ledger that did not know them began it otherwise, and its records have to be read.
+ */
+#define SHIP_COUNTER_GROUPED "grouped"
+bool ship_counter_is_grouped(struct str name);
+
+/* True for the counters of a day (HGETALL) that has all of them. */
+bool ship_stats_grouped(const struct resp *reply);
 
 /* The list of erasures grew or changed. */
 void ship_erase(struct ship *s);

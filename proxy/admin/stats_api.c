@@ -12,9 +12,14 @@
  *             "purposes":{"analytics":{"granted":N,"refused":N,"opt_in_permille":N,
  *             "effective_permille":N}}}, …]}
  *
- * A decision is an answer to the question as a whole; a withdrawal is none. imp is how often the
+ * A decision is an answer to the question as a whole; a withdrawal is none, and withdrawal_permille
+ * is the withdrawals by the decisions of the same days. imp is how often the
  * question was shown (shown.h), decision_permille the decisions, and effective_permille the grants,
  * by that. By ui, the places where it was shown ("banner") are rows beside the methods of deciding.
+ *
+ * By lang, doc and ui, "incomplete" lists the days whose counters lack those groups (a ledger of an
+ * earlier version counted them): they are in the acts, and not in the purposes, nor in the acts by
+ * ui. Who wants them reads those days' records.
  *
  * suppress=1 leaves out every figure below SUPPRESS_BELOW (as null), and what another one could be
  * told from: for what is published. Who may not read records gets nothing else.
@@ -58,14 +63,16 @@ struct stats {
     uint64_t first, last, next; /* days */
     unsigned outstanding;
     bool failed;
-    json_t *rows;   /* group -> counters */
-    json_t *totals; /* counters */
+    json_t *incomplete; /* days without counters of groups */
+    json_t *rows;       /* group -> counters */
+    json_t *totals;     /* counters */
     struct stats_day days[AT_ONCE];
     struct store_wait wait; /* for Redis, before the first day */
 };
 
 static void stats_free(struct stats *s)
 {
+    json_decref(s->incomplete);
     json_decref(s->rows);
     json_decref(s->totals);
     free(s);
@@ -125,6 +132,20 @@ static void add_grouped(const struct stats *s, struct str rest, uint64_t n)
     add(group_of(s, str_slice(rest, 0, (size_t)colon)), name, n);
 }
 
+/* "gl:en:analytics:1": the group "en" and its counter "g:analytics:1". */
+static void add_grouped_purpose(const struct stats *s, struct str rest, uint64_t n)
+{
+    ptrdiff_t last = str_find_last_char(rest, ':'), before;
+    char name[64];
+
+    before = last > 0 ? str_find_last_char(str_slice(rest, 0, (size_t)last), ':') : -1;
+    if (before < 0)
+        return;
+    (void)snprintf(name, sizeof(name), "g:%.*s",
+                   STR_ARGS(str_slice(rest, (size_t)before + 1, rest.len)));
+    add(group_of(s, str_slice(rest, 0, (size_t)before)), name, n);
+}
+
 /* "lang:en", "doc:…", "ui:banner" of how often the question was shown. */
 static void add_shown(const struct stats *s, struct str rest, uint64_t n)
 {
@@ -132,6 +153,20 @@ static void add_shown(const struct stats *s, struct str rest, uint64_t n)
 
     if (str_cut(&rest, ':', &kind) && str_eq_c(kind, by_names[s->by]))
         add(group_of(s, rest), "imp", n);
+}
+
+/* The groups of purposes and of acts: of days that have all of them. */
+static void take_grouped(const struct stats *s, struct str name, uint64_t n)
+{
+    static const char *const kinds[BY_CNT] = {[BY_LANG] = "gl", [BY_DOC] = "gd", [BY_UI] = "gu"};
+    struct str kind;
+
+    if (!str_cut(&name, ':', &kind))
+        return;
+    if (kinds[s->by] != NULL && str_eq_c(kind, kinds[s->by]))
+        add_grouped_purpose(s, name, n);
+    else if (s->by == BY_UI && str_eq_c(kind, "au"))
+        add_grouped(s, name, n);
 }
 
 static void take_counter(const struct stats *s, const char *day, struct str name, uint64_t n)
@@ -250,6 +285,11 @@ static void put_counters(const struct stats *s, json_t *counters, json_t *out)
                         json_is_null(json_object_get(acts, "withdraw"))
                             ? json_null()
                             : figure(s, counter(counters, "act:withdraw")));
+    json_object_set_new(
+        out, "withdrawal_permille",
+        json_is_null(json_object_get(acts, "withdraw"))
+            ? json_null()
+            : permille(s, counter(counters, "act:withdraw"), decisions_of(counters)));
     json_object_set_new(out, "act", acts);
     if (json_object_size(purposes) > 0)
         json_object_set_new(out, "purposes", purposes);
@@ -265,12 +305,12 @@ static json_t *row_json(const struct stats *s, const char *name, json_t *counter
     if (s->by == BY_PURPOSE)
         json_object_update_new(row, purpose_json(s, counter(counters, "1"), counter(counters, "0"),
                                                  counter(s->totals, "imp")));
-    else if (s->by == BY_UI && json_object_get(counters, "imp") != NULL)
+    else if (s->by == BY_UI && counter(counters, "count") == 0)
         json_object_set_new(row, "imp", figure(s, counter(counters, "imp")));
-    else if (s->by == BY_UI)
-        json_object_set_new(row, "count", figure(s, counter(counters, "count")));
     else
         put_counters(s, counters, row);
+    if (s->by == BY_UI && counter(counters, "count") > 0)
+        json_object_set_new(row, "count", figure(s, counter(counters, "count")));
     return row;
 }
 
@@ -302,6 +342,8 @@ static void answer(struct stats *s)
     json_object_set_new(root, "suppressed", json_boolean(s->suppress));
     json_object_set_new(root, "totals", totals);
     json_object_set_new(root, "rows", rows);
+    if (s->by == BY_LANG || s->by == BY_DOC || s->by == BY_UI)
+        json_object_set(root, "incomplete", s->incomplete);
     text = json_dumps(root, JSON_COMPACT | JSON_SORT_KEYS);
     json_decref(root);
     admin_answer(c, 200, "application/json", str_c(text));
@@ -321,6 +363,7 @@ static void on_day(void *arg, const struct resp *reply)
 {
     const struct stats_day *d = arg;
     struct stats *s = d->stats;
+    bool grouped = ship_stats_grouped(reply);
     char day[CLOCK_TEXT_MAX];
     uint64_t n;
 
@@ -328,9 +371,17 @@ static void on_day(void *arg, const struct resp *reply)
     s->failed = s->failed || reply == NULL || resp_type(reply) == RESP_ERROR;
     (void)clock_format(d->day * DAY_MS, day);
     day[10] = '\0';
-    for (size_t i = 0; i + 1 < resp_cnt(reply); i += 2)
-        if (str_to_u64(resp_str(resp_at(reply, i + 1)), UINT64_MAX, &n))
-            take_counter(s, day, resp_str(resp_at(reply, i)), n);
+    if (!grouped)
+        json_array_append_new(s->incomplete, json_string(day));
+    for (size_t i = 0; i + 1 < resp_cnt(reply); i += 2) {
+        struct str name = resp_str(resp_at(reply, i));
+
+        if (!str_to_u64(resp_str(resp_at(reply, i + 1)), UINT64_MAX, &n))
+            continue;
+        take_counter(s, day, name, n);
+        if (grouped)
+            take_grouped(s, name, n);
+    }
     if (s->outstanding > 0)
         return;
     if (s->c == NULL)
@@ -420,6 +471,7 @@ void stats_api(struct admin_client *c)
         return;
     s = mem_new(struct stats);
     s->c = c;
+    s->incomplete = json_array();
     s->rows = json_object();
     s->totals = json_object();
     s->wait = (struct store_wait){.fn = on_settled, .arg = s};

@@ -39,9 +39,22 @@ void audit_remote_print(FILE *out, enum audit_format format, enum record_kind ki
     buf_free(&text);
 }
 
-bool audit_remote_counters(const struct audit_remote *r, const char *by, uint64_t from_ms,
-                           uint64_t to_ms, void (*on_group)(void *arg, const json_t *row),
-                           struct fault *f)
+/* The end of the last day that is listed as incomplete; 0: none is. */
+static uint64_t incomplete_until(const json_t *days)
+{
+    uint64_t until = 0, day;
+
+    for (size_t i = 0; i < json_array_size(days); i++) {
+        const char *text = json_string_value(json_array_get(days, i));
+
+        if (text != NULL && query_time_parse(str_c(text), &day) && day + DAY_MS > until)
+            until = day + DAY_MS;
+    }
+    return until;
+}
+
+bool audit_remote_counters(struct audit_remote *r, const char *by, uint64_t from_ms, uint64_t to_ms,
+                           void (*on_group)(void *arg, const json_t *row), struct fault *f)
 {
     char target[160];
     const json_t *rows;
@@ -55,6 +68,7 @@ bool audit_remote_counters(const struct audit_remote *r, const char *by, uint64_
                    from_ms, to_ms);
     root = ctl_ask_json(r->args, "GET", target, f);
     rows = json_object_get(root, "rows");
+    r->read_ms = incomplete_until(json_object_get(root, "incomplete"));
     for (size_t i = 0; i < json_array_size(rows); i++)
         on_group(r->arg, json_array_get(rows, i));
     json_decref(root);

@@ -21,6 +21,7 @@ struct audit_remote {
     char next[1024];  /* filled: the cursor behind the last row when there is more; "" else */
     bool partial;     /* filled: the journal answered, Redis is away */
     uint64_t scanned; /* filled: records that were looked at */
+    uint64_t read_ms; /* filled before on_group: days before this one are not counted in groups */
 };
 
 /* Whether the admin can be reached: its socket is there, and somebody listens. */
@@ -36,7 +37,7 @@ int audit_remote_all(struct audit_remote *r);
  * The counters that the ledger keeps, by groups, for the days from `from_ms` to `to_ms` (0: now);
  * on_group gets each row of the API. False: why not is in *f.
  */
-MUST_USE bool audit_remote_counters(const struct audit_remote *r, const char *by, uint64_t from_ms,
+MUST_USE bool audit_remote_counters(struct audit_remote *r, const char *by, uint64_t from_ms,
                                     uint64_t to_ms, void (*on_group)(void *arg, const json_t *row),
                                     struct fault *f);
 

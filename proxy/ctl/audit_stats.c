@@ -172,22 +172,23 @@ static void add_counters(struct audit_stats *stats, struct group *g, const json_
     }
 }
 
-void audit_stats_counters(struct audit_stats *stats, const json_t *row, bool all)
+void audit_stats_counters(struct audit_stats *stats, const json_t *row, unsigned what)
 {
     const char *name = json_string_value(json_object_get(row, stats_by_api_name(stats->by)));
-    uint64_t shown = number_of(row, "imp");
+    uint64_t shown = (what & STATS_SHOWN) != 0 ? number_of(row, "imp") : 0;
+    bool decided = (what & STATS_DECIDED) != 0;
     char text[NAME_LEN];
     struct group *g;
 
     stats->knows_shown = true;
     if (name == NULL ||
-        (shown == 0 && (!all || json_object_size(json_object_get(row, "act")) == 0)))
+        (shown == 0 && (!decided || json_object_size(json_object_get(row, "act")) == 0)))
         return; /* of no interest: operators' acts alone */
     (void)snprintf(text, sizeof(text), "%s%.*s", stats->by == STATS_BY_NOTICE ? "d_" : "",
                    NAME_LEN - 3, name);
     g = group_of(stats, text);
     g->shown += shown;
-    if (all)
+    if (decided)
         add_counters(stats, g, row);
 }
 
@@ -317,6 +318,15 @@ static bool act_is_few(const struct audit_stats *stats, const struct group *g, u
     return stats->suppress && n < act_told_from(stats, g);
 }
 
+/* Withdrawals by the decisions of the same time and group. */
+static const char *withdrawn_rate(const struct audit_stats *stats, const struct group *g,
+                                  char out[FIGURE_LEN])
+{
+    uint64_t n = g->acts[CONSENT_WITHDRAW];
+
+    return percent(n, decided(g), act_is_few(stats, g, n) || is_few(stats, decided(g)), out);
+}
+
 static void print_jsonl(FILE *out, const struct audit_stats *stats, const struct group *g)
 {
     char n[FIGURE_LEN], m[FIGURE_LEN];
@@ -353,17 +363,17 @@ static void print_csv_line(FILE *out, const struct audit_stats *stats, const str
 {
     bool few = purpose_is_few(stats, t);
     uint64_t withdrawn = g->acts[CONSENT_WITHDRAW];
-    char n[5][FIGURE_LEN], share[FIGURE_LEN], rate[FIGURE_LEN];
+    char n[5][FIGURE_LEN], share[FIGURE_LEN], rate[FIGURE_LEN], back[FIGURE_LEN];
 
     audit_print_cell(out, str_c(g->name), false);
     audit_print_cell(out, str_c(purpose), false);
-    (void)fprintf(out, "%s,%s,%s,%s,%s,%s,%s\r\n",
+    (void)fprintf(out, "%s,%s,%s,%s,%s,%s,%s,%s\r\n",
                   figure(decided(g), is_few(stats, decided(g)), "", n[0]),
                   figure(withdrawn, act_is_few(stats, g, withdrawn), "", n[1]),
                   figure(t->granted, few || purpose[0] == '\0', "", n[2]),
                   figure(t->refused, few || purpose[0] == '\0', "", n[3]), opt_in(stats, t, share),
                   figure(g->shown, !stats->knows_shown || is_few(stats, g->shown), "", n[4]),
-                  decided_rate(stats, g, rate));
+                  decided_rate(stats, g, rate), withdrawn_rate(stats, g, back));
 }
 
 static void print_csv(FILE *out, const struct audit_stats *stats, const struct group *g)
@@ -391,6 +401,8 @@ static void print_table(FILE *out, const struct audit_stats *stats, const struct
         (void)fprintf(out, "  %7s%s", share[0] != '\0' ? share : "-", share[0] != '\0' ? "%" : " ");
     }
     (void)fprintf(out, "  %9s", figure(withdrawn, act_is_few(stats, g, withdrawn), "<10", n));
+    (void)withdrawn_rate(stats, g, share);
+    (void)fprintf(out, "  %6s%s", share[0] != '\0' ? share : "-", share[0] != '\0' ? "%" : " ");
     for (unsigned i = 0; i < stats->purpose_cnt; i++) {
         (void)opt_in(stats, &g->purposes[stats->order[i]], share);
         (void)fprintf(out, "  %14s%s", share[0] != '\0' ? share : "-",
@@ -404,7 +416,7 @@ static void print_head(FILE *out, enum audit_format format, const struct audit_s
     if (format == AUDIT_CSV)
         (void)fprintf(out,
                       "%s,purpose,decisions,withdrawals,granted,refused,opt_in_percent,shown,"
-                      "decided_percent\r\n",
+                      "decided_percent,withdrawn_percent\r\n",
                       by_names[stats->by]);
     if (format != AUDIT_TABLE)
         return;
@@ -414,7 +426,7 @@ static void print_head(FILE *out, enum audit_format format, const struct audit_s
     (void)fprintf(out, "  %9s", "decisions");
     if (stats->knows_shown)
         (void)fprintf(out, "  %8s", "decided");
-    (void)fprintf(out, "  %9s", "withdrawn");
+    (void)fprintf(out, "  %9s  %7s", "withdrawn", "rate");
     for (unsigned i = 0; i < stats->purpose_cnt; i++)
         (void)fprintf(out, "  %15s", stats->purposes[stats->order[i]]);
     (void)fputc('\n', out);

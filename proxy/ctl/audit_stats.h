@@ -29,11 +29,13 @@ void audit_stats_free(struct audit_stats *stats); /* NULL is fine */
 void audit_stats_add(struct audit_stats *stats, const struct query_row *row);
 
 /*
- * A row of the API's counters: how often the question was shown to that group (shown.h; by method
- * the group is the place), and with `all` its acts and purposes too. Once it or audit_stats_asked
- * was called, figures of showing are printed.
+ * A row of the API's counters. STATS_SHOWN: how often the question was shown to that group
+ * (shown.h; by method the group is the place); STATS_DECIDED: its acts and purposes. Once it or
+ * audit_stats_asked was called, figures of showing are printed.
  */
-void audit_stats_counters(struct audit_stats *stats, const json_t *row, bool all);
+#define STATS_SHOWN   1u
+#define STATS_DECIDED 2u
+void audit_stats_counters(struct audit_stats *stats, const json_t *row, unsigned what);
 void audit_stats_asked(struct audit_stats *stats);
 
 /* Figures below STATS_SUPPRESS_BELOW are left out, and what they could be told from. */

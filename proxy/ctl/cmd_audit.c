@@ -25,6 +25,7 @@
 #include "consentd/keyring.h"
 #include "consentd/log.h"
 #include "consentd/loop.h"
+#include "consentd/mem.h"
 #include "consentd/query_text.h"
 #include "consentd/redis.h"
 #include "consentd/restarts.h"
@@ -58,8 +59,10 @@ struct audit {
     bool suppress;     /* with counting: small figures are left out */
     bool whole_days;   /* with counting: no filter but from and to, at midnight */
     enum stats_by by;
-    struct audit_stats *stats; /* owned; with counting */
-    uint64_t left;             /* rows still wanted */
+    const struct audit_remote *asked; /* for counters */
+    bool decided;                     /* they have told how often the question was shown */
+    struct audit_stats *stats;        /* owned; with counting */
+    uint64_t left;                    /* rows still wanted */
     uint64_t rows;
     char cursor[QUERY_CURSOR_LEN + 1];
     struct loop *loop;
@@ -385,29 +388,48 @@ static bool on_remote_row(void *arg, const struct query_row *row, const json_t *
     return !ferror(stdout);
 }
 
+/* r->read_ms is known by then. */
 static void on_group(void *arg, const json_t *row)
 {
     const struct audit *a = arg;
+    unsigned all = a->asked->read_ms == 0 ? STATS_SHOWN | STATS_DECIDED : STATS_SHOWN;
 
-    audit_stats_counters(a->stats, row, a->by == STATS_BY_DAY);
+    audit_stats_counters(a->stats, row, a->decided ? STATS_DECIDED : all);
 }
 
-/*
- * Whole days: the counters know everything by day, and how often the question was shown by
- * anything. Of what else is asked for there is no such number. True: nothing is left to be counted.
- */
-static bool take_counters(const struct audit_remote *r, struct audit *a)
+static bool ask_counters(struct audit_remote *r, struct audit *a, uint64_t from_ms)
 {
     struct fault f = {{0}};
 
-    if (!a->whole_days)
-        return false;
-    if (audit_remote_counters(r, stats_by_api_name(a->by), a->spec.from_ms, a->spec.to_ms, on_group,
-                              &f)) {
-        audit_stats_asked(a->stats);
-        return a->by == STATS_BY_DAY;
-    }
+    a->asked = r;
+    if (audit_remote_counters(r, stats_by_api_name(a->by), from_ms, a->spec.to_ms, on_group, &f))
+        return true;
     (void)fprintf(stderr, "how often the banner was shown is not known: %s\n", f.text);
+    return false;
+}
+
+/*
+ * Whole days: the counters know everything, but for days that an earlier version counted: of those
+ * they tell how often the question was shown, and the records the rest. True: nothing is left to
+ * be counted.
+ */
+static bool take_counters(struct audit_remote *r, struct audit *a)
+{
+    uint64_t until, to = a->spec.to_ms != 0 ? a->spec.to_ms : clock_wall_ms();
+
+    if (!a->whole_days || !ask_counters(r, a, a->spec.from_ms))
+        return false;
+    audit_stats_asked(a->stats);
+    until = r->read_ms;
+    a->decided = true;
+    if (until == 0)
+        return true;
+    if (until >= to || !ask_counters(r, a, until))
+        return false; /* all records tell the same */
+    buf_clear(&a->target);
+    ASSERT(
+        buf_printf(&a->target, "%s&from=%" PRIu64 "&to=%" PRIu64, a->path, a->spec.from_ms, until));
+    r->target = buf_cstr(&a->target);
     return false;
 }
 

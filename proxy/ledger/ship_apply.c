@@ -111,12 +111,38 @@ void ship_suffix_st(char out[SHIP_SUFFIX_MAX], uint64_t ts_ms)
 
 /* --- counters ---------------------------------------------------------------------- */
 
-static bool count_names(struct buf *out, const struct str *names, unsigned cnt, int granted)
+/* "g:analytics:1", or of a group, "gl:en:analytics:1". */
+static bool count_names(struct buf *out, const char *group, const struct record_view *v)
 {
-    for (unsigned i = 0; i < cnt; i++)
-        if (!buf_printf(out, "g:%.*s:%d\n", STR_ARGS(names[i]), granted))
+    for (unsigned i = 0; i < v->grant_cnt; i++)
+        if (!buf_printf(out, "%s:%.*s:1\n", group, STR_ARGS(v->grants[i])))
+            return false;
+    for (unsigned i = 0; i < v->deny_cnt; i++)
+        if (!buf_printf(out, "%s:%.*s:0\n", group, STR_ARGS(v->denies[i])))
             return false;
     return true;
+}
+
+/* A withdrawal is no decision: it would be counted as a refusal a second time. */
+static bool is_decision(enum consent_act act)
+{
+    return act == CONSENT_ACCEPT_ALL || act == CONSENT_REJECT_ALL || act == CONSENT_CUSTOM ||
+           act == CONSENT_RENEW || act == CONSENT_GPC;
+}
+
+/* What was decided in each language, under each notice, at each place. */
+static bool count_groups(struct buf *out, const struct record_view *v, const char *doc)
+{
+    const struct consent_event *ev = &v->event;
+    char lang[RECORD_JSON_MAX + 8], ui[RECORD_JSON_MAX + 8], notice[64];
+
+    (void)snprintf(lang, sizeof(lang), "gl:%.*s", STR_ARGS(ev->lang));
+    (void)snprintf(ui, sizeof(ui), "gu:%.*s", STR_ARGS(ev->method));
+    (void)snprintf(notice, sizeof(notice), "gd:%s", doc);
+    return buf_printf(out, SHIP_COUNTER_GROUPED "\nau:%.*s:%s\n", STR_ARGS(ev->method),
+                      consent_act_name(ev->act)) &&
+           (!is_decision(ev->act) ||
+            (count_names(out, lang, v) && count_names(out, ui, v) && count_names(out, notice, v)));
 }
 
 void ship_counters(const struct record_view *v, struct buf *out)
@@ -125,18 +151,13 @@ void ship_counters(const struct record_view *v, struct buf *out)
     char doc[B64_LEN(RECORD_ID_LEN) + 1];
     const char *act = consent_act_name(ev->act);
 
-    /* a withdrawal is no decision: it would be counted as a refusal a second time */
-    bool decision = ev->act == CONSENT_ACCEPT_ALL || ev->act == CONSENT_REJECT_ALL ||
-                    ev->act == CONSENT_CUSTOM || ev->act == CONSENT_RENEW || ev->act == CONSENT_GPC;
-
     b64url_encode(doc, ev->doc, RECORD_ID_LEN);
-    if (!buf_printf(out, "act:%s\n", act) ||
-        (decision && (!count_names(out, v->grants, v->grant_cnt, 1) ||
-                      !count_names(out, v->denies, v->deny_cnt, 0))) ||
+    if (!buf_printf(out, "act:%s\n", act) || (is_decision(ev->act) && !count_names(out, "g", v)) ||
         !buf_printf(out, "doc:%s:%s\n%s\n", doc, act, ev->has_prev ? "change" : "first") ||
         (ev->gpc && !buf_append_c(out, "gpc\n")) ||
-        (ev->lang.len > 0 && !buf_printf(out, "lang:%.*s:%s\n", STR_ARGS(ev->lang), act)) ||
-        (ev->method.len > 0 && !buf_printf(out, "ui:%.*s\n", STR_ARGS(ev->method))))
+        !buf_printf(out, "lang:%.*s:%s\n", STR_ARGS(ev->lang), act) ||
+        (ev->method.len > 0 && !buf_printf(out, "ui:%.*s\n", STR_ARGS(ev->method))) ||
+        !count_groups(out, v, doc))
         buf_clear(out); /* cannot happen within the limits of J; no counters rather than half */
 }
 
@@ -274,7 +295,7 @@ bool apply_add(struct apply *a, const struct apply_log *log, const struct journa
     uint64_t day = rec->ts_ms / 86400000;
 
     if (a->records == SHIP_BATCH_RECORDS || a->sealed_bytes > SHIP_BATCH_BYTES ||
-        a->counter_cnt > SHIP_COUNTERS_MAX - 64 ||
+        a->counter_cnt > SHIP_COUNTERS_MAX - SHIP_COUNTERS_EACH ||
         (a->records > 0 && (rec->month != a->month || day != a->day || rec->leaf != a->last + 1)))
         return false;
     if (a->records == 0) {

@@ -15,16 +15,17 @@
 /* The Lua text; its contract is its head comment. */
 extern const char ship_script[];
 
-#define SHIP_KEYS_HEAD    5    /* own hw ev gap st */
-#define SHIP_ARGS_HEAD    6    /* own base fresh gapfrom records buckets */
-#define SHIP_ARGS_EACH    4    /* of a record: id envelope tag ref */
-#define SHIP_BUCKETS_MAX  4    /* of secrets: a hundred leaves each */
-#define SHIP_COUNTERS_MAX 1024 /* different counters of one call */
+#define SHIP_KEYS_HEAD     5    /* own hw ev gap st */
+#define SHIP_ARGS_HEAD     6    /* own base fresh gapfrom records buckets */
+#define SHIP_ARGS_EACH     4    /* of a record: id envelope tag ref */
+#define SHIP_BUCKETS_MAX   4    /* of secrets: a hundred leaves each */
+#define SHIP_COUNTERS_MAX  1024 /* different counters of one call */
+#define SHIP_COUNTERS_EACH 128  /* of one record: 15 purposes in four groups, and what else */
 #define SHIP_ARGC_MAX                                                                              \
     (3 + SHIP_KEYS_HEAD + SHIP_ARGS_HEAD + SHIP_BUCKETS_MAX * 2 + 2 * SHIP_COUNTERS_MAX +          \
      SHIP_BATCH_RECORDS * (1 + SHIP_ARGS_EACH + 2))
 #define SHIP_KEY_MAX     320  /* bytes of a key */
-#define SHIP_COUNTER_MAX 4096 /* bytes of the names of one record's counters */
+#define SHIP_COUNTER_MAX 8192 /* bytes of the names of one record's counters */
 
 /* Bytes in apply.text. */
 struct apply_span {

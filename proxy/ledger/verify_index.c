@@ -128,8 +128,10 @@ void verify_count(struct verify_redis *r, const struct verify_record *rec,
 /* Counters that records are counted in; others (banners shown) are no evidence. */
 static bool is_counted(struct str name)
 {
-    static const char *const kinds[] = {"act:", "g:", "doc:", "lang:", "ui:"};
-    static const char *const names[] = {"gpc", "first", "change", SHIP_COUNTER_OPERATOR};
+    static const char *const kinds[] = {
+        "act:", "g:", "doc:", "lang:", "ui:", "gl:", "gu:", "gd:", "au:"};
+    static const char *const names[] = {"gpc", "first", "change", SHIP_COUNTER_OPERATOR,
+                                        SHIP_COUNTER_GROUPED};
 
     for (size_t i = 0; i < COUNT_OF(kinds); i++)
         if (str_starts(name, str_c(kinds[i])))
@@ -157,6 +159,7 @@ static int bad_counter(struct verify_redis *r, const char *name, uint64_t stored
 static void on_day(void *arg, const struct resp *reply)
 {
     struct verify_redis *r = arg;
+    bool grouped = ship_stats_grouped(reply);
 
     ASSERT(r->counters != NULL);
     for (size_t i = 0; i + 1 < resp_cnt(reply) && r->status == VERIFY_OK; i += 2) {
@@ -166,7 +169,7 @@ static void on_day(void *arg, const struct resp *reply)
         uint64_t stored = 0;
         char text[VERIFY_COUNTER_LEN];
 
-        if (!is_counted(name))
+        if (!is_counted(name) || (!grouped && ship_counter_is_grouped(name)))
             continue;
         (void)snprintf(text, sizeof(text), "%.*s", STR_ARGS(name));
         if (!str_to_u64(resp_str(resp_at(reply, i + 1)), UINT64_MAX, &stored) || stored < counted)
@@ -180,7 +183,8 @@ static void on_day(void *arg, const struct resp *reply)
         r->v->out->counters++;
     }
     for (unsigned i = 0; i < r->counter_cnt && r->status == VERIFY_OK; i++)
-        if (r->counters[i].expected > 0)
+        if (r->counters[i].expected > 0 &&
+            (grouped || !ship_counter_is_grouped(str_c(r->counters[i].name))))
             r->status = bad_counter(r, r->counters[i].name, 0, r->counters[i].expected);
 }
 

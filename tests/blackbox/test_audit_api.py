@@ -694,7 +694,8 @@ def test_an_admin_that_has_just_begun_knows_redis(tmp_path):
             wait_for(answered)
             assert not any("away" in done.stderr for done in said), [done.stderr for done in said]
     finally:
-        w.proxy.stop()
+        w.proxy.terminate()  # stop() allows no process that died
+        w.proxy.process.wait(30)
         w.origin.stop()
         w.redis.kill()
 

@@ -106,6 +106,37 @@ def test_only_stats_has_groups(proxy):
     assert proxy.ctl("audit", "query", "--by", "lang").returncode == 2
 
 
+def exports(proxy):
+    return sum("/export" in row["event"].get("route", "") for row in lines(proxy, "oplog", "--limit", "1000"))
+
+
+@pytest.mark.parametrize("by", ["day", "lang", "notice", "method"])
+def test_counters_and_a_full_reading_are_the_same(proxy, by):
+    before = exports(proxy)
+    counters = lines(proxy, "stats", "--by", by)
+    assert exports(proxy) == before, "records were read"
+    assert all("shown" in row and row.pop("shown") is not None for row in counters)
+    assert [row for row in counters if row["acts"]] == lines(proxy, "stats", "--by", by, "--direct")
+    if by != "day":
+        name = {"notice": "doc", "method": "ui"}.get(by, by)
+        answer = get(proxy, "/api/v1/stats?by=" + name)
+        assert answer["incomplete"] == []
+        mine = {row[name]: row for row in answer["rows"] if row.get("act")}
+        for row in counters:
+            one = mine[row[by].removeprefix("d_")]
+            assert one["act"] == row["acts"] and one["decisions"] == row["decisions"]
+            assert {p: (n["granted"], n["refused"]) for p, n in one.get("purposes", {}).items()} == \
+                {p: (n["granted"], n["refused"]) for p, n in row["purposes"].items() if n["granted"] + n["refused"] > 0}
+
+
+def test_the_rate_of_withdrawals(proxy):
+    rows = list(csv.DictReader(io.StringIO(proxy.ctl("audit", "stats", "--by", "lang", "-o", "csv").stdout, newline="")))
+    assert {(row["decisions"], row["withdrawals"], row["withdrawn_percent"]) for row in rows} == {("6", "1", "16.7")}
+    assert get(proxy, "/api/v1/stats")["totals"]["withdrawal_permille"] == 167
+    head, line = proxy.ctl("audit", "stats", "--by", "lang").stdout.splitlines()
+    assert head.split()[4:6] == ["withdrawn", "rate"] and "16.7%" in line
+
+
 # --- how often the question was shown ---------------------------------------------------------
 
 class Shown:
@@ -224,3 +255,31 @@ def test_they_outlive_a_restart_and_a_redis_that_was_away(shown):
     shown.settled()
     shown.visit("de", 1)
     assert {row["lang"]: row["imp"] for row in (shown.settled(), shown.stats("lang"))[1]["rows"]} == {"en": 9, "de": 4}
+
+
+def test_days_that_an_earlier_version_counted(shown):
+    """Their counters have no groups: what was shown comes from them, the rest from the records."""
+    for grants in (["analytics"], [], ["analytics", "marketing"]):
+        choose(shown.proxy, grants)
+    shown.visit("en", 4)
+    shown.settled()
+    wait_for(lambda: "lacks 0 records" in shown.proxy.ctl("ledger", "status").stdout)
+    want = {by: lines(shown.proxy, "stats", "--by", by) for by in ("lang", "notice", "method")}
+    [key] = shown.redis.call("keys", "*:st:*").split()
+    names = shown.redis.call("hkeys", key).split()
+    groups = [n for n in names if n.startswith(("gl:", "gu:", "gd:", "au:")) or n == "grouped"]
+    assert len(groups) >= 10
+    for lost in (groups, ["grouped"]):  # all of the day, or a part: the day on which the new version came
+        shown.redis.call("hdel", key, *lost)
+        [day] = get(shown.proxy, "/api/v1/stats?by=lang")["incomplete"]
+        assert day == time.strftime("%Y-%m-%d", time.gmtime())
+        for by, rows in want.items():
+            assert lines(shown.proxy, "stats", "--by", by) == rows
+        done = shown.proxy.ctl("audit", "verify", "--deep")
+        assert done.returncode == 0, done.stderr
+        choose(shown.proxy, [])
+        wait_for(lambda: "lacks 0 records" in shown.proxy.ctl("ledger", "status").stdout)
+        want = {by: lines(shown.proxy, "stats", "--by", by) for by in want}
+        assert sum(row["decisions"] for row in want["lang"]) == sum(row["decisions"] for row in want["method"]) >= 4
+    shown.redis.call("hset", key, "grouped", "5")  # counters that are said to be whole, and are not
+    assert shown.proxy.ctl("audit", "verify", "--deep").returncode == 1
