@@ -21,8 +21,9 @@
  * earlier version counted them): they are in the acts, and not in the purposes, nor in the acts by
  * ui. Who wants them reads those days' records.
  *
- * suppress=1 leaves out every figure below SUPPRESS_BELOW (as null), and what another one could be
- * told from: for what is published. Who may not read records gets nothing else.
+ * suppress=1 leaves out every figure below FEW_BELOW (as null), and what another one could be told
+ * from, within the rows and from the totals (few.h): for what is published. Who may not read
+ * records gets nothing else.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -30,19 +31,20 @@
 
 #include "admin_priv.h"
 #include "consentd/clock.h"
+#include "consentd/few.h"
 #include "consentd/json.h"
 #include "consentd/mem.h"
 #include "consentd/query_text.h"
 #include "consentd/record.h"
 #include "consentd/redis.h"
 #include "consentd/ship.h"
+#include "stats_few.h"
 
-#define DAY_MS         UINT64_C(86400000)
-#define DAYS_MAX       4000 /* of one question */
-#define DAYS_DEFAULT   30   /* without from */
-#define AT_ONCE        16   /* days asked of Redis at a time */
-#define ROWS_MAX       4096 /* groups; more are added up as "others" */
-#define SUPPRESS_BELOW 10
+#define DAY_MS       UINT64_C(86400000)
+#define DAYS_MAX     4000 /* of one question */
+#define DAYS_DEFAULT 30   /* without from */
+#define AT_ONCE      16   /* days asked of Redis at a time */
+#define ROWS_MAX     4096 /* groups; more are added up as "others" */
 
 enum stats_by { BY_DAY = 0, BY_PURPOSE, BY_LANG, BY_DOC, BY_UI, BY_CNT };
 
@@ -196,11 +198,6 @@ static void take_counter(const struct stats *s, const char *day, struct str name
 
 /* --- answering ------------------------------------------------------------------ */
 
-static json_t *figure(const struct stats *s, uint64_t n)
-{
-    return s->suppress && n < SUPPRESS_BELOW ? json_null() : json_integer((json_int_t)n);
-}
-
 static uint64_t counter(const json_t *counters, const char *name)
 {
     return (uint64_t)json_integer_value(json_object_get(counters, name));
@@ -213,83 +210,90 @@ static uint64_t decisions_of(const json_t *counters)
            counter(counters, "act:gpc");
 }
 
-/* A rate of figures that may be told. */
-static json_t *permille(const struct stats *s, uint64_t part, uint64_t all)
+/* Marked as too few to be told, or as telling another one that is. */
+static bool is_few(const json_t *counters, const char *name)
 {
-    bool few = s->suppress && (part < SUPPRESS_BELOW || all < SUPPRESS_BELOW);
+    char mark[320];
 
+    (void)snprintf(mark, sizeof(mark), "?%s", name);
+    return json_object_get(counters, mark) != NULL;
+}
+
+static json_t *figure(const json_t *counters, const char *name, uint64_t n)
+{
+    return is_few(counters, name) ? json_null() : json_integer((json_int_t)n);
+}
+
+static json_t *permille(uint64_t part, uint64_t all, bool few)
+{
     return few || all == 0 ? json_null()
                            : json_integer((json_int_t)((part * 1000 + all / 2) / all));
 }
 
-/* Granted and refused together are the decisions: one alone would tell the other. */
-static json_t *purpose_json(const struct stats *s, uint64_t granted, uint64_t refused, uint64_t imp)
+struct purpose_figures {
+    uint64_t granted, refused, imp;
+    bool few, imp_few;
+};
+
+static json_t *purpose_json(const struct purpose_figures *p)
 {
-    bool few = s->suppress && (granted < SUPPRESS_BELOW || refused < SUPPRESS_BELOW);
     json_t *out = json_object();
 
-    json_object_set_new(out, "granted", few ? json_null() : figure(s, granted));
-    json_object_set_new(out, "refused", few ? json_null() : figure(s, refused));
+    json_object_set_new(out, "granted",
+                        p->few ? json_null() : json_integer((json_int_t)p->granted));
+    json_object_set_new(out, "refused",
+                        p->few ? json_null() : json_integer((json_int_t)p->refused));
     json_object_set_new(out, "opt_in_permille",
-                        few ? json_null() : permille(s, granted, granted + refused));
-    json_object_set_new(out, "effective_permille", few ? json_null() : permille(s, granted, imp));
+                        permille(p->granted, p->granted + p->refused, p->few));
+    json_object_set_new(out, "effective_permille",
+                        permille(p->granted, p->imp, p->few || p->imp_few));
     return out;
 }
 
-/* The acts add up to the decisions: where one is left out, the next smallest goes too. */
-static void hide_second(json_t *acts)
+/* Of "g:NAME:1" and "g:NAME:0" in counters. */
+static json_t *purpose_of(const json_t *counters, const char *purpose, const json_t *shown)
 {
-    const char *name, *least = NULL;
-    json_int_t least_value = 0;
-    unsigned hidden = 0;
-    json_t *value;
+    char yes[300], no[300];
 
-    json_object_foreach (acts, name, value)
-        if (json_is_null(value))
-            hidden++;
-        else if (least == NULL || json_integer_value(value) < least_value) {
-            least = name;
-            least_value = json_integer_value(value);
-        }
-    if (hidden == 1 && least != NULL)
-        json_object_set_new(acts, least, json_null());
+    (void)snprintf(yes, sizeof(yes), "g:%s:1", purpose);
+    (void)snprintf(no, sizeof(no), "g:%s:0", purpose);
+    return purpose_json(&(struct purpose_figures){
+        .granted = counter(counters, yes),
+        .refused = counter(counters, no),
+        .imp = counter(shown, "imp"),
+        .few = is_few(counters, yes),
+        .imp_few = is_few(shown, "imp"),
+    });
 }
 
 /* Shown, acts, decisions and purposes of a set of counters, into out. */
-static void put_counters(const struct stats *s, json_t *counters, json_t *out)
+static void put_counters(json_t *counters, json_t *out)
 {
-    uint64_t imp = counter(counters, "imp");
+    uint64_t imp = counter(counters, "imp"), decisions = decisions_of(counters);
+    uint64_t withdrawn = counter(counters, "act:withdraw");
+    bool few = is_few(counters, "decisions");
     json_t *acts = json_object(), *purposes = json_object();
     const char *name;
     json_t *value;
 
     json_object_foreach (counters, name, value) {
-        struct str purpose = str_c(name);
+        char key[256];
 
         if (strncmp(name, "act:", 4) == 0)
-            json_object_set_new(acts, name + 4, figure(s, (uint64_t)json_integer_value(value)));
-        if (strncmp(name, "g:", 2) != 0 || purpose.len < 5)
+            json_object_set_new(acts, name + 4,
+                                figure(counters, name, (uint64_t)json_integer_value(value)));
+        if (strncmp(name, "g:", 2) != 0 || strlen(name) < 5)
             continue;
-        char key[256], other[300];
-        (void)snprintf(key, sizeof(key), "%.*s", (int)(purpose.len - 4), name + 2);
-        (void)snprintf(other, sizeof(other), "g:%s:0", key);
-        uint64_t refused = counter(counters, other);
-        (void)snprintf(other, sizeof(other), "g:%s:1", key);
-        json_object_set_new(purposes, key, purpose_json(s, counter(counters, other), refused, imp));
+        (void)snprintf(key, sizeof(key), "%.*s", (int)(strlen(name) - 4), name + 2);
+        json_object_set_new(purposes, key, purpose_of(counters, key, counters));
     }
-    hide_second(acts);
-    json_object_set_new(out, "imp", figure(s, imp));
-    json_object_set_new(out, "decisions", figure(s, decisions_of(counters)));
-    json_object_set_new(out, "decision_permille", permille(s, decisions_of(counters), imp));
-    json_object_set_new(out, "withdrawals",
-                        json_is_null(json_object_get(acts, "withdraw"))
-                            ? json_null()
-                            : figure(s, counter(counters, "act:withdraw")));
-    json_object_set_new(
-        out, "withdrawal_permille",
-        json_is_null(json_object_get(acts, "withdraw"))
-            ? json_null()
-            : permille(s, counter(counters, "act:withdraw"), decisions_of(counters)));
+    json_object_set_new(out, "imp", figure(counters, "imp", imp));
+    json_object_set_new(out, "decisions", figure(counters, "decisions", decisions));
+    json_object_set_new(out, "decision_permille",
+                        permille(decisions, imp, few || is_few(counters, "imp")));
+    json_object_set_new(out, "withdrawals", figure(counters, "act:withdraw", withdrawn));
+    json_object_set_new(out, "withdrawal_permille",
+                        permille(withdrawn, decisions, few || is_few(counters, "act:withdraw")));
     json_object_set_new(out, "act", acts);
     if (json_object_size(purposes) > 0)
         json_object_set_new(out, "purposes", purposes);
@@ -300,18 +304,35 @@ static void put_counters(const struct stats *s, json_t *counters, json_t *out)
 static json_t *row_json(const struct stats *s, const char *name, json_t *counters)
 {
     json_t *row = json_object();
+    uint64_t count = counter(counters, "count");
 
     json_object_set_new(row, by_names[s->by], json_string(name));
     if (s->by == BY_PURPOSE)
-        json_object_update_new(row, purpose_json(s, counter(counters, "1"), counter(counters, "0"),
-                                                 counter(s->totals, "imp")));
-    else if (s->by == BY_UI && counter(counters, "count") == 0)
-        json_object_set_new(row, "imp", figure(s, counter(counters, "imp")));
+        json_object_update_new(row, purpose_of(s->totals, name, s->totals));
+    else if (s->by == BY_UI && count == 0)
+        json_object_set_new(row, "imp", figure(counters, "imp", counter(counters, "imp")));
     else
-        put_counters(s, counters, row);
-    if (s->by == BY_UI && counter(counters, "count") > 0)
-        json_object_set_new(row, "count", figure(s, counter(counters, "count")));
+        put_counters(counters, row);
+    if (s->by == BY_UI && count > 0)
+        json_object_set_new(row, "count", figure(counters, "count", count));
     return row;
+}
+
+/* First choices and changes add up to the acts: one alone would tell the other. */
+static void put_plain(const struct stats *s, json_t *out)
+{
+    static const char *const plain[] = {"first", "change", "gpc", "operator"};
+    uint64_t n[COUNT_OF(plain)];
+    bool few;
+
+    for (size_t i = 0; i < COUNT_OF(plain); i++)
+        n[i] = counter(s->totals, plain[i]);
+    few = s->suppress && ((n[0] > 0 && n[0] < FEW_BELOW) || (n[1] > 0 && n[1] < FEW_BELOW));
+    for (size_t i = 0; i < COUNT_OF(plain); i++)
+        json_object_set_new(out, plain[i],
+                            (few && i < 2) || (s->suppress && n[i] < FEW_BELOW)
+                                ? json_null()
+                                : json_integer((json_int_t)n[i]));
 }
 
 static void put_day(json_t *out, const char *key, uint64_t day)
@@ -325,17 +346,17 @@ static void put_day(json_t *out, const char *key, uint64_t day)
 static void answer(struct stats *s)
 {
     json_t *root = json_object(), *rows = json_array(), *totals = json_object();
-    static const char *const plain[] = {"first", "change", "gpc", "operator"};
     struct admin_client *c = s->c;
     const char *name;
     json_t *counters;
     char *text;
 
+    if (s->suppress)
+        stats_few(s->by == BY_PURPOSE ? NULL : s->rows, s->totals);
     json_object_foreach (s->rows, name, counters)
         json_array_append_new(rows, row_json(s, name, counters));
-    put_counters(s, s->totals, totals);
-    for (size_t i = 0; i < COUNT_OF(plain); i++)
-        json_object_set_new(totals, plain[i], figure(s, counter(s->totals, plain[i])));
+    put_counters(s->totals, totals);
+    put_plain(s, totals);
     json_object_set_new(root, "by", json_string(by_names[s->by]));
     put_day(root, "from", s->first);
     put_day(root, "to", s->last);

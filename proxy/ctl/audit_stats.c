@@ -14,9 +14,14 @@
 
 #include "consentd/b64.h"
 #include "consentd/clock.h"
+#include "consentd/few.h"
 #include "consentd/mem.h"
 
 #define NAME_LEN 64 /* of a group, with the end */
+
+/* Columns of what may be left out: shown, decisions, acts by number, purposes in pairs. */
+enum { COL_SHOWN = 0, COL_DECIDED, COL_ACTS, COL_PURPOSES = COL_ACTS + CONSENT_ACT_CNT };
+#define COLS (COL_PURPOSES + 2 * STATS_PURPOSES_MAX)
 
 struct tally {
     uint64_t granted, refused;
@@ -27,6 +32,7 @@ struct group {
     uint64_t acts[CONSENT_ACT_CNT];
     struct tally purposes[STATS_PURPOSES_MAX];
     uint64_t shown;
+    bool few[COLS]; /* of the figures that are left out; by column */
 };
 
 struct audit_stats {
@@ -251,16 +257,41 @@ static uint64_t decided(const struct group *g)
     return sum;
 }
 
-/* Too few to be told. */
-static bool is_few(const struct audit_stats *stats, uint64_t n)
+/* All figures of a group, as few.h wants them. */
+static void fill(const struct group *g, struct few_cell *row)
 {
-    return stats->suppress && n < STATS_SUPPRESS_BELOW;
+    row[COL_SHOWN].n = g->shown;
+    row[COL_DECIDED].n = decided(g);
+    for (unsigned i = 0; i < CONSENT_ACT_CNT; i++)
+        row[COL_ACTS + i].n = g->acts[i];
+    for (size_t i = 0; i < STATS_PURPOSES_MAX; i++) {
+        row[COL_PURPOSES + 2 * i].n = g->purposes[i].granted;
+        row[COL_PURPOSES + 2 * i + 1].n = g->purposes[i].refused;
+    }
 }
 
-/* Granted and refused together are the decisions: one alone would tell the other. */
-static bool purpose_is_few(const struct audit_stats *stats, const struct tally *t)
+/* Marks in all groups what must not be told. */
+static void find_few(struct audit_stats *stats)
 {
-    return is_few(stats, t->granted) || is_few(stats, t->refused);
+    enum few_kind kinds[COLS] = {[COL_SHOWN] = FEW_ALONE, [COL_DECIDED] = FEW_WHOLE};
+    struct few_table t = {.rows = stats->group_cnt, .cols = COLS, .kinds = kinds};
+    size_t size = (size_t)t.rows * COLS * sizeof(struct few_cell);
+
+    if (!stats->suppress || t.rows == 0)
+        return;
+    for (size_t i = 0; i < COUNT_OF(decisions); i++)
+        kinds[COL_ACTS + decisions[i]] = FEW_PART;
+    for (unsigned i = COL_PURPOSES; i < COLS; i++)
+        kinds[i] = FEW_PAIR;
+    t.cells = mem_alloc(size);
+    memset(t.cells, 0, size);
+    for (unsigned i = 0; i < t.rows; i++)
+        fill(stats->groups[i], t.cells + (size_t)i * COLS);
+    few_hide(&t);
+    for (unsigned i = 0; i < t.rows; i++)
+        for (size_t k = 0; k < COLS; k++)
+            stats->groups[i]->few[k] = t.cells[(size_t)i * COLS + k].hidden;
+    free(t.cells);
 }
 
 #define FIGURE_LEN 24
@@ -276,17 +307,22 @@ static const char *percent(uint64_t part, uint64_t all, bool few, char out[FIGUR
     return out;
 }
 
-static const char *opt_in(const struct audit_stats *stats, const struct tally *t,
-                          char out[FIGURE_LEN])
+static bool purpose_is_few(const struct group *g, unsigned k)
 {
-    return percent(t->granted, t->granted + t->refused, purpose_is_few(stats, t), out);
+    return g->few[COL_PURPOSES + 2 * (size_t)k];
+}
+
+static const char *opt_in(const struct group *g, unsigned k, char out[FIGURE_LEN])
+{
+    const struct tally *t = &g->purposes[k];
+
+    return percent(t->granted, t->granted + t->refused, purpose_is_few(g, k), out);
 }
 
 /* Decisions by the number of times the question was shown. */
-static const char *decided_rate(const struct audit_stats *stats, const struct group *g,
-                                char out[FIGURE_LEN])
+static const char *decided_rate(const struct group *g, char out[FIGURE_LEN])
 {
-    return percent(decided(g), g->shown, is_few(stats, decided(g)) || is_few(stats, g->shown), out);
+    return percent(decided(g), g->shown, g->few[COL_DECIDED] || g->few[COL_SHOWN], out);
 }
 
 /* A number, or what stands for one that is too small. */
@@ -299,32 +335,11 @@ static const char *figure(uint64_t n, bool few, const char *instead, char out[FI
     return out;
 }
 
-/* The acts add up to the decisions: where one is left out, the next smallest goes too. */
-static uint64_t act_told_from(const struct audit_stats *stats, const struct group *g)
-{
-    uint64_t least = UINT64_MAX;
-    unsigned hidden = 0;
-
-    for (unsigned i = 1; i < CONSENT_ACT_CNT && stats->suppress; i++)
-        if (g->acts[i] > 0 && g->acts[i] < STATS_SUPPRESS_BELOW)
-            hidden++;
-        else if (g->acts[i] > 0 && g->acts[i] < least)
-            least = g->acts[i];
-    return hidden == 1 && least != UINT64_MAX ? least + 1 : STATS_SUPPRESS_BELOW;
-}
-
-static bool act_is_few(const struct audit_stats *stats, const struct group *g, uint64_t n)
-{
-    return stats->suppress && n < act_told_from(stats, g);
-}
-
 /* Withdrawals by the decisions of the same time and group. */
-static const char *withdrawn_rate(const struct audit_stats *stats, const struct group *g,
-                                  char out[FIGURE_LEN])
+static const char *withdrawn_rate(const struct group *g, char out[FIGURE_LEN])
 {
-    uint64_t n = g->acts[CONSENT_WITHDRAW];
-
-    return percent(n, decided(g), act_is_few(stats, g, n) || is_few(stats, decided(g)), out);
+    return percent(g->acts[CONSENT_WITHDRAW], decided(g),
+                   g->few[COL_ACTS + CONSENT_WITHDRAW] || g->few[COL_DECIDED], out);
 }
 
 static void print_jsonl(FILE *out, const struct audit_stats *stats, const struct group *g)
@@ -334,13 +349,13 @@ static void print_jsonl(FILE *out, const struct audit_stats *stats, const struct
 
     (void)fprintf(out, "{\"%s\":\"%s\"", by_names[stats->by], g->name);
     if (stats->knows_shown)
-        (void)fprintf(out, ",\"shown\":%s", figure(g->shown, is_few(stats, g->shown), "null", n));
+        (void)fprintf(out, ",\"shown\":%s", figure(g->shown, g->few[COL_SHOWN], "null", n));
     (void)fprintf(out, ",\"decisions\":%s,\"acts\":{",
-                  figure(decided(g), is_few(stats, decided(g)), "null", n));
+                  figure(decided(g), g->few[COL_DECIDED], "null", n));
     for (unsigned i = 1; i < CONSENT_ACT_CNT; i++)
         if (g->acts[i] > 0) {
             (void)fprintf(out, "%s\"%s\":%s", comma, consent_act_name((enum consent_act)i),
-                          figure(g->acts[i], act_is_few(stats, g, g->acts[i]), "null", n));
+                          figure(g->acts[i], g->few[COL_ACTS + i], "null", n));
             comma = ",";
         }
     (void)fputs("},\"purposes\":{", out);
@@ -348,7 +363,7 @@ static void print_jsonl(FILE *out, const struct audit_stats *stats, const struct
     for (unsigned i = 0; i < stats->purpose_cnt; i++) {
         unsigned k = stats->order[i];
         const struct tally *t = &g->purposes[k];
-        bool few = purpose_is_few(stats, t);
+        bool few = purpose_is_few(g, k);
 
         (void)fprintf(out, "%s\"%s\":{\"granted\":%s,\"refused\":%s}", comma, stats->purposes[k],
                       figure(t->granted, few, "null", n), figure(t->refused, few, "null", m));
@@ -357,34 +372,48 @@ static void print_jsonl(FILE *out, const struct audit_stats *stats, const struct
     (void)fputs("}}\n", out);
 }
 
+/* Of the figures that every line of a group begins and ends with. */
+struct csv_cells {
+    char decided[FIGURE_LEN], withdrawn[FIGURE_LEN], shown[FIGURE_LEN];
+    char rate[FIGURE_LEN], back[FIGURE_LEN];
+};
+
 /* One line per group and purpose, what a spreadsheet's pivot table reads. */
-static void print_csv_line(FILE *out, const struct audit_stats *stats, const struct group *g,
-                           const char *purpose, const struct tally *t)
-{
-    bool few = purpose_is_few(stats, t);
-    uint64_t withdrawn = g->acts[CONSENT_WITHDRAW];
-    char n[5][FIGURE_LEN], share[FIGURE_LEN], rate[FIGURE_LEN], back[FIGURE_LEN];
-
-    audit_print_cell(out, str_c(g->name), false);
-    audit_print_cell(out, str_c(purpose), false);
-    (void)fprintf(out, "%s,%s,%s,%s,%s,%s,%s,%s\r\n",
-                  figure(decided(g), is_few(stats, decided(g)), "", n[0]),
-                  figure(withdrawn, act_is_few(stats, g, withdrawn), "", n[1]),
-                  figure(t->granted, few || purpose[0] == '\0', "", n[2]),
-                  figure(t->refused, few || purpose[0] == '\0', "", n[3]), opt_in(stats, t, share),
-                  figure(g->shown, !stats->knows_shown || is_few(stats, g->shown), "", n[4]),
-                  decided_rate(stats, g, rate), withdrawn_rate(stats, g, back));
-}
-
 static void print_csv(FILE *out, const struct audit_stats *stats, const struct group *g)
 {
-    const struct tally none = {0, 0};
+    char n[2][FIGURE_LEN], share[FIGURE_LEN] = "";
+    struct csv_cells c;
 
-    for (unsigned i = 0; i < stats->purpose_cnt; i++)
-        print_csv_line(out, stats, g, stats->purposes[stats->order[i]],
-                       &g->purposes[stats->order[i]]);
-    if (stats->purpose_cnt == 0) /* shown, and nobody decided */
-        print_csv_line(out, stats, g, "", &none);
+    (void)figure(decided(g), g->few[COL_DECIDED], "", c.decided);
+    (void)figure(g->acts[CONSENT_WITHDRAW], g->few[COL_ACTS + CONSENT_WITHDRAW], "", c.withdrawn);
+    (void)figure(g->shown, !stats->knows_shown || g->few[COL_SHOWN], "", c.shown);
+    (void)decided_rate(g, c.rate);
+    (void)withdrawn_rate(g, c.back);
+    for (unsigned i = 0; i < stats->purpose_cnt || i == 0; i++) {
+        bool any = i < stats->purpose_cnt; /* else it was shown, and nobody decided */
+        unsigned k = any ? stats->order[i] : 0;
+        bool few = !any || purpose_is_few(g, k);
+
+        audit_print_cell(out, str_c(g->name), false);
+        audit_print_cell(out, any ? str_c(stats->purposes[k]) : STR(""), false);
+        (void)fprintf(out, "%s,%s,%s,%s,%s,%s,%s,%s\r\n", c.decided, c.withdrawn,
+                      figure(g->purposes[k].granted, few, "", n[0]),
+                      figure(g->purposes[k].refused, few, "", n[1]), any ? opt_in(g, k, share) : "",
+                      c.shown, c.rate, c.back);
+    }
+}
+
+/* What is small says so; what goes with it is just not told. */
+static const char *left_out(uint64_t n)
+{
+    return n < FEW_BELOW ? "<10" : "-";
+}
+
+/* A share in a table's column. */
+static void print_share(FILE *out, int width, const char *share)
+{
+    (void)fprintf(out, "  %*s%s", width, share[0] != '\0' ? share : "-",
+                  share[0] != '\0' ? "%" : " ");
 }
 
 static void print_table(FILE *out, const struct audit_stats *stats, const struct group *g)
@@ -394,20 +423,15 @@ static void print_table(FILE *out, const struct audit_stats *stats, const struct
 
     (void)fprintf(out, "%-24s", g->name[0] != '\0' ? g->name : "-");
     if (stats->knows_shown)
-        (void)fprintf(out, "  %9s", figure(g->shown, is_few(stats, g->shown), "<10", n));
-    (void)fprintf(out, "  %9s", figure(decided(g), is_few(stats, decided(g)), "<10", n));
-    if (stats->knows_shown) {
-        (void)decided_rate(stats, g, share);
-        (void)fprintf(out, "  %7s%s", share[0] != '\0' ? share : "-", share[0] != '\0' ? "%" : " ");
-    }
-    (void)fprintf(out, "  %9s", figure(withdrawn, act_is_few(stats, g, withdrawn), "<10", n));
-    (void)withdrawn_rate(stats, g, share);
-    (void)fprintf(out, "  %6s%s", share[0] != '\0' ? share : "-", share[0] != '\0' ? "%" : " ");
-    for (unsigned i = 0; i < stats->purpose_cnt; i++) {
-        (void)opt_in(stats, &g->purposes[stats->order[i]], share);
-        (void)fprintf(out, "  %14s%s", share[0] != '\0' ? share : "-",
-                      share[0] != '\0' ? "%" : " ");
-    }
+        (void)fprintf(out, "  %9s", figure(g->shown, g->few[COL_SHOWN], left_out(g->shown), n));
+    (void)fprintf(out, "  %9s", figure(decided(g), g->few[COL_DECIDED], left_out(decided(g)), n));
+    if (stats->knows_shown)
+        print_share(out, 7, decided_rate(g, share));
+    (void)fprintf(out, "  %9s",
+                  figure(withdrawn, g->few[COL_ACTS + CONSENT_WITHDRAW], left_out(withdrawn), n));
+    print_share(out, 6, withdrawn_rate(g, share));
+    for (unsigned i = 0; i < stats->purpose_cnt; i++)
+        print_share(out, 14, opt_in(g, stats->order[i], share));
     (void)fputc('\n', out);
 }
 
@@ -448,6 +472,7 @@ static void sort_purposes(struct audit_stats *stats)
 void audit_stats_print(FILE *out, enum audit_format format, struct audit_stats *stats)
 {
     sort_purposes(stats);
+    find_few(stats);
     print_head(out, format, stats);
     for (unsigned i = 0; i < stats->group_cnt; i++)
         switch (format) {

@@ -38,8 +38,7 @@ void audit_stats_add(struct audit_stats *stats, const struct query_row *row);
 void audit_stats_counters(struct audit_stats *stats, const json_t *row, unsigned what);
 void audit_stats_asked(struct audit_stats *stats);
 
-/* Figures below STATS_SUPPRESS_BELOW are left out, and what they could be told from. */
-#define STATS_SUPPRESS_BELOW 10
+/* Figures below FEW_BELOW are left out, and what they could be told from (few.h). */
 void audit_stats_suppress(struct audit_stats *stats);
 
 /* The name that the API has for the groups. */

@@ -283,3 +283,36 @@ def test_days_that_an_earlier_version_counted(shown):
         assert sum(row["decisions"] for row in want["lang"]) == sum(row["decisions"] for row in want["method"]) >= 4
     shown.redis.call("hset", key, "grouped", "5")  # counters that are said to be whole, and are not
     assert shown.proxy.ctl("audit", "verify", "--deep").returncode == 1
+
+
+def test_what_is_left_out_follows_from_nothing(shown):
+    """Three languages, one of them small: neither rows and totals, nor the command's table, tell its figures."""
+    for lang, grants, cnt in (("en", ["analytics"], 20), ("en", [], 14), ("de", ["analytics"], 12), ("de", [], 11),
+                              ("fr", ["analytics"], 4), ("fr", [], 3)):
+        for _ in range(cnt):
+            deny = [c for c in ("analytics", "marketing") if c not in grants]
+            answer = shown.proxy.get("/.consent/choice", [("Content-Type", "application/json"), ("Accept-Language", lang)],
+                                     "POST", json.dumps({"grant": grants, "deny": deny}).encode())
+            assert answer.status == 201, answer.body
+    wait_for(lambda: "lacks 0 records" in shown.proxy.ctl("ledger", "status").stdout)
+    full = {row["lang"]: row for row in get(shown.proxy, "/api/v1/stats?by=lang")["rows"]}
+    assert full["fr"]["decisions"] == 7 and full["en"]["decisions"] == 34
+    few = get(shown.proxy, "/api/v1/stats?by=lang&suppress=1")
+    rows, totals = {row["lang"]: row for row in few["rows"]}, few["totals"]
+    assert rows["fr"]["decisions"] is None and totals["decisions"] == 64
+    column = [row["decisions"] for row in rows.values()]
+    assert column.count(None) >= 2 and rows["en"]["decisions"] == 34  # de goes too, as the smallest of the others
+    for pick in (lambda row: row["act"]["custom"], lambda row: row["act"]["reject_all"],
+                 lambda row: row["purposes"]["analytics"]["granted"], lambda row: row["purposes"]["analytics"]["refused"]):
+        total = pick(totals)
+        cells = [pick(row) for row in rows.values()]
+        left = [n for n in cells if n is None]
+        assert pick(rows["fr"]) is None
+        assert total is None or len(left) >= 2 and total - sum(n or 0 for n in cells) >= 10
+    for row in (*rows.values(), totals):
+        if row["decisions"] is None:  # nothing that adds up to it, and no rate of it
+            assert all(n is None for n in row["act"].values()) and row["decision_permille"] is None
+            assert all(n is None for p in row["purposes"].values() for n in p.values())
+    done = shown.proxy.ctl("audit", "stats", "--by", "lang", "--suppress", "-o", "jsonl")
+    told = {row["lang"]: row for row in map(json.loads, done.stdout.splitlines())}
+    assert {lang: row["decisions"] for lang, row in told.items()} == {"de": None, "en": 34, "fr": None}
