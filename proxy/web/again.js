@@ -142,14 +142,14 @@
       done();
     }, done));
   });
-  var later = [], wait = all => Promise.race([Promise.all(all), new Promise(done => { setTimeout(done, 3000); })]);
+  var later = [], wait = all => Promise.race([Promise.all(all).catch(() => {}), new Promise(done => { setTimeout(done, 3000); })]);
   /* Service workers follow the grants before anything else goes through them; a site without one does not wait. */
   var workers = then => {
     try {
       navigator.serviceWorker.getRegistrations().then(all => {
         if (!all[0]) return then();
-        caches.keys().then(names => wait(names.map(name => caches.open(name).then(renew)))).then(() => wait(all.map(replace)))
-          .then(() => wait(later.map(one => one()))).then(then, then);
+        wait([caches.keys().then(names => Promise.all(names.map(name => caches.open(name).then(renew))))])
+          .then(() => wait(all.map(replace))).then(() => wait(later.map(one => one()))).then(then);
       }, then);
     } catch {
       then();

@@ -133,13 +133,13 @@
     if (a.right > b.left && a.left < b.right && a.bottom > b.top && a.top < b.bottom) root.classList.toggle('cnsnt-up');
   });
   /* A page that comes back, was made ahead of time or kept by a service worker may not know of a choice made since. */
-  var sync = () => fetch(choice.replace(/choice$/, 'state'), { cache: 'no-store' }).then(answer => answer.json()).then(now => {
-    if (now.decided !== state.decided || JSON.stringify(now.grants) !== JSON.stringify(state.grants)) apply(now);
+  var sync = was => fetch(choice.replace(/choice$/, 'state'), { cache: 'no-store' }).then(answer => answer.json()).then(now => {
+    if (was === state && JSON.stringify([now.decided, now.grants]) !== JSON.stringify([was.decided, was.grants])) apply(now);
   });
-  window.addEventListener('pageshow', event => { if (event.persisted) sync(); });
-  if (page.prerendering) page.addEventListener('prerenderingchange', sync);
+  window.addEventListener('pageshow', event => { if (event.persisted) sync(state); });
+  if (page.prerendering) page.addEventListener('prerenderingchange', () => sync(state));
   try {
-    if (navigator.serviceWorker.controller) sync();
+    if (navigator.serviceWorker.controller) sync(state);
   } catch { /* there are none here */ }
   /* Where a framework puts in another body, the banner comes along; a kept copy of it goes. */
   var keep = new MutationObserver(() => {

@@ -367,6 +367,22 @@ def test_a_page_made_ahead_of_time(browser, proxy):
     assert browser.execute_script("return window.consent.state.decided") is True
 
 
+def test_an_answer_from_before_the_choice(browser, proxy):
+    """What the page asked for before the visitor chose is not believed after it."""
+    visit(browser, proxy, "/early")
+    browser.execute_script("""var real = window.fetch; window.fetch = function (url, options) {
+        return real(url, options).then(function (answer) { return !/state$/.test(url) ? answer :
+            new Promise(function (done) { window.release = function () { done(answer); }; }); }); };
+        document.dispatchEvent(new Event('prerenderingchange'));""")
+    until(lambda: browser.execute_script("return !!window.release"))
+    control(browser, "accept-all").click()
+    until(lambda: browser.execute_script("return window.consent.state.grants.marketing"))
+    browser.execute_script("release()")
+    time.sleep(0.5)
+    assert browser.execute_script("return window.consent.state.grants.marketing") is True
+    assert not control(browser, "accept-all").is_displayed()
+
+
 # --- the page's own policy ---
 
 @pytest.mark.parametrize("name", ["csp-" + name for name in POLICIES] + ["meta-" + name for name in POLICIES if ", " not in POLICIES[name]] + ["mixed-nonces"])
