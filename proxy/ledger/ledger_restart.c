@@ -42,6 +42,18 @@ bool ledger_restart_names(struct ledger *l)
     return !l->log_wanted || earlier_keys(l, l->log_node, l->log_keys);
 }
 
+/* Which numbers are taken is not known, so that none is signed under by chance. */
+static void say_cure(const struct ledger *l, bool other_is_empty, struct fault *f)
+{
+    struct fault why = *f;
+
+    fault_set(
+        f,
+        "%.400s; %.200s/restarts %s: put one of them back from a backup, or move both away and "
+        "set another ledger.node, under which a new log begins",
+        why.text, l->state_dir, other_is_empty ? "is no copy of it" : "is bad as well");
+}
+
 /*
  * The longer list counts: the other one came from a backup, or its folder was lost. One that can't
  * be read is made again from the other.
@@ -55,8 +67,10 @@ bool ledger_restart_read(struct ledger *l, struct fault *f)
     if (!copied)
         copy.cnt = 0;
     if (!restarts_read(l->dir, l->node, &l->restarts, f)) {
-        if (copy.cnt == 0)
+        if (copy.cnt == 0) {
+            say_cure(l, copied, f);
             return false;
+        }
         why = *f;
         copied = false;
         l->restarts.cnt = 0;

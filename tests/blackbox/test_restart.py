@@ -368,6 +368,31 @@ def test_a_list_of_logs_that_rotted(tmp_path, which):
     proxy.stop()
 
 
+def test_a_list_of_logs_whose_copies_are_both_bad(tmp_path):
+    """Nothing is signed by chance; the log says what to do, and that works."""
+    proxy = Proxy(tmp_path)
+    last = max(choose(proxy, 3)) + 1
+    signed(proxy, last)
+    proxy.stop()
+    lists = [folder / "restarts" for folder in (journal_of(proxy), state_of(proxy))]
+    for path in lists:
+        path.write_text("1 sixty-five")
+    with pytest.raises((AssertionError, TimeoutError)):
+        again(proxy)
+    said = proxy.log()
+    assert all(str(path) in said for path in lists) and "is bad as well" in said and "set another ledger.node" in said
+    proxy.process.kill()
+    proxy.process.wait()
+    for path in lists:
+        path.rename(path.with_name("bad"))
+    proxy.config["ledger"]["node"] = 2
+    proxy.rewrite(proxy.config)
+    again(proxy)
+    signed(proxy, max(choose(proxy, 3)) + 1)
+    assert vkey_of(proxy).split("+")[0].endswith("/consent/2") and metric(proxy, "log_refused") == 0
+    proxy.stop()
+
+
 # --- a host that was put back whole: only what is outside of it knows -----------------------------
 
 @pytest.fixture(name="anchored")
