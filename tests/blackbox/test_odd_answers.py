@@ -75,8 +75,6 @@ WAYS = {
     "a sheet that the page calls so":
         [(200, [HTML], b'<!DOCTYPE html><link rel="stylesheet" charset="utf-16le" href="/part"><p>x</p>'),
          (200, [CSS], SHEET.decode().encode("utf-16le"))],
-    "a base behind what it moves":
-        [(200, [HTML], b'<!DOCTYPE html><p><img src="tr?id=1"><base href="https://www.facebook.com/">')],
     "rules of a file": [(200, [HTML, ("Speculation-Rules", '"/part"')], b"<!DOCTYPE html><p>x"), (200, [RULES], LIST)],
     "rules of a file, for links": [(200, [HTML, ("Speculation-Rules", '"/part"')], ANCHOR), (200, [RULES], ANY_LINK)],
     "rules of the page, for links":
@@ -201,6 +199,14 @@ def test_a_page_for_who_also_takes_sheets_is_a_page(proxy, origin):
     origin.routes["/page"] = http_response(200, [HTML], PAGE)
     for accept in ("text/html, text/plain, text/css", "application/xhtml+xml, text/css;q=0.1"):
         assert b"facebook" not in proxy.get("/page", [("Accept", accept)]).body.replace(b"meta-pixel", b"")
+
+
+def test_a_base_moves_nothing_to_a_tracker(proxy, origin):
+    """Also what stands before it: whether that is fetched sooner is the browser's pace."""
+    origin.routes["/base"] = http_response(200, [HTML], b'<p><img src="tr?id=1"><base href="https://www.facebook.com/">')
+    assert b"<base" not in proxy.get("/base").body
+    all_of_it = [("Cookie", decide(proxy, "analytics", "marketing"))]
+    assert b'<base href="https://www.facebook.com/">' in proxy.get("/base", all_of_it).body
 
 
 def test_another_site_cannot_show_the_choices_in_a_frame(proxy):
