@@ -66,7 +66,9 @@ static const struct config_key LISTEN[] = {
     ROW(config_listen, "address", address,
         PLAIN(KEY_TEXT, NULL, "Where visitors arrive: host:port, [v6]:port or unix:/path.")),
     ROW(config_listen, "redirect", redirect_https,
-        WORDS(REDIRECTS, "off", "With https: answer 308 to https and nothing else.")),
+        WORDS(REDIRECTS, "off",
+              "With https: answer 308 to https and nothing else; what a trusted proxy got by https "
+              "passes.")),
     ROW(config_listen, "proxy_protocol", proxy_protocol,
         PLAIN(KEY_BOOL, "false",
               "A balancer in front says who the client is (PROXY, v1 or v2). Whoever reaches this "

@@ -332,7 +332,7 @@ static bool is_answered_here(struct flow *f)
         exchange_fail(x, 421, "unknown host");
     else if (x->secure && !client_asked_for(f->client, x->site))
         exchange_fail(x, 421, "the handshake was for another site");
-    else if (f->client->acceptor->config->redirect_https && !acme_is_for_origin(f))
+    else if (f->client->acceptor->config->redirect_https && !x->secure && !acme_is_for_origin(f))
         redirect(f);
     else if (x->req.max_forwards == 0)
         answer_options(f);

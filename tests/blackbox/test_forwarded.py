@@ -2,7 +2,7 @@
 import json
 import subprocess
 
-from harness import BUILD, LOOPBACK, Proxy, wait_for
+from harness import BUILD, LOOPBACK, Proxy, free_port, wait_for
 
 CLIENT, NETWORK = "203.0.113.9", "203.0.113.0/24"
 
@@ -123,4 +123,20 @@ def test_a_network_that_is_none_is_refused(tmp_path, origin):
                          capture_output=True, text=True, check=False)
     assert out.returncode == 1 and 'trusted_proxies[1]: "10.0.0.1/8"' in out.stderr.replace(": [1]", "[1]")
     assert not proxy.hup()
+    proxy.stop()
+
+
+def test_a_redirect_to_https_ends_where_the_proxy_in_front_has_it(tmp_path, origin):
+    """TLS ends there, and all that it forwards comes to the port in the clear."""
+    proxy = start(tmp_path, origin, ["127.0.0.0/8"])
+    port = free_port()
+    proxy.config["listen"].append({"address": f"127.0.0.1:{port}", "redirect": "https"})
+    proxy.rewrite(proxy.config)
+    assert proxy.hup()
+    proxy.port = port
+    assert proxy.get("/").status == proxy.get("/", [("X-Forwarded-Proto", "http")]).status == 308
+    assert proxy.get("/", [("X-Forwarded-Proto", "https")]).status == 200
+    proxy.rewrite(dict(proxy.config, trusted_proxies=["192.0.2.1/32"]))
+    assert proxy.hup()
+    assert proxy.get("/", [("X-Forwarded-Proto", "https")]).status == 308  # of anybody else
     proxy.stop()
