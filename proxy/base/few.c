@@ -81,6 +81,14 @@ static bool pairs(const struct few_table *t, unsigned row)
     return changed;
 }
 
+/* One that makes a pair with the next goes with it. */
+static bool hide_with(struct few_cell *c, enum few_kind kind)
+{
+    bool changed = hide(c);
+
+    return (kind == FEW_PAIR && hide(c + 1)) || changed;
+}
+
 /* A sum that is hidden takes along what adds up to it. */
 static bool whole_and_parts(const struct few_table *t, unsigned row)
 {
@@ -94,7 +102,7 @@ static bool whole_and_parts(const struct few_table *t, unsigned row)
         if (t->kinds[col] == FEW_WHOLE)
             whole = c;
         else if (t->kinds[col] != FEW_ALONE && whole != NULL && whole->hidden)
-            changed |= hide(c) | (t->kinds[col] == FEW_PAIR && hide(c + 1));
+            changed |= hide_with(c, t->kinds[col]);
         else if (t->kinds[col] == FEW_PART)
             look(&s, c);
         if (t->kinds[col] == FEW_PAIR)
