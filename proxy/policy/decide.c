@@ -337,12 +337,22 @@ static uint32_t url_rank(const struct rule_url *rule)
     return rank | ((rule->categories & CATEGORY_ESSENTIAL) != 0 ? RANK_URL_HOLY : 0);
 }
 
+/* A path on google.com says nothing of what apis.google.com is for; www is the same site. */
+static bool is_its_host(const struct rule_url *rule, struct str host)
+{
+    if (str_starts(host, STR("www.")) && host.len == rule->host.len + 4)
+        return true;
+    return rule->kind == RULE_PATH_ANY || rule->label.len > 0 || host.len == rule->host.len;
+}
+
 static void consider_url(struct choice *ch, struct rule_ref ref, struct target *t)
 {
     const struct rule_url *rule = &ch->rules->sets[ref.set]->urls[ref.item];
     struct candidate c = {.ref = ref, .categories = rule->categories, .rule = rule->shown};
 
     if (ch->hosts) {
+        if (!is_its_host(rule, t->host))
+            return;
         c.matched = MATCH_YES;
         c.rank = (rule->categories & ch->granted) != 0 ||
                  snapshot_mode(ch->d->snapshot, ref.set) != RULE_ENFORCE;

@@ -209,7 +209,9 @@ static void test_a_connection_is_for_what_rules_say_of_the_host(void **state)
 
     check(url(w, 0, "https://path.org/"), VERDICT_PASS, NULL); /* only one path of it is known */
     check(host(w, 0, "https://path.org/"), VERDICT_STRIP, "p");
-    check(host(w, 0, "https://sub.path.org"), VERDICT_STRIP, "p");
+    check(host(w, 0, "https://www.path.org"), VERDICT_STRIP, "p");
+    check(host(w, 0, "https://sub.path.org"), VERDICT_PASS, NULL); /* for something else */
+    check(host(w, 0, "https://wwwxpath.org"), VERDICT_PASS, NULL);
     check(host(w, CATEGORY_MARKETING, "https://path.org/"), VERDICT_PASS, "p");
     check(host(w, 0, "https://both.org/"), VERDICT_PASS, "e"); /* it may be for what passes */
     check(host(w, 0, "https://s.ga.com/"), VERDICT_PASS, "e");
