@@ -140,7 +140,8 @@ static struct verdict cookie(struct world *w, uint16_t grants, const char *name)
     return decide_cookie(&d, str_c(name));
 }
 
-static struct verdict url(struct world *w, uint16_t grants, const char *text)
+static struct verdict ask(const struct world *w, uint16_t grants, const char *text,
+                          struct verdict (*decide)(const struct decider *, const struct url *))
 {
     const struct decider d = {.snapshot = w->snapshot, .grants = grants};
     struct arena arena;
@@ -149,23 +150,19 @@ static struct verdict url(struct world *w, uint16_t grants, const char *text)
 
     arena_init(&arena, NULL, 1u << 20);
     assert_true(url_parse(str_c(text), NULL, &arena, &u));
-    v = decide_url(&d, &u);
+    v = decide(&d, &u);
     arena_fini(&arena);
     return v;
 }
 
+static struct verdict url(struct world *w, uint16_t grants, const char *text)
+{
+    return ask(w, grants, text, decide_url);
+}
+
 static struct verdict host(struct world *w, uint16_t grants, const char *text)
 {
-    const struct decider d = {.snapshot = w->snapshot, .grants = grants};
-    struct arena arena;
-    struct url u;
-    struct verdict v;
-
-    arena_init(&arena, NULL, 1u << 20);
-    assert_true(url_parse(str_c(text), NULL, &arena, &u));
-    v = decide_host(&d, &u);
-    arena_fini(&arena);
-    return v;
+    return ask(w, grants, text, decide_host);
 }
 
 static struct verdict script(struct world *w, uint16_t grants, const char *text)

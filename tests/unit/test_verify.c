@@ -129,34 +129,37 @@ static void test_an_empty_tree_hides_nothing(void **state)
     fixture_remove(forged);
 }
 
+/* A whole log of 200 entries, beside whose checkpoints another one is signed. */
+static enum verify_status with_signed(const struct merkle_tree *other)
+{
+    struct verify_report report;
+    enum verify_status result;
+    char dir[64];
+
+    fixture_dir(dir);
+    make_log(dir, 1);
+    keep_signed(dir, other);
+    result = verify(dir, &report);
+    fixture_remove(dir);
+    return result;
+}
+
 /* Two signed trees of one size: whichever the entries lead to, the other one is named. */
 static void test_two_trees_of_one_size(void **state)
 {
-    struct merkle_tree other = {.size = 200, .root = {9}};
-    struct verify_report report;
-    char dir[64];
+    const struct merkle_tree other = {.size = 200, .root = {9}};
 
     UNUSED(state);
-    fixture_dir(dir);
-    make_log(dir, 1);
-    keep_signed(dir, &other);
-    assert_int_equal(verify(dir, &report), VERIFY_TAMPERED);
-    fixture_remove(dir);
+    assert_int_equal(with_signed(&other), VERIFY_TAMPERED);
 }
 
 /* A size that nobody has the entries of ends soon. */
 static void test_a_size_beyond_everything(void **state)
 {
-    struct merkle_tree huge = {.size = INT64_MAX, .root = {9}};
-    struct verify_report report;
-    char dir[64];
+    const struct merkle_tree huge = {.size = INT64_MAX, .root = {9}};
 
     UNUSED(state);
-    fixture_dir(dir);
-    make_log(dir, 1);
-    keep_signed(dir, &huge);
-    assert_int_not_equal(verify(dir, &report), VERIFY_OK);
-    fixture_remove(dir);
+    assert_int_not_equal(with_signed(&huge), VERIFY_OK);
 }
 
 /* --- proofs on paper ---------------------------------------------------------------------- */
