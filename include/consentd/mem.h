@@ -37,7 +37,7 @@ MUST_USE char *mem_strndup(const char *s, size_t len);
 
 /*
  * Gives whole pages that are free back to the system, also from between what is in use: free(3) by
- * itself only cuts the heap's end. Takes as long as there is to give, some 100 us for a MiB.
+ * itself only cuts the heap's end. Takes as long as there is to give, some 40 us for a MiB.
  */
 void mem_give_back(void);
 
