@@ -377,7 +377,7 @@ bool page_headers(struct exchange *x)
     return varied_headers(x, VARIANT_PAGE) && vary_by_who_asks(x);
 }
 
-bool sheet_headers(struct exchange *x, bool differs)
+bool part_headers(struct exchange *x, bool differs)
 {
     return differs ? varied_headers(x, VARIANT_SHEET) && ask_first(x) : etag_vary(x, VARIANT_CLEAN);
 }

@@ -6,7 +6,7 @@
  *   enforce_cache.c   ETags, conditions and caching of pages that differ by consent
  *   filter_headers.c  Cookie, Set-Cookie, Link, Refresh, Location, reports
  *   filter_html.c     decode, rewrite (html_engine.h), encode
- *   filter_css.c      the same for style sheets (sheet.h), and for what scripts import (imports.h)
+ *   filter_part.c     the same for style sheets (sheet.h), and for what scripts import (imports.h)
  *   consent_api.c     what is under the prefix: choice, state, assets
  *   rights.c          what a visitor asks of their own records: /me and below
  *   rights_page.c     their page
@@ -154,7 +154,7 @@ MUST_USE bool picture_headers(struct exchange *x); /* opened as a document it is
 bool cache_is_targeted(struct str name);           /* a field for one kind of cache */
 void revision_make(struct site *site);             /* of what answers show of its configuration */
 MUST_USE bool page_headers(struct exchange *x);
-MUST_USE bool sheet_headers(struct exchange *x, bool differs); /* by consent */
+MUST_USE bool part_headers(struct exchange *x, bool differs); /* by consent */
 MUST_USE bool not_modified_headers(struct exchange *x);
 void unseen_headers(struct exchange *x); /* leaves out what depends on a body that did not come */
 
@@ -177,7 +177,7 @@ MUST_USE bool page_url(struct exchange *x, struct url *out);
 /* The value of charset in a Content-Type field, quoted or not (RFC 9110 8.3.1). */
 struct str charset_of_type(struct str type);
 
-/* --- filter_css.c --- */
+/* --- filter_part.c --- */
 
 /* Installs the filter of a style sheet, a script, speculation rules. False: no memory. */
 MUST_USE bool part_filter_add(struct exchange *x, enum coding in, enum coding out);
