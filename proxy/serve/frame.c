@@ -4,7 +4,9 @@
  * The frame's element stays and shows a small document of its own (srcdoc), so the placeholder has
  * the frame's place, size and styles, and nothing of the page reaches into it. What it says: what
  * it is, who would get data. "Load once" is a link to the frame's address, which opens right
- * there; "Always load" is a form that grants the category. Both work without script.
+ * there; "Always load" is a form that grants the category. Both work without script. A page that is
+ * itself in a frame has no such form: whose page is around it, and what a click there is taken for,
+ * nobody knows here.
  *
  *   <iframe src="https://…/embed/x" width=…>
  *   <iframe data-consent-frame="marketing" data-consent-url="https://…/embed/x" srcdoc="…" width=…>
@@ -182,7 +184,7 @@ bool frame_render(struct exchange *x, const struct ruleset *set, const struct ht
     page_begin(&p, x, &inner);
     p.unicode = true; /* escaped once more below */
     category = category_of(&p, set);
-    document(&p, set, category, src);
+    document(&p, set, banner_is_wanted(x) ? category : NULL, src);
     p.out = out;
     put(&p, "data-consent-frame=\"");
     text(&p, category != NULL ? category->id : "");

@@ -57,6 +57,14 @@ def test_the_markup(setting):
     assert "dir=&quot;rtl&quot;" in body and "Google Ireland Limited" in body
 
 
+def test_a_page_in_a_frame_grants_nothing(setting):
+    """Another site may have put the page where a click on its own button lands on ours."""
+    for dest, forms in (("document", 2), ("iframe", 0), ("frame", 0), ("embed", 0), ("object", 0)):
+        page = setting[0].get("/", headers=[("Accept", "text/html"), ("Sec-Fetch-Dest", dest)]).body.decode()
+        assert page.count("data-consent-url=") == page.count("Load once") == 2, dest
+        assert page.count("value=&quot;allow&quot;") == forms, dest
+
+
 def test_once_and_always(browser, setting):
     daemon, trackers = setting
     visit(browser, setting)
