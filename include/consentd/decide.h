@@ -77,8 +77,9 @@ MUST_USE bool decide_host_is_own(const struct decider *d, struct str host);
 
 /*
  * The text of an inline script or an event handler. Comments do not count; strings do, since
- * loaders keep the URL in one. Linear in the text, at most DECIDE_INLINE_MAX bytes. The snapshot
- * remembers its last thousand verdicts by a hash of the text.
+ * loaders keep the URL in one, unless the script is data alone (jsdata.h). Linear in the text, at
+ * most DECIDE_INLINE_MAX bytes. The snapshot remembers its last thousand verdicts by a hash of the
+ * text.
  */
 #define DECIDE_INLINE_MAX (16u << 20)
 MUST_USE struct verdict decide_inline(const struct decider *d, struct str text);

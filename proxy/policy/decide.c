@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "consentd/arena.h"
+#include "consentd/jsdata.h"
 #include "consentd/jsload.h"
 #include "consentd/jstext.h"
 #include "consentd/match.h"
@@ -648,10 +649,11 @@ static struct verdict judge_script(struct choice *ch, const struct decider *d, s
     struct verdict v = judge_inline(ch, text);
     struct verdict loads;
 
-    if (v.set != NULL || v.action == VERDICT_STRIP)
-        return v;
-    loads = judge_loads(d, ch->rules, text);
-    return loads.action < v.action ? loads : v;
+    if (v.set == NULL && v.action != VERDICT_STRIP) {
+        loads = judge_loads(d, ch->rules, text);
+        v = loads.action < v.action ? loads : v;
+    }
+    return v.set != NULL && jsdata_is_all(text) ? verdict_of(VERDICT_PASS, "data alone") : v;
 }
 
 struct verdict decide_inline(const struct decider *d, struct str text)

@@ -49,6 +49,8 @@ PAGES = {
     "pixel": ('<img src="https://www.facebook.com/tr?id=1&amp;ev=PageView" alt="">', [], []),
     "calls": ("""<script>addEventListener('load', function () { fbq('track', 'Late'); hj('event', 'late'); ttq.track('x'); });</script>"""
               + META + HOTJAR + "<script>window.ttq = window.ttq || {track: function () {}};</script>", ["hj"], ["fb", "hj"]),
+    "state": ("""<script>(self.__f=self.__f||[]).push([1,"[\\"script\\",{\\"src\\":\\"https://www.googletagmanager.com/gtag/js?id=G-TEST12345\\"}]"])</script>
+        <script src="/hydrate.js"></script>""", ["own", "ga"], ["own", "ga"]),
     "module": ('<script type=module src="/module.js"></script>' + TAG % " defer", ["ga"], ["ga"]),
 }
 # pages whose own policy is in the way: (the field, the meta element), each with the markup of another page
@@ -114,7 +116,10 @@ def lab(folder):
     origin.routes["/refused"] = http_response(200, html + [("Content-Security-Policy", TRUSTED)],
         (HEAD % ("", "refused", '<script src="/refusing.js"></script>', digest(OWN_JS)[1:-1])).encode())
     javascript = [("Content-Type", "text/javascript")]
-    scripts = {"/own.js": OWN_JS, "/module.js": "export default 1;", "/trusted.js": TRUSTING, "/refusing.js": REFUSING,
+    scripts = {"/own.js": OWN_JS, "/module.js": "export default 1;",
+               "/hydrate.js": """JSON.parse(__f[0][1]).forEach(function (part) {
+                   if (part.src) document.head.append(Object.assign(document.createElement('script'), part)); else ran.push('own'); });""",
+               "/trusted.js": TRUSTING, "/refusing.js": REFUSING,
                "/inject.js": """['https://www.googletagmanager.com/gtag/js?id=G-TEST12345', 'https://connect.facebook.net/en_US/fbevents.js']
                    .forEach(function (url) { var s = document.createElement('script'); s.async = false; s.src = url; document.head.appendChild(s); });""",
                "/write.js": """document.write('<scr' + 'ipt src="https://www.googletagmanager.com/gtag/js?id=G-TEST12345"></scr' + 'ipt>');"""}
