@@ -8,6 +8,8 @@
  *   logged REQUEST COUNT               an erase record in the log names the first COUNT of them
  *   shredded REQUEST                   the journal was rewritten without them
  *   drop MONTH TS                      a month's key is destroyed and its keys go from Redis
+ *   kept MONTH NODE LEAF               behind that month that node's records begin at LEAF
+ *   told MONTH NODE                    a record in the log says so
  *   hold TAG TS / release TAG TS       legal hold: what is erased meanwhile stays readable
  *
  * Lines are only added, each synced before it counts; a torn last line is none, and an erasure
@@ -99,10 +101,31 @@ MUST_USE bool erased_note_logged(struct erased *e, struct erasure *x, unsigned c
                                  struct fault *f);
 MUST_USE bool erased_note_shredded(struct erased *e, struct erasure *x, struct fault *f);
 
-/* Months dropped, in the order of the file. */
+/* A month that was dropped. */
+struct erased_month {
+    uint32_t month;
+    uint64_t ts_ms;
+    bool known;    /* kept_from is known, of this node */
+    bool told;     /* a record in the log names it */
+    uint64_t kept; /* first leaf behind the month */
+};
+
+/* In the order of the file. */
 size_t erased_month_cnt(const struct erased *e);
 uint32_t erased_month(const struct erased *e, size_t i);
-MUST_USE bool erased_drop(struct erased *e, uint32_t month, uint64_t ts_ms, struct fault *f);
+const struct erased_month *erased_month_at(const struct erased *e, size_t i);
+
+/* The newest month that was dropped, or NULL: behind it everything is kept. */
+const struct erased_month *erased_newest_month(const struct erased *e);
+
+/* The first leaf that must still be there. False: a month was dropped, and nobody knows. */
+bool erased_kept_from(const struct erased *e, uint64_t *leaf_out);
+
+/* kept: the first leaf behind it; NULL: not known yet. A month that was dropped before is fine. */
+MUST_USE bool erased_drop(struct erased *e, uint32_t month, uint64_t ts_ms, const uint64_t *kept,
+                          struct fault *f);
+MUST_USE bool erased_note_kept(struct erased *e, uint32_t month, uint64_t kept, struct fault *f);
+MUST_USE bool erased_note_told(struct erased *e, uint32_t month, struct fault *f);
 
 /* Legal hold of a subject, by its tag. It keeps what is there: earlier erasures stay erased. */
 bool erased_any_hold(const struct erased *e);

@@ -104,6 +104,7 @@ enum ledger_erase_status {
     LEDGER_ERASE_HELD,            /* a legal hold: only the cookie and the index go now */
     LEDGER_ERASE_REFUSED,         /* the message makes no sense */
     LEDGER_ERASE_NOT_DUE,         /* a month that has to be kept, or was never here */
+    LEDGER_ERASE_EARLIER,         /* a month, and an earlier one is still here */
 };
 
 /* The receipt. It names no subject. */

@@ -68,6 +68,11 @@ struct ship_ops {
     void (*on_caught_up)(void *owner);
     /* Redis was asked for all records of an erasure; the callee notes them in the list. */
     void (*on_looked)(void *owner, struct erasure *x, const struct erased_ref *refs, size_t cnt);
+    /*
+     * A month that was dropped is about to go from Redis, whose last leaf of it is *hw; NULL: Redis
+     * has nothing of it. False: it must not go yet.
+     */
+    bool (*on_month)(void *owner, uint32_t month, const uint64_t *hw);
 };
 
 MUST_USE struct ship *ship_new(struct loop *loop, const struct ship_config *cfg,

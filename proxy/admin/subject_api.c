@@ -93,6 +93,10 @@ void subject_api_receipt(struct admin *a, const void *data, size_t len)
         admin_answer_error(c, 409, "that month's retention is not over, or it is not here");
         return;
     }
+    if (ack.status == LEDGER_ERASE_EARLIER) {
+        admin_answer_error(c, 409, "an earlier month is still here: it goes first");
+        return;
+    }
     if (c->asks_drop && ack.status == LEDGER_ERASE_HELD) {
         admin_answer_error(c, 409, "a legal hold is in force: nothing is dropped meanwhile");
         return;

@@ -7,7 +7,8 @@
  *   log    the checkpoint's signature; every entry hashed to the signed root, every tile of the
  *          lowest level against the entries
  *   deep   also every record of [from, to): opened, its commitment against its entry, and none
- *          missing that was not erased on request
+ *          missing that was not erased on request or dropped with its month, as records of the
+ *          log name it (named.h)
  *
  * Logs that ended before the one of today (restarts.h) are named in "earlier" and verified too,
  * after it; the result is the worst of all.
@@ -24,6 +25,7 @@
 #include "consentd/log.h"
 #include "consentd/loop.h"
 #include "consentd/mem.h"
+#include "consentd/named.h"
 #include "consentd/query_text.h"
 #include "consentd/record.h"
 #include "consentd/restarts.h"
@@ -45,8 +47,10 @@ struct verify_job {
     uint64_t bundle;    /* its number; valid with entries.len > 0 */
     struct deferred go;
     struct feed feed;
-    bool any;      /* of the records */
-    uint64_t next; /* the leaf that must come */
+    struct named *named; /* owned; what is missing, and what names it */
+    bool any;            /* of the records */
+    uint64_t first;      /* leaf that the records began with; UINT64_MAX: none */
+    uint64_t next;       /* the leaf that must come */
     uint64_t records, opened, erased, keyless;
     char origin[NOTE_NAME_MAX + 1];
     struct verify_earlier earlier[RESTARTS_MAX]; /* newest first */
@@ -162,23 +166,42 @@ static void on_go(void *arg)
 /* The leaf that must be there next; `leaf` when nobody can say, at the beginning of a range. */
 static uint64_t expected(const struct verify_job *v, const struct erased *list, uint64_t leaf)
 {
+    uint64_t kept;
+
     if (v->any)
         return v->next;
-    return v->feed.spec.from_ms == 0 && erased_month_cnt(list) == 0 ? 0 : leaf;
+    return v->feed.spec.from_ms == 0 && erased_kept_from(list, &kept) ? kept : leaf;
+}
+
+/* Not there, and erased by the list; its erase record is not in an earlier month than this one. */
+static void missed(struct verify_job *v, const struct erased *list, uint64_t leaf)
+{
+    const struct erasure *x = erased_of(list, leaf);
+    uint32_t month = 0;
+
+    for (unsigned i = 0; x != NULL && i < x->ref_cnt; i++)
+        if (x->refs[i].leaf == leaf)
+            month = record_month(x->refs[i].ts_ms);
+    named_missing(v->named, leaf, month);
+    v->erased++;
 }
 
 /* Every leaf up to this one was there, or erased on request. */
 static bool check_gap(struct verify_job *v, uint64_t leaf)
 {
     const struct erased *list = store_log(v->admin->store)->erased;
+    uint64_t from = expected(v, list, leaf);
 
-    for (uint64_t i = expected(v, list, leaf); i < leaf; i++) {
+    if (!v->any)
+        v->first = from < leaf ? from : leaf;
+    for (uint64_t i = from; i < leaf; i++) {
         if (!erased_has(list, i)) {
             finish_leaf(v, i, "the record is missing, and was not erased on request");
             return false;
         }
-        v->erased++;
+        missed(v, list, i);
     }
+    named_leaf(v->named, leaf);
     v->any = true;
     v->next = leaf + 1;
     return true;
@@ -198,7 +221,7 @@ static bool on_row(void *arg, const struct query_row *row)
         return false;
     case QUERY_ROW_ERASED:
         if (erased_has(store_log(v->admin->store)->erased, row->leaf)) {
-            v->erased++;
+            missed(v, store_log(v->admin->store)->erased, row->leaf);
             return true;
         }
         finish_leaf(v, row->leaf, "its secret is gone, and it was not erased on request");
@@ -210,6 +233,8 @@ static bool on_row(void *arg, const struct query_row *row)
         break;
     }
     v->opened++;
+    if (row->kind == RECORD_OPERATOR)
+        named_read(v->named, row->json);
     if (row->leaf >= v->tree.size)
         return true; /* newer than the checkpoint */
     if (!load_entries(v, row->leaf / TLOG_TILE_WIDTH, &f)) {
@@ -223,6 +248,27 @@ static bool on_row(void *arg, const struct query_row *row)
     return false;
 }
 
+/* Records name what was missing. */
+static void finish_named(struct verify_job *v)
+{
+    const struct query_log *log = store_log(v->admin->store);
+    const struct query_spec *spec = &v->feed.spec;
+    const struct named_ask ask = {.list = log->erased,
+                                  .keks = log->keks,
+                                  .to_end = spec->to_ms == 0,
+                                  .whole = spec->from_ms == 0 && spec->to_ms == 0,
+                                  .first = v->first};
+    char where[NAMED_WHAT_MAX], what[FAULT_TEXT_MAX];
+    struct fault why = {{0}};
+    enum verify_status status = named_judge(v->named, &ask, where, &why);
+
+    (void)snprintf(what, sizeof(what), "%s: %.600s", where, why.text);
+    if (status == VERIFY_OK)
+        finish(v, VERIFY_FINE, "");
+    else
+        finish(v, status == VERIFY_INCOMPLETE ? VERIFY_LACKING : VERIFY_CHANGED, what);
+}
+
 /* Nothing follows: what was signed is all there, but for what was erased on request. */
 static void finish_records(struct verify_job *v)
 {
@@ -231,9 +277,9 @@ static void finish_records(struct verify_job *v)
     char what[120];
 
     for (; leaf < v->tree.size && erased_has(list, leaf); leaf++)
-        v->erased++;
+        missed(v, list, leaf);
     if (leaf >= v->tree.size) {
-        finish(v, VERIFY_FINE, "");
+        finish_named(v);
         return;
     }
     (void)snprintf(what, sizeof(what),
@@ -351,6 +397,7 @@ void verify_api_begin(struct admin_client *c)
     v->id = a->verify != NULL ? a->verify->id + 1 : 1;
     v->dir.path = a->log_path;
     v->go = (struct deferred){.fn = on_go, .arg = v};
+    v->first = UINT64_MAX;
     if (!take_request(v, c->rq.body, &f)) {
         free(v);
         admin_answer_error(c, 400, "%s", f.text);
@@ -358,6 +405,7 @@ void verify_api_begin(struct admin_client *c)
     }
     verify_api_free(a);
     a->verify = v;
+    v->named = named_new(store_log(a->store)->node);
     begin_earlier(v);
     if (key_cnt > 0)
         (void)snprintf(v->origin, sizeof(v->origin), "%s", keys[0].name);
@@ -397,5 +445,6 @@ void verify_api_free(struct admin *a)
     for (unsigned i = 0; i < v->earlier_cnt; i++)
         verify_earlier_free(&v->earlier[i]);
     buf_free(&v->entries);
+    named_free(v->named);
     free(v);
 }

@@ -1,6 +1,6 @@
 /*
- * cmd_retention.c - consentctl ledger retention: which months of records there are, when each may
- * go, and the going, asked for once more.
+ * cmd_retention.c - consentctl ledger retention: which months of records there are and which are
+ * gone, when each may go, and the going, asked for once more.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,6 +10,7 @@
 
 #include "consentd/clock.h"
 #include "consentd/config.h"
+#include "consentd/erased.h"
 #include "consentd/file.h"
 #include "consentd/keks.h"
 #include "consentd/record.h"
@@ -48,6 +49,30 @@ static unsigned list_months(const struct keks *keks, uint64_t retention_ms, bool
             printf("may go %s%s\n", day_of(end_ms + retention_ms, goes), due_out[i] ? "  due" : "");
     }
     return due;
+}
+
+/* The months that are gone already, and what is left of the log's records. */
+static void list_dropped(const struct erased *list)
+{
+    const struct erased_month *newest = erased_newest_month(list);
+    char day[16];
+
+    for (size_t i = 0; i < erased_month_cnt(list); i++) {
+        const struct erased_month *m = erased_month_at(list, i);
+
+        printf("%06" PRIu32 "  dropped %s", m->month, day_of(m->ts_ms, day));
+        if (m->known && m->kept > 0)
+            printf("  its last record was leaf %" PRIu64, m->kept - 1);
+        puts("");
+    }
+    if (newest == NULL)
+        return;
+    if (newest->known)
+        printf("the records of today begin at leaf %" PRIu64 "%s\n", newest->kept,
+               newest->told ? ", as a record of the log says" : "");
+    else
+        puts("where the records of today begin is not known: "
+             "its last record is asked of Redis when that is there and has not lost it");
 }
 
 static bool confirmed(unsigned due, bool yes)
@@ -98,6 +123,7 @@ int cmd_ledger_retention(struct ctl_args *args)
     struct fault f = {{0}};
     struct config *config;
     struct keks *keks = NULL;
+    struct erased *list = NULL;
     int status = CTL_OK;
     unsigned cnt;
 
@@ -110,15 +136,20 @@ int cmd_ledger_retention(struct ctl_args *args)
         keks = keks_open(path, false, &f);
         free(path);
     }
-    if (keks == NULL) {
+    if (keks != NULL)
+        list = ctl_erased(config, &f);
+    if (list == NULL) {
+        keks_free(keks);
         config_free(config);
         return ctl_fail("%s", f.text);
     }
+    list_dropped(list);
     cnt = list_months(keks, config->ledger.record_retention_ms, due);
     if (drop && cnt == 0)
         puts("nothing is due");
     else if (drop)
         status = confirmed(cnt, yes) ? drop_due(args, keks, due) : ctl_fail("nothing was dropped");
+    erased_free(list);
     keks_free(keks);
     config_free(config);
     return status;

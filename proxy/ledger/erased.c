@@ -43,7 +43,7 @@ struct erased {
     bool unsorted;        /* leaves has to be made again */
     uint8_t (*holds)[16]; /* owned */
     size_t hold_cnt;
-    uint32_t months[ERASED_MONTHS];
+    struct erased_month months[ERASED_MONTHS];
     size_t month_cnt;
 };
 
@@ -188,7 +188,38 @@ size_t erased_month_cnt(const struct erased *e)
 
 uint32_t erased_month(const struct erased *e, size_t i)
 {
-    return e->months[i];
+    return e->months[i].month;
+}
+
+const struct erased_month *erased_month_at(const struct erased *e, size_t i)
+{
+    return &e->months[i];
+}
+
+static struct erased_month *month_of(struct erased *e, uint32_t month)
+{
+    for (size_t i = 0; i < e->month_cnt; i++)
+        if (e->months[i].month == month)
+            return &e->months[i];
+    return NULL;
+}
+
+const struct erased_month *erased_newest_month(const struct erased *e)
+{
+    const struct erased_month *newest = NULL;
+
+    for (size_t i = 0; i < e->month_cnt; i++)
+        if (newest == NULL || e->months[i].month > newest->month)
+            newest = &e->months[i];
+    return newest;
+}
+
+bool erased_kept_from(const struct erased *e, uint64_t *leaf_out)
+{
+    const struct erased_month *newest = erased_newest_month(e);
+
+    *leaf_out = newest != NULL ? newest->kept : 0;
+    return newest == NULL || newest->known;
 }
 
 bool erased_is_held(const struct erased *e, const uint8_t tag[16])
@@ -297,12 +328,34 @@ static bool read_progress(struct erased *e, struct str what, struct str rest)
 
 static bool read_drop(struct erased *e, struct str rest)
 {
-    uint64_t month;
+    uint64_t month, ts_ms;
 
     if (!cut_number(&rest, &month) || month > UINT32_MAX || !record_month_ok((uint32_t)month) ||
-        e->month_cnt == ERASED_MONTHS)
+        !cut_number(&rest, &ts_ms) || e->month_cnt == ERASED_MONTHS)
         return false;
-    e->months[e->month_cnt++] = (uint32_t)month;
+    e->months[e->month_cnt++] = (struct erased_month){.month = (uint32_t)month, .ts_ms = ts_ms};
+    return true;
+}
+
+/* What another node wrote is read and not meant. */
+static bool read_month(struct erased *e, struct str what, struct str rest)
+{
+    bool kept = str_eq_c(what, "kept");
+    uint64_t month, node, leaf = 0;
+    struct erased_month *m;
+
+    if (!cut_number(&rest, &month) || !cut_number(&rest, &node) || node > UINT8_MAX ||
+        (kept && (!cut_number(&rest, &leaf) || leaf > RECORD_LEAF_MAX)) || rest.len > 0)
+        return false;
+    m = month <= UINT32_MAX ? month_of(e, (uint32_t)month) : NULL;
+    if (m == NULL)
+        return false;
+    if (node != e->node)
+        return true;
+    if (kept)
+        m->kept = leaf;
+    m->known = m->known || kept;
+    m->told = m->told || !kept;
     return true;
 }
 
@@ -317,6 +370,8 @@ static bool read_line(struct erased *e, struct str line)
         return read_erase(e, line);
     if (str_eq_c(what, "drop"))
         return read_drop(e, line);
+    if (str_eq_c(what, "kept") || str_eq_c(what, "told"))
+        return read_month(e, what, line);
     if (str_eq_c(what, "hold") || str_eq_c(what, "release")) {
         if (!cut_id(&line, tag))
             return false;
@@ -563,23 +618,63 @@ bool erased_hold(struct erased *e, const uint8_t tag[16], bool on, uint64_t ts_m
     return ok;
 }
 
-bool erased_drop(struct erased *e, uint32_t month, uint64_t ts_ms, struct fault *f)
+/* A line about a month of this node; leaf NULL: none in it. */
+static bool note_month(struct erased *e, const char *what, uint32_t month, const uint64_t *leaf,
+                       struct fault *f)
 {
     struct buf text;
     bool ok;
 
-    for (size_t i = 0; i < e->month_cnt; i++)
-        if (e->months[i] == month)
-            return true;
+    buf_init(&text, 256);
+    ok = buf_printf(&text, "%s %" PRIu32 " %u", what, month, e->node) &&
+         (leaf == NULL || buf_printf(&text, " %" PRIu64, *leaf)) && buf_append_c(&text, "\n") &&
+         append(e, buf_str(&text), f);
+    buf_free(&text);
+    return ok;
+}
+
+bool erased_drop(struct erased *e, uint32_t month, uint64_t ts_ms, const uint64_t *kept,
+                 struct fault *f)
+{
+    struct buf text;
+    bool ok;
+
+    if (month_of(e, month) != NULL)
+        return true;
     if (e->month_cnt == ERASED_MONTHS) {
         fault_set(f, "%d months are the most that can be dropped", ERASED_MONTHS);
         return false;
     }
     buf_init(&text, 256);
     ok = buf_printf(&text, "drop %" PRIu32 " %" PRIu64 "\n", month, ts_ms) &&
+         (kept == NULL ||
+          buf_printf(&text, "kept %" PRIu32 " %u %" PRIu64 "\n", month, e->node, *kept)) &&
          append(e, buf_str(&text), f);
     buf_free(&text);
     if (ok)
-        e->months[e->month_cnt++] = month;
+        e->months[e->month_cnt++] = (struct erased_month){.month = month,
+                                                          .ts_ms = ts_ms,
+                                                          .known = kept != NULL,
+                                                          .kept = kept != NULL ? *kept : 0};
     return ok;
+}
+
+bool erased_note_kept(struct erased *e, uint32_t month, uint64_t kept, struct fault *f)
+{
+    struct erased_month *m = month_of(e, month);
+
+    if (m == NULL || m->known)
+        return m != NULL;
+    m->known = note_month(e, "kept", month, &kept, f);
+    m->kept = kept;
+    return m->known;
+}
+
+bool erased_note_told(struct erased *e, uint32_t month, struct fault *f)
+{
+    struct erased_month *m = month_of(e, month);
+
+    if (m != NULL && !m->told)
+        m->told = note_month(e, "told", month, NULL, f);
+    return m != NULL && m->told;
 }

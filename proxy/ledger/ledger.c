@@ -209,7 +209,13 @@ static void on_looked(void *owner, struct erasure *x, const struct erased_ref *r
     ledger_erase_looked(owner, x, refs, cnt);
 }
 
-static const struct ship_ops ship_ops = {.on_compared = on_compared, .on_looked = on_looked};
+static bool on_month(void *owner, uint32_t month, const uint64_t *hw)
+{
+    return ledger_erase_month(owner, month, hw);
+}
+
+static const struct ship_ops ship_ops = {
+    .on_compared = on_compared, .on_looked = on_looked, .on_month = on_month};
 
 static bool open_journal(struct ledger *l, const struct ledger_config *cfg, struct fault *f)
 {
@@ -406,7 +412,7 @@ static void answer_full(struct ledger *l, struct item *item)
     if (item->peer == LEDGER_SELF && item->notice)
         ledger_notice_logged(l, &ack);
     else if (item->peer == LEDGER_SELF)
-        ledger_erase_named(l, false);
+        ledger_erase_named(l, &ack);
     else
         l->ops.on_ack(l->owner, item->peer, &ack);
 }

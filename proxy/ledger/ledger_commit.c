@@ -388,7 +388,7 @@ static void answer_all(struct ledger *l)
         if (a->peer == LEDGER_SELF && a->item.notice)
             ledger_notice_logged(l, &a->ack);
         else if (a->peer == LEDGER_SELF)
-            ledger_erase_named(l, a->ack.status == LEDGER_RECORDED);
+            ledger_erase_named(l, &a->ack);
         else if (a->peer != 0)
             l->ops.on_ack(l->owner, a->peer, &a->ack);
     }

@@ -44,8 +44,11 @@ struct erasing {
     struct erased_ref *refs; /* owned; found so far; ERASED_REFS_MAX */
     unsigned ref_cnt;
     struct deferred step;
-    struct erasure *naming; /* its erase record is on its way */
+    uint64_t naming_id;     /* of the record that is on its way; 0: none. Its own number */
+    uint64_t naming_last;   /* the newest number */
+    struct erasure *naming; /* what it is about, or NULL: naming_month */
     unsigned naming_cnt;
+    uint32_t naming_month;
 };
 
 /* --- answers ------------------------------------------------------------------------------- */
@@ -80,11 +83,12 @@ static json_t *leaf_numbers(const struct erasure *x, unsigned from, unsigned to)
     return leaves;
 }
 
-static void send_record(struct ledger *l, json_t *record)
+/* id: what its answer is known by; 0: nobody waits for it. */
+static void send_record(struct ledger *l, uint64_t id, json_t *record)
 {
     uint8_t message[LEDGER_OPLOG_MSG_MAX];
     char *text = json_dumps(record, JSON_COMPACT);
-    size_t len = ledger_oplog_encode(0, str_c(text), message, sizeof(message));
+    size_t len = ledger_oplog_encode(id, str_c(text), message, sizeof(message));
 
     ASSERT(len > 0);
     ledger_oplog(l, LEDGER_SELF, str_make(message, len));
@@ -99,6 +103,7 @@ static void name_leaves(struct erasing *e, struct erasure *x)
     json_t *record;
 
     b64url_encode(request, x->request, 16);
+    e->naming_id = ++e->naming_last;
     e->naming = x;
     e->naming_cnt = x->ref_cnt - x->logged > NAMED_LEAVES ? x->logged + NAMED_LEAVES : x->ref_cnt;
     record = json_pack("{s:s, s:s, s:i, s:s, s:o}", "act", "erase", "by",
@@ -106,22 +111,36 @@ static void name_leaves(struct erasing *e, struct erasure *x)
                        "request", request, "leaves", leaf_numbers(x, x->logged, e->naming_cnt));
     if (x->actor[0] != '\0')
         json_object_set_new(record, "actor", json_string(x->actor));
-    send_record(e->ledger, record);
+    send_record(e->ledger, e->naming_id, record);
 }
 
-void ledger_erase_named(struct ledger *l, bool recorded)
+/* Names in the log where the records begin that a drop has left. */
+static void name_month(struct erasing *e, const struct erased_month *m)
+{
+    e->naming_id = ++e->naming_last;
+    e->naming = NULL;
+    e->naming_month = m->month;
+    send_record(e->ledger, e->naming_id,
+                json_pack("{s:s, s:i, s:i, s:I}", "act", "month_dropped", "month", (int)m->month,
+                          "node", (int)e->ledger->node, "kept_from", (json_int_t)m->kept));
+}
+
+void ledger_erase_named(struct ledger *l, const struct ledger_ack *ack)
 {
     struct erasing *e = l->erasing;
-    struct erasure *x = e != NULL ? e->naming : NULL;
     struct fault f = {{0}};
+    bool noted;
 
-    if (x == NULL)
+    if (e == NULL || ack->req_id == 0 || ack->req_id != e->naming_id)
         return; /* the record of a hold */
-    e->naming = NULL;
-    if (recorded && !erased_note_logged(e->list, x, e->naming_cnt, &f))
+    e->naming_id = 0;
+    if (ack->status != LEDGER_RECORDED)
+        return; /* the tick tries again */
+    noted = e->naming != NULL ? erased_note_logged(e->list, e->naming, e->naming_cnt, &f)
+                              : erased_note_told(e->list, e->naming_month, &f);
+    if (!noted)
         log_error("erase.list", "reason=\"%s\"", f.text);
-    if (recorded)
-        ledger_erase_work(l);
+    ledger_erase_work(l);
 }
 
 /* --- what is still to do ------------------------------------------------------------------- */
@@ -174,13 +193,19 @@ void ledger_erase_work(struct ledger *l)
     if (e == NULL || !l->ready)
         return;
     drop_keys(e);
+    for (size_t i = 0; i < erased_month_cnt(e->list) && e->naming_id == 0; i++) {
+        const struct erased_month *m = erased_month_at(e->list, i);
+
+        if (m->known && !m->told)
+            name_month(e, m);
+    }
     for (size_t i = 0; i < erased_cnt(e->list); i++) {
         struct erasure *x = erased_at(e->list, i);
         bool asked = x->looked || l->ship == NULL || ship_state(l->ship) == LEDGER_SHIP_DOWN;
 
         if (x->foreign)
             continue;
-        if (e->naming == NULL && asked && (!x->named || x->logged < x->ref_cnt))
+        if (e->naming_id == 0 && asked && (!x->named || x->logged < x->ref_cnt))
             name_leaves(e, x);
         if (x->now && !x->held && !x->shredded)
             shred(e, x);
@@ -253,8 +278,9 @@ static void hold(struct erasing *e, const struct job *job)
         answer(e, job, LEDGER_ERASE_UNAVAILABLE, NULL);
         return;
     }
-    send_record(l, json_pack("{s:s, s:s}", "act", on ? "legal_hold" : "legal_hold_end", "actor",
-                             job->msg.actor));
+    send_record(l, 0,
+                json_pack("{s:s, s:s}", "act", on ? "legal_hold" : "legal_hold_end", "actor",
+                          job->msg.actor));
     answer(e, job, LEDGER_ERASE_ACCEPTED, erased_by_tag(e->list, job->tag));
     if (l->ship != NULL)
         ship_erase(l->ship);
@@ -268,23 +294,62 @@ static bool month_is_due(const struct erasing *e, uint32_t month, uint64_t now_m
            record_month_start(record_month_next(month)) + e->record_ms <= now_ms;
 }
 
+/* A month goes before those behind it, so that what is kept is one piece: the end of the log. */
+static bool earlier_is_here(const struct erasing *e, uint32_t month)
+{
+    return keks_cnt(e->ledger->keks) > 0 && keks_month(e->ledger->keks, 0) < month;
+}
+
+/*
+ * The first leaf behind a month. The journal knows when it has a leaf from before, or the first one
+ * of all; else what it begins with came later, and all from before had been shipped.
+ */
+static bool month_end(const struct ledger *l, uint32_t month, const uint64_t *hw,
+                      uint64_t *leaf_out)
+{
+    uint64_t first = journal_first_leaf(l->journal);
+    uint64_t next = journal_month_leaf(l->journal, record_month_next(month));
+
+    *leaf_out = first == 0 || first < next ? next : hw != NULL ? *hw + 1 : 0;
+    return first == 0 || first < next || hw != NULL;
+}
+
+bool ledger_erase_month(struct ledger *l, uint32_t month, const uint64_t *hw)
+{
+    struct erasing *e = l->erasing;
+    struct fault f = {{0}};
+    uint64_t kept;
+
+    if (month_end(l, month, hw, &kept) && !erased_note_kept(e->list, month, kept, &f)) {
+        log_error("erase.list", "reason=\"%s\"", f.text);
+        return false;
+    }
+    ledger_erase_work(l);
+    return true;
+}
+
 /* The list first, then the key, then Redis. One key seals a month: a hold keeps all of it. */
 static void drop(struct erasing *e, const struct job *job)
 {
     uint64_t now_ms = clock_wall_ms();
     struct ledger *l = e->ledger;
     struct fault f = {{0}};
+    uint64_t kept;
 
     if (!month_is_due(e, job->msg.month, now_ms)) {
         answer(e, job, LEDGER_ERASE_NOT_DUE, NULL);
+    } else if (earlier_is_here(e, job->msg.month)) {
+        answer(e, job, LEDGER_ERASE_EARLIER, NULL);
     } else if (erased_any_hold(e->list)) {
         answer(e, job, LEDGER_ERASE_HELD, NULL);
-    } else if (!erased_drop(e->list, job->msg.month, now_ms, &f)) {
+    } else if (!erased_drop(e->list, job->msg.month, now_ms,
+                            month_end(l, job->msg.month, NULL, &kept) ? &kept : NULL, &f)) {
         log_error("erase.list", "reason=\"%s\"", f.text);
         answer(e, job, LEDGER_ERASE_UNAVAILABLE, NULL);
     } else {
-        send_record(l, json_pack("{s:s, s:s, s:i}", "act", "drop_month", "actor", job->msg.actor,
-                                 "month", (int)job->msg.month));
+        send_record(l, 0,
+                    json_pack("{s:s, s:s, s:i}", "act", "drop_month", "actor", job->msg.actor,
+                              "month", (int)job->msg.month));
         answer(e, job, LEDGER_ERASE_ACCEPTED, NULL);
         ledger_erase_work(l);
         if (l->ship != NULL)

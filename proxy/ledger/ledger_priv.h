@@ -119,8 +119,10 @@ void ledger_remember(struct ledger *l, const char *dir, uint64_t wall_ms);
 /* ledger_erase.c */
 bool ledger_erase_open(struct ledger *l, const struct ledger_config *cfg, struct fault *f);
 void ledger_erase_close(struct ledger *l);
-void ledger_erase_named(struct ledger *l, bool recorded); /* the answer to a record of its own */
-void ledger_erase_work(struct ledger *l);                 /* what is not done yet; every second */
+/* The answer to a record of its own. */
+void ledger_erase_named(struct ledger *l, const struct ledger_ack *ack);
+void ledger_erase_work(struct ledger *l); /* what is not done yet; every second */
+bool ledger_erase_month(struct ledger *l, uint32_t month, const uint64_t *hw); /* ship_ops */
 void ledger_erase_looked(struct ledger *l, struct erasure *x, const struct erased_ref *refs,
                          size_t cnt);
 struct erased *ledger_erasures(struct ledger *l); /* the list, for the shipper */

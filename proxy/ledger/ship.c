@@ -492,7 +492,9 @@ struct ship *ship_new(struct loop *loop, const struct ship_config *cfg, const st
     }
     s->shower = shower_new(s->link, &s->log);
     if (cfg->erased != NULL)
-        s->eraser = eraser_new(s->link, &s->log, cfg->erased, ops->on_looked, owner);
+        s->eraser = eraser_new(
+            s->link, &s->log, cfg->erased,
+            &(struct eraser_ops){.on_looked = ops->on_looked, .on_month = ops->on_month}, owner);
     if (cfg->notices != NULL)
         s->keeper = keeper_new(s->link, cfg->notices, cfg->left);
     timer_set(&s->beat, BEAT_MS);

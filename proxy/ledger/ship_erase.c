@@ -4,8 +4,9 @@
  * For each erasure of the list: ask the index of every month for more records of the subject
  * (once in its life), then remove entries, secrets and the index's field, month by month. All of
  * it is absolute, so it is done again on every connect: a Redis that came back from a backup is
- * erased again. Months whose retention is over go the same way, all of their keys. Afterwards the
- * append-only file is rewritten, since it still has what was removed.
+ * erased again. Months whose retention is over go the same way, all of their keys; before the first
+ * of them goes, the owner notes up to which leaf they reach. Afterwards the append-only file is
+ * rewritten, since it still has what was removed.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -35,7 +36,7 @@ struct eraser {
     struct rlink *link;
     const struct apply_log *log;
     struct erased *list;
-    eraser_looked_fn on_looked;
+    struct eraser_ops ops;
     void *owner;
     bool up, busy, rewrite, aof;
     bool again;        /* the list changed while a command was in flight: begin anew behind it */
@@ -49,14 +50,14 @@ struct eraser {
 };
 
 struct eraser *eraser_new(struct rlink *link, const struct apply_log *log, struct erased *list,
-                          eraser_looked_fn on_looked, void *owner)
+                          const struct eraser_ops *ops, void *owner)
 {
     struct eraser *e = mem_new(struct eraser);
 
     e->link = link;
     e->log = log;
     e->list = list;
-    e->on_looked = on_looked;
+    e->ops = *ops;
     e->owner = owner;
     e->refs = mem_calloc(ERASED_REFS_MAX, sizeof(*e->refs));
     return e;
@@ -132,7 +133,7 @@ static void look_up(struct eraser *e, struct erasure *x)
         size_t cnt = e->ref_cnt;
 
         start_over(e);
-        e->on_looked(e->owner, x, e->refs, cnt);
+        e->ops.on_looked(e->owner, x, e->refs, cnt);
         if (x->looked)
             eraser_run(e);
         return;
@@ -304,9 +305,14 @@ static void scan_month(struct eraser *e, const char *cursor)
 static void on_hw(void *arg, const struct resp *reply)
 {
     struct eraser *e = arg;
+    uint64_t hw = 0;
+    bool there;
 
     if (!usable(e, reply, "GET hw"))
         return;
+    there = str_to_u64(resp_str(reply), RECORD_LEAF_MAX, &hw);
+    if (!e->ops.on_month(e->owner, erased_month(e->list, e->drop_at), there ? &hw : NULL))
+        return; /* the beat tries again */
     if (resp_type(reply) == RESP_NIL)
         next_month(e);
     else

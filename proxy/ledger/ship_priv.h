@@ -96,9 +96,14 @@ void ship_facts_read(struct str info, struct ship_facts *out); /* texts are slic
 /* --- ship_erase.c --- */
 typedef void (*eraser_looked_fn)(void *owner, struct erasure *x, const struct erased_ref *refs,
                                  size_t cnt);
+struct eraser_ops {
+    eraser_looked_fn on_looked;
+    /* As in ship_ops. */
+    bool (*on_month)(void *owner, uint32_t month, const uint64_t *hw);
+};
 struct eraser;
 struct eraser *eraser_new(struct rlink *link, const struct apply_log *log, struct erased *list,
-                          eraser_looked_fn on_looked, void *owner);
+                          const struct eraser_ops *ops, void *owner);
 void eraser_free(struct eraser *e);         /* NULL is fine */
 void eraser_up(struct eraser *e, bool aof); /* Redis can be written: everything again */
 void eraser_down(struct eraser *e);         /* the link is gone */

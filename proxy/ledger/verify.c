@@ -37,22 +37,6 @@ bool verify_wants(const struct verify *v, uint64_t ts_ms)
     return ts_ms >= v->cfg->from_ms && (v->cfg->to_ms == 0 || ts_ms < v->cfg->to_ms);
 }
 
-void verify_leaf_add(struct verify_leaves *list, uint64_t leaf)
-{
-    if (list->cnt == list->cap) {
-        list->cap = list->cap == 0 ? 1024 : list->cap * 2;
-        list->items = mem_realloc(list->items, list->cap * sizeof(*list->items));
-    }
-    list->items[list->cnt++] = leaf;
-}
-
-void verify_met_erased(struct verify *v, uint64_t leaf, uint32_t month)
-{
-    if (v->erased.cnt == 0 || month < v->erased_month)
-        v->erased_month = month;
-    verify_leaf_add(&v->erased, leaf);
-}
-
 bool verify_entry(struct verify *v, uint64_t leaf, uint8_t cmt[32], struct fault *f)
 {
     size_t at = leaf % TLOG_TILE_WIDTH * TLOG_ENTRY_LEN;
@@ -83,6 +67,23 @@ static int verify_gap(struct verify *v, struct verify_redis *redis)
                             : "the journal can't be read there, and Redis is not whole either");
 }
 
+/* What is missing was named by records. Without Redis they may be older than the journal. */
+static int verify_named(struct verify *v)
+{
+    const struct named_ask ask = {.list = v->cfg->erased,
+                                  .keks = v->cfg->keks,
+                                  .to_end = v->cfg->to_ms == 0,
+                                  .whole = v->cfg->redis != NULL && v->cfg->from_ms == 0 &&
+                                           v->cfg->to_ms == 0,
+                                  .first = v->redis_first};
+    char what[NAMED_WHAT_MAX] = "";
+    struct fault why = {{0}};
+    int status = v->cfg->erased != NULL ? (int)named_judge(v->named, &ask, what, &why) : VERIFY_OK;
+
+    return status == VERIFY_OK ? VERIFY_OK
+                               : verify_say(v, (enum verify_status)status, what, why.text);
+}
+
 /* With a Redis: its checkpoints first, since the log is held against them too. */
 static int verify_all(struct verify *v)
 {
@@ -107,7 +108,7 @@ static int verify_all(struct verify *v)
     else if (status == VERIFY_OK && redis != NULL)
         status = verify_redis(redis);
     if (status == VERIFY_OK)
-        status = verify_erasures(v);
+        status = verify_named(v);
     verify_redis_close(redis);
     return status;
 }
@@ -119,11 +120,12 @@ enum verify_status verify_run(const struct verify_config *cfg, struct verify_rep
 
     memset(out, 0, sizeof(*out));
     buf_init(&v.bundle, TLOG_BUNDLE_LEN);
+    v.redis_first = UINT64_MAX;
+    v.named = named_new(cfg->node);
     status = verify_all(&v);
     verify_progress(&v, "", 0, 0);
     buf_free(&v.bundle);
     free(v.trees);
-    free(v.erased.items);
-    free(v.named.items);
+    named_free(v.named);
     return (enum verify_status)status;
 }

@@ -9,6 +9,7 @@
 #include "consentd/buf.h"
 #include "consentd/erased.h"
 #include "consentd/keks.h"
+#include "consentd/named.h"
 #include "consentd/record.h"
 #include "consentd/tlog.h"
 #include "consentd/verify.h"
@@ -22,12 +23,6 @@ struct verify_tree {
     const char *where;
 };
 
-/* Leaves, unsorted until they are compared. */
-struct verify_leaves {
-    uint64_t *items; /* owned */
-    size_t cnt, cap;
-};
-
 struct verify {
     const struct verify_config *cfg;
     struct verify_report *out;
@@ -39,11 +34,9 @@ struct verify {
     uint64_t before_size; /* of the one before: it has had the time to get there */
     struct buf bundle;    /* of entries, the last one that was read */
     uint64_t bundle_number;
-    struct verify_leaves erased; /* met, and to be named by an erase record */
-    struct verify_leaves named;  /* by erase records */
-    uint32_t erased_month;       /* of the oldest of those met: none of their records is older */
-    bool journal_gap;            /* a range of the journal can't be read: named in out */
-    bool all_named;              /* every record from the first leaf on was read */
+    uint64_t redis_first; /* leaf that the walk of Redis began with; UINT64_MAX: none */
+    struct named *named;  /* owned; what is missing, and what names it */
+    bool journal_gap;     /* a range of the journal can't be read: named in out */
 };
 
 /* A record as one of the stores has it. */
@@ -64,8 +57,6 @@ int verify_say_leaf(struct verify *v, enum verify_status status, uint64_t leaf, 
 
 void verify_progress(const struct verify *v, const char *what, uint64_t done, uint64_t all);
 bool verify_wants(const struct verify *v, uint64_t ts_ms); /* in [from, to) */
-void verify_leaf_add(struct verify_leaves *list, uint64_t leaf);
-void verify_met_erased(struct verify *v, uint64_t leaf, uint32_t month);
 
 /* Entry number `leaf` of the signed log; leaves are asked for in order. */
 bool verify_entry(struct verify *v, uint64_t leaf, uint8_t cmt[32], struct fault *f);
@@ -89,7 +80,6 @@ struct verify_text {
 /* Opens, compares with the log's entry, reads J strictly, notes what erase records name. */
 int verify_record(struct verify *v, const struct verify_record *rec, struct verify_text *text);
 int verify_journal(struct verify *v);
-int verify_erasures(struct verify *v); /* every erased leaf met was named */
 
 /* verify_redis.c */
 struct verify_redis;

@@ -9,38 +9,22 @@
 #include "consentd/crypto.h"
 #include "consentd/envelope.h"
 #include "consentd/journal_read.h"
-#include "consentd/json.h"
 #include "consentd/mem.h"
 #include "verify_priv.h"
 
 /* --- J ---------------------------------------------------------------------------------- */
-
-static void note_named(struct verify *v, const json_t *op)
-{
-    const json_t *act = json_object_get(op, "act");
-    const json_t *leaves = json_object_get(op, "leaves");
-
-    if (!json_is_string(act) || strcmp(json_string_value(act), "erase") != 0)
-        return;
-    for (size_t i = 0; i < json_array_size(leaves); i++)
-        verify_leaf_add(&v->named, (uint64_t)json_integer_value(json_array_get(leaves, i)));
-}
 
 /* In the one form that is ever written, and of the time that the store says. */
 static bool is_canonical(struct verify *v, const struct verify_record *rec,
                          struct verify_text *text)
 {
     struct str json = str_make(text->json, text->len);
-    json_t *root;
 
     text->kind = record_read(json, &text->view);
     if (text->kind == RECORD_UNKNOWN || text->view.event.ts_ms != rec->ts_ms)
         return false;
-    if (text->kind == RECORD_OPERATOR) {
-        root = json_load_text("record", json, 0, NULL);
-        note_named(v, json_object_get(root, "op"));
-        json_decref(root);
-    }
+    if (text->kind == RECORD_OPERATOR)
+        named_read(v->named, json);
     return true;
 }
 
@@ -87,7 +71,7 @@ int verify_record(struct verify *v, const struct verify_record *rec, struct veri
 
     if (erased_has(v->cfg->erased, rec->leaf)) {
         text->opened = VERIFY_ERASED;
-        verify_met_erased(v, rec->leaf, rec->month);
+        named_missing(v->named, rec->leaf, rec->month);
         return VERIFY_OK;
     }
     if (kek == NULL) {
@@ -159,7 +143,7 @@ static int walk_journal(struct verify *v, struct journal_reader *rd)
         }
         if (!journal_type_has_leaf(rec.type))
             continue;
-        v->all_named = v->all_named || rec.leaf == 0;
+        named_leaf(v->named, rec.leaf);
         next = rec.leaf + 1;
         status = check_record(v, &rec);
     }
@@ -182,53 +166,4 @@ int verify_journal(struct verify *v)
         status = walk_journal(v, rd);
     journal_reader_close(rd);
     return status;
-}
-
-/* --- erasures --------------------------------------------------------------------------- */
-
-static int by_leaf(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a;
-    uint64_t y = *(const uint64_t *)b;
-
-    return (x > y) - (x < y);
-}
-
-/*
- * An erase record is behind the records that it names, so whoever read from one of these on to the
- * end has met it, wherever the reading began. Its own month may be dropped by now: not an older
- * one than theirs.
- */
-static bool may_be_unnamed(const struct verify *v)
-{
-    if (v->cfg->to_ms != 0 && !v->all_named)
-        return true;
-    for (size_t i = 0; i < erased_month_cnt(v->cfg->erased); i++)
-        if (erased_month(v->cfg->erased, i) >= v->erased_month &&
-            keks_get(v->cfg->keks, erased_month(v->cfg->erased, i)) == NULL)
-            return true;
-    return false;
-}
-
-int verify_erasures(struct verify *v)
-{
-    struct verify_leaves *named = &v->named;
-
-    if (v->erased.cnt == 0 || may_be_unnamed(v))
-        return VERIFY_OK;
-    if (named->cnt > 0)
-        qsort(named->items, named->cnt, sizeof(*named->items), by_leaf);
-    for (size_t i = 0; i < v->erased.cnt; i++) {
-        const struct erasure *x = erased_of(v->cfg->erased, v->erased.items[i]);
-
-        if (named->cnt > 0 && bsearch(&v->erased.items[i], named->items, named->cnt,
-                                      sizeof(*named->items), by_leaf) != NULL)
-            continue;
-        if (x != NULL && (!x->named || x->logged < x->ref_cnt))
-            return verify_say_leaf(v, VERIFY_INCOMPLETE, v->erased.items[i],
-                                   "its erase record is still to be written");
-        return verify_say_leaf(v, VERIFY_TAMPERED, v->erased.items[i],
-                               "listed as erased, and no erase record names it");
-    }
-    return VERIFY_OK;
 }

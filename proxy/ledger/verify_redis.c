@@ -222,7 +222,7 @@ static int check_missing(struct verify_redis *r, uint64_t leaf)
 
     if (!erased_has(r->v->cfg->erased, leaf))
         return verify_say_leaf(r->v, VERIFY_TAMPERED, leaf, "gone from Redis, and not erased");
-    verify_met_erased(r->v, leaf, r->month);
+    named_missing(r->v->named, leaf, r->month);
     for (unsigned i = 0; x != NULL && i < x->ref_cnt; i++)
         if (x->refs[i].leaf == leaf && x->refs[i].ts_ms / 86400000 == r->day)
             r->day_erased++;
@@ -259,7 +259,7 @@ static int check_entry(struct verify_redis *r, const struct verify_entry *e)
     struct verify_text text;
     int status;
 
-    v->all_named = v->all_named || e->leaf == 0;
+    named_leaf(v->named, e->leaf);
     if (rec.month != r->month || record_month(e->ts_ms) != r->month)
         return verify_say_leaf(v, VERIFY_TAMPERED, e->leaf,
                                "in Redis: it belongs to another month");
@@ -312,6 +312,14 @@ static int ask_entries(struct verify_redis *r)
     return verify_ask(r, argv, COUNT_OF(argv), on_entries);
 }
 
+/* The leaf that the walk begins with: in a range nobody can say which that is. */
+static uint64_t first_leaf(const struct verify_redis *r, uint64_t met)
+{
+    uint64_t kept;
+
+    return r->whole && erased_kept_from(r->v->cfg->erased, &kept) && kept < met ? kept : met;
+}
+
 /* The entries that were read; *more_out: false when the range is over. */
 static int check_chunk(struct verify_redis *r, bool *more_out)
 {
@@ -329,7 +337,7 @@ static int check_chunk(struct verify_redis *r, bool *more_out)
             return VERIFY_OK;
         }
         if (!r->begun)
-            r->next = r->whole && erased_month_cnt(r->v->cfg->erased) == 0 ? 0 : e->leaf;
+            r->next = r->v->redis_first = first_leaf(r, e->leaf);
         r->begun = true;
         if (e->leaf < r->next)
             return verify_say_leaf(r->v, VERIFY_TAMPERED, e->leaf, "twice in Redis");

@@ -318,6 +318,10 @@ def test_erased_records_must_be_named(tmp_path):
         f.write(f"leaves {fake} {stamp}:{victim}\nlooked {fake}\nlogged {fake} 1\n")
     out = ledger.verify("--deep")
     assert out.returncode == 1 and f"leaf {victim}: listed as erased, and no erase record names it" in out.stderr, out.stderr
+    proxy.start()
+    out = ledger.verify("--deep", "--running")
+    assert out.returncode == 1 and f"leaf {victim}: listed as erased, and no erase record names it" in out.stderr, out.stderr
+    proxy.stop()
     ledger.close()
 
 

@@ -290,13 +290,67 @@ static void test_a_dropped_month_is_remembered_and_its_key_gone(void **state)
     assert_int_equal(keks_month(keks, 0), 202612);
     keks_free(keks);
     e = open_list(dir);
-    assert_true(erased_drop(e, 202611, 1, &f));
-    assert_true(erased_drop(e, 202611, 2, &f));
+    assert_true(erased_drop(e, 202611, 1, NULL, &f));
+    assert_true(erased_drop(e, 202611, 2, NULL, &f));
     erased_free(e);
     e = open_list(dir);
     assert_int_equal(erased_month_cnt(e), 1);
     assert_int_equal(erased_month(e, 0), 202611);
+    assert_int_equal(erased_month_at(e, 0)->ts_ms, 1);
     assert_false(erased_any_hold(e));
+    erased_free(e);
+    fixture_remove(dir);
+}
+
+/* Where what is kept begins: known when the newest month's end is, and each node has its own. */
+static void test_the_leaf_behind_a_dropped_month(void **state)
+{
+    char dir[64];
+    const uint64_t kept = 40;
+    struct fault f = {{0}};
+    struct erased *e;
+    uint64_t leaf = 7;
+
+    UNUSED(state);
+    fixture_dir(dir);
+    e = open_list(dir);
+    assert_true(erased_kept_from(e, &leaf));
+    assert_int_equal(leaf, 0);
+    assert_null(erased_newest_month(e));
+    assert_true(erased_drop(e, 202610, 1, NULL, &f));
+    assert_false(erased_kept_from(e, &leaf));
+    assert_true(erased_note_kept(e, 202610, 12, &f));
+    assert_true(erased_note_kept(e, 202610, 99, &f)); /* the first one stays */
+    assert_false(erased_note_kept(e, 202609, 12, &f));
+    assert_false(erased_note_told(e, 202609, &f));
+    assert_true(erased_drop(e, 202611, 2, &kept, &f));
+    assert_true(erased_note_told(e, 202610, &f));
+    erased_free(e);
+    e = open_list(dir);
+    assert_true(erased_kept_from(e, &leaf));
+    assert_int_equal(leaf, 40);
+    assert_int_equal(erased_newest_month(e)->month, 202611);
+    assert_false(erased_newest_month(e)->told);
+    assert_true(erased_month_at(e, 0)->told);
+    assert_int_equal(erased_month_at(e, 0)->kept, 12);
+    erased_free(e);
+    e = open_list_of(dir, 2); /* another node: nothing is known of its leaves */
+    assert_false(erased_kept_from(e, &leaf));
+    assert_true(erased_note_kept(e, 202611, 0, &f));
+    assert_true(erased_kept_from(e, &leaf));
+    erased_free(e);
+    e = open_list(dir);
+    assert_true(erased_kept_from(e, &leaf));
+    assert_int_equal(leaf, 40);
+    erased_free(e);
+    add_text(dir, "drop 202612 3\nkept 202612 1 5"); /* torn */
+    e = open_list(dir);
+    assert_false(erased_kept_from(e, &leaf));
+    assert_true(erased_note_kept(e, 202612, 50, &f));
+    erased_free(e);
+    e = open_list(dir);
+    assert_true(erased_kept_from(e, &leaf));
+    assert_int_equal(leaf, 50);
     erased_free(e);
     fixture_remove(dir);
 }
@@ -400,6 +454,7 @@ int main(void)
         cmocka_unit_test(test_haste_is_kept),
         cmocka_unit_test(test_a_late_hold_brings_nothing_back),
         cmocka_unit_test(test_a_dropped_month_is_remembered_and_its_key_gone),
+        cmocka_unit_test(test_the_leaf_behind_a_dropped_month),
         cmocka_unit_test(test_records_are_shredded_and_the_rest_stays),
     };
 
