@@ -8,8 +8,8 @@
  * Frameworks hand a page's state from the server to their code in this way, snippets of trackers
  * among it. Such a script fetches nothing, and without it the page does not start; what that code
  * makes of the state is the companion's. Certain only: literals, names, operators, assignments to
- * what is no address, push() and JSON.parse(), functions that do the same and are called where
- * they stand. Anything else, and what could be read in two ways, is no data.
+ * what is no address, push(), join() and JSON.parse(), functions that do the same and are called
+ * where they stand. Anything else, and what could be read in two ways, is no data.
  */
 #ifndef CONSENTD_JSDATA_H
 #define CONSENTD_JSDATA_H

@@ -4,7 +4,7 @@
  * A scan over tokens with a stack of brackets, no parser. What could run something is a call, a
  * keyword, or an assignment that a setter of the browser's turns into a load:
  *
- *   f(…)  a.b(…)  (x)(…)  x`…`       calls: only x.push, JSON.parse and functions on the spot
+ *   f(…)  a.b(…)  (x)(…)  x`…`       calls: only x.push and its like, JSON.parse, functions there
  *   a.src = …   [a.src] = …          assignments: to a name that is no setter, or ["one string"]
  *   new, import, await, …            words that are not taken
  *
@@ -59,15 +59,24 @@ static bool is_one_of(struct str word, const char *const *list, size_t cnt)
     return false;
 }
 
+/* Methods that make text or lists of what they get, and call nothing. */
+static bool is_method(struct str name)
+{
+    static const char *const names[] = {"push", "join", "concat", "split", "slice", "trim"};
+
+    return is_one_of(name, names, COUNT_OF(names));
+}
+
 /* A property whose setter loads, goes there, keeps or runs something; or that is called here. */
 static bool is_setter(struct str name)
 {
     static const char *const names[] = {
         "location", "href",       "src",       "srcset",  "srcdoc", "action",
         "poster",   "background", "ping",      "cookie",  "data",   "cssText",
-        "search",   "innerHTML",  "outerHTML", "content", "push",   "parse"};
+        "search",   "innerHTML",  "outerHTML", "content", "parse"};
 
-    return is_one_of(name, names, COUNT_OF(names)) || str_find_char(name, '\\') >= 0;
+    return is_one_of(name, names, COUNT_OF(names)) || is_method(name) ||
+           str_find_char(name, '\\') >= 0;
 }
 
 static bool is_banned(struct str word)
@@ -116,6 +125,13 @@ static void turn(struct scan *s, enum bracket from, enum bracket to)
         s->bracket[s->depth - 1] = (uint8_t)to;
 }
 
+/* More follows in the bracket than the one thing it began with. */
+static void leave(struct scan *s)
+{
+    turn(s, BRACKET_FUNCTION, BRACKET_GROUP);
+    turn(s, BRACKET_STRING, BRACKET_SQUARE);
+}
+
 /* --- strings, words, comments --- */
 
 static bool scan_string(struct scan *s)
@@ -128,7 +144,7 @@ static bool scan_string(struct scan *s)
     for (; s->p < s->end && *s->p != quote; s->p++) {
         if (quote == '`' ? *s->p == '$' : *s->p == '\n' || *s->p == '\r')
             return false;
-        if (*s->p == '\\')
+        if (*s->p == '\\' && s->end - s->p > 1)
             s->p++;
     }
     if (s->p >= s->end)
@@ -137,13 +153,15 @@ static bool scan_string(struct scan *s)
     if (s->last == '[')
         turn(s, BRACKET_SQUARE, BRACKET_STRING);
     s->before = BEFORE_STRING;
-    return !(str_eq(s->string, STR("push")) && comes_next(s, ':'));
+    s->word = STR("");
+    return !(is_method(s->string) && comes_next(s, ':'));
 }
 
 static bool scan_word(struct scan *s)
 {
     const char *from = s->p;
 
+    leave(s);
     while (s->p < s->end && is_word(*s->p))
         s->p++;
     s->dotted = s->last == '.';
@@ -161,7 +179,7 @@ static bool scan_word(struct scan *s)
         turn(s, BRACKET_GROUP, BRACKET_FUNCTION);
     if (is_operator(s->word) && !comes_next(s, ':'))
         s->before = BEFORE_OPERATOR;
-    return !str_eq(s->word, STR("push")) && (!is_banned(s->word) || comes_next(s, ':'));
+    return !is_method(s->word) && (!is_banned(s->word) || comes_next(s, ':'));
 }
 
 /* At a slash: a comment, or nothing that is taken. */
@@ -188,13 +206,14 @@ static bool scan_comment(struct scan *s)
 
 static bool is_call(const struct scan *s)
 {
-    return s->dotted && (str_eq(s->word, STR("push")) ||
-                         (str_eq(s->word, STR("parse")) && str_eq(s->owner, STR("JSON"))));
+    return s->dotted &&
+           (is_method(s->word) || (str_eq(s->word, STR("parse")) && str_eq(s->owner, STR("JSON"))));
 }
 
 static bool is_function(const struct scan *s)
 {
-    return !s->dotted && (str_eq(s->word, STR("function")) || str_eq(s->owner, STR("function")));
+    return !s->dotted && ((str_eq(s->word, STR("function")) && s->owner.len == 0) ||
+                          str_eq(s->owner, STR("function")));
 }
 
 static bool open_bracket(struct scan *s, char c)
@@ -202,7 +221,7 @@ static bool open_bracket(struct scan *s, char c)
     enum bracket bracket = c == '[' ? BRACKET_SQUARE : s->body_due ? BRACKET_BODY : BRACKET_BRACE;
 
     if (c == '(') {
-        if (s->before == BEFORE_OPERATOR)
+        if (s->before == BEFORE_OPERATOR && s->last != '.') /* a?.(), 1.() */
             bracket = BRACKET_GROUP;
         else if (s->before == BEFORE_FUNCTION || (s->before == BEFORE_WORD && is_call(s)))
             bracket = BRACKET_ARGUMENTS;
@@ -228,6 +247,7 @@ static bool close_bracket(struct scan *s, char c)
         return false;
     bracket = (enum bracket)s->bracket[--s->depth];
     s->before = BEFORE_VALUE;
+    s->word = STR("");
     switch (bracket) {
     case BRACKET_FUNCTION:
         s->before = before == BEFORE_FUNCTION ? BEFORE_FUNCTION : BEFORE_VALUE;
@@ -273,8 +293,7 @@ static bool scan_operator(struct scan *s, char c)
         return false;
     while (compares && peek(s) == '=')
         s->p++;
-    turn(s, BRACKET_FUNCTION, BRACKET_GROUP);
-    turn(s, BRACKET_STRING, BRACKET_SQUARE);
+    leave(s);
     s->before = BEFORE_OPERATOR;
     return true;
 }

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "consentd/jsdata.h"
 #include "consentd/jsload.h"
 #include "consentd/jstext.h"
 #include "consentd/mem.h"
@@ -25,6 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     if (str_find(text, STR("//")) < 0 && str_find(text, STR("/*")) < 0 &&
         str_find(text, STR("<!--")) < 0)
         ASSERT(str_eq(str_make(folded, folded_len), str_make(stripped, stripped_len)));
+    (void)jsdata_is_all(text);
     (void)jstext_can_load(text);
     (void)jstext_only_mentions(text, STR("/x"));
     while (jsload_next(text, &pos, &address))

@@ -23,6 +23,7 @@ static void test_a_page_s_state_is_data(void **state)
         "{data:[a],config:{u:\"https://t/a.js\"}}}(null,{}));",
         "!function(){window.x={}}()",
         "a=a||{};a.b=a.b||[];a.b.push({'u':'//t/a.js'},[])/* done */",
+        "window.allowed=['https://t/','//u/'].concat(a.b).join(' ')",
         "a==b;a!==c;a<=d;x={y:function(z){return z+'//t/'}}",
     };
 
@@ -54,6 +55,15 @@ static void test_what_could_run_is_not(void **state)
         "x={'push':go};x.push('//t/')",
         "a.push=go;a.push('//t/')",
         "a['push']=go",
+        "a?.(1)",
+        "a.b ?.\n(1)",
+        "x=1.('//t/')",
+        "'JSON'.parse(1)",
+        "a={set function(b){}}",
+        "a['x'in b]=1",
+        "a.replace('//t/',go)",
+        "['//t/'].map(go)",
+        "a={join:go};a.join('//t/')",
         "a.parse('x')",
         "JSON={}",
         "function x(){}(go)('//t/')",
