@@ -15,11 +15,14 @@
  * The last line is the manifest, signed with the log's key:
  *
  *   {"manifest":{"behind":N,"checkpoint":"…","count":N,"filters":{"act":"withdraw"},
- *                "first":"1:0","format":"jsonl","hw":N,"last":"1:9","sha256":"…","to":MS,"ts":MS,
- *                "v":1},"sig":"base64"}
+ *                "first":"1:0","format":"jsonl","hw":N,"last":"1:9",
+ *                "partial":{"journal":"1:4","ts":MS},"sha256":"…","to":MS,"ts":MS,"v":1},
+ *    "sig":"base64"}
  *
  * filters are those of the request; behind is how many records the journal had that Redis had not,
  * newer than hw: they are not in here. Often it is the record of this very export.
+ * While Redis is away an export is refused; with partial=1 it is read from the journal, and partial
+ * says so, with the first record that the journal has and its time: none older are in here.
  * sha256 is that of all bytes before this line; sig is Ed25519 over LEDGER_SIGN_LABEL, a zero byte
  * and the SHA-256 of the manifest object's text. In CSV it is a row of the same width whose
  * first cell is "#manifest" and whose second is that text. An answer that ends otherwise is cut.
@@ -49,6 +52,7 @@
 #define PAGE_MAX      (10u << 20) /* bytes of a turn's chunk */
 #define CURSOR_LABEL  "consentd.export.cursor.v1"
 #define MAC_LEN       16
+#define PLACE_VERSION 2
 #define SIGN_MS       10000 /* the ledger signs within this time */
 
 enum export_format { EXPORT_JSONL = 0, EXPORT_CSV, EXPORT_DPV, EXPORT_FORMATS };
@@ -59,8 +63,9 @@ static const char *const format_types[EXPORT_FORMATS] = {
 
 /* What a cursor holds: everything that the rest depends on. Of this machine only: see the MAC. */
 struct export_place {
-    uint64_t version; /* 1 */
+    uint64_t version; /* PLACE_VERSION */
     uint64_t format, disclose;
+    uint64_t partial;            /* some of it came from the journal */
     uint64_t count, first, last; /* records so far, and the leaves of two of them */
     uint64_t to_ms;              /* the end of time for this export */
     struct crypto_sha256_part sum;
@@ -75,6 +80,7 @@ struct export
     struct export_place at;
     struct buf page;
     char origin[NOTE_NAME_MAX + 1];
+    bool may_be_partial;
     bool has_hw, full, ready; /* ready: a turn's rows were sent, the next may be asked for */
     uint64_t hw;
     struct buf manifest; /* waits for its signature */
@@ -127,7 +133,7 @@ static bool cursor_read(const struct admin *a, struct str text, struct export_pl
         return false;
     memcpy(out, bytes, sizeof(*out));
     cursor_mac(a, out, mac);
-    return crypto_equal(mac, bytes + sizeof(*out), MAC_LEN) && out->version == 1 &&
+    return crypto_equal(mac, bytes + sizeof(*out), MAC_LEN) && out->version == PLACE_VERSION &&
            out->format < EXPORT_FORMATS;
 }
 
@@ -216,6 +222,28 @@ static bool put_behind(const struct export *x, struct buf *out)
     return buf_printf(out, "{\"behind\":%" PRIu64 ",", next > shipped ? next - shipped : 0);
 }
 
+/* The oldest record of the journal; none: it is empty, and so is the export. */
+static bool put_partial(const struct export *x, struct buf *out)
+{
+    struct store *s = x->c->admin->store;
+    struct journal_reader *rd;
+    struct journal_record rec;
+    enum journal_step step = JOURNAL_STEP_END;
+
+    if (x->at.partial == 0)
+        return true;
+    rd = journal_reader_open(store_journal(s), store_log(s)->node, NULL);
+    if (rd != NULL && journal_reader_seek(rd, 0, NULL))
+        do
+            step = journal_reader_next(rd, UINT64_MAX, &rec);
+        while (step == JOURNAL_STEP_GAP);
+    journal_reader_close(rd);
+    if (step != JOURNAL_STEP_RECORD)
+        return buf_append_c(out, ",\"partial\":{}");
+    return buf_printf(out, ",\"partial\":{\"journal\":\"%u:%" PRIu64 "\",\"ts\":%" PRIu64 "}",
+                      restarts_node_of(store_restarts(s), rec.leaf), rec.leaf, rec.ts_ms);
+}
+
 static bool put_manifest(struct export *x)
 {
     const struct admin *a = x->c->admin;
@@ -243,6 +271,7 @@ static bool put_manifest(struct export *x)
          (!x->has_hw || buf_printf(out, ",\"hw\":%" PRIu64, x->hw)) &&
          (x->at.count == 0 || buf_printf(out, ",\"last\":\"%u:%" PRIu64 "\"",
                                          restarts_node_of(restarts, x->at.last), x->at.last)) &&
+         put_partial(x, out) &&
          buf_printf(out, ",\"sha256\":\"%s\",\"to\":%" PRIu64 ",\"ts\":%" PRIu64 ",\"v\":1}", sum,
                     x->at.to_ms, clock_wall_ms());
     buf_free(&checkpoint);
@@ -383,12 +412,14 @@ static void on_turn(void *arg, const struct feed_end *end)
         x->has_hw = true;
         x->hw = end->hw;
     }
-    if (!end->ok || end->partial || x->full) {
+    if (!end->ok || (end->partial && !x->may_be_partial) || x->full) {
         fail(x, !end->ok  ? end->fault.text
                 : x->full ? "a record is larger than any may be"
-                          : "Redis is away: an export from the journal alone would not be whole");
+                          : "Redis is away: an export from the journal alone would not be whole "
+                            "(partial=1, --partial: what it has)");
         return;
     }
+    x->at.partial = x->at.partial != 0 || end->partial;
     if (end->cursor[0] != '\0')
         memcpy(x->at.cursor, end->cursor, sizeof(x->at.cursor));
     if (!send_page(x))
@@ -416,7 +447,7 @@ static bool take_place(struct export *x, struct str cursor, struct str format, s
                            "the cursor is none of this export's: begin again without it");
         return false;
     }
-    x->at.version = 1;
+    x->at.version = PLACE_VERSION;
     x->at.to_ms = x->feed.spec.to_ms != 0 ? x->feed.spec.to_ms : clock_wall_ms();
     x->at.disclose = str_eq_c(disclose, "1");
     crypto_sha256_part_init(&x->at.sum);
@@ -437,6 +468,7 @@ static bool take_question(struct export *x)
     struct str format = params_take(&x->params, "format");
     struct str cursor = params_take(&x->params, "cursor");
     struct str disclose = params_take(&x->params, "disclose");
+    struct str partial = params_take(&x->params, "partial");
     struct fault f = {{0}};
     bool ok = true;
 
@@ -450,10 +482,15 @@ static bool take_question(struct export *x)
             ok = query_spec_set(spec, name, x->params.list[i].value, &f);
         }
     }
+    if (ok && spec->to_ms == 0 && spec->from_ms > clock_wall_ms()) {
+        fault_set(&f, "from: that time is still to come");
+        ok = false;
+    }
     if (!ok || !query_check(spec, &f)) {
         admin_answer_error(x->c, 400, "%s", f.text);
         return false;
     }
+    x->may_be_partial = str_eq_c(partial, "1");
     if (!take_place(x, cursor, format, disclose))
         return false;
     spec->kind =

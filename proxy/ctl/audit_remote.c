@@ -165,14 +165,28 @@ struct all {
     bool ended, broken; /* the manifest was seen; a line was wrong, which was said */
 };
 
+/* The last line: whether the journal had to answer, and from which record on it can. */
+static void take_manifest(struct audit_remote *r, const json_t *manifest)
+{
+    const json_t *partial = json_object_get(manifest, "partial");
+    const char *place = json_string_value(json_object_get(partial, "journal"));
+    uint64_t node;
+
+    r->partial = partial != NULL;
+    r->held_ms = (uint64_t)json_integer_value(json_object_get(partial, "ts"));
+    if (place == NULL || !query_place_parse(str_c(place), &node, &r->held_leaf))
+        r->held_leaf = UINT64_MAX;
+}
+
 static bool take_line(struct all *all, struct str line)
 {
     json_t *value = json_load_text("line", line, 0, NULL);
     bool ok = value != NULL;
 
-    if (json_object_get(value, "manifest") != NULL)
+    if (json_object_get(value, "manifest") != NULL) {
         all->ended = true;
-    else if (ok)
+        take_manifest(all->r, json_object_get(value, "manifest"));
+    } else if (ok)
         ok = take_row(all->r, value, &all->text);
     json_decref(value);
     all->broken = all->broken || !ok;

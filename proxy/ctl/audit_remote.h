@@ -18,9 +18,10 @@ struct audit_remote {
     /* row: what query_row_of reads; value: the same as the answer has it. False: enough. */
     bool (*on_row)(void *arg, const struct query_row *row, const json_t *value);
     void *arg;
-    char next[1024];  /* filled: the cursor behind the last row when there is more; "" else */
-    bool partial;     /* filled: the journal answered, Redis is away */
-    uint64_t scanned; /* filled: records that were looked at */
+    char next[1024]; /* filled: the cursor behind the last row when there is more; "" else */
+    bool partial;    /* filled: the journal answered, Redis is away */
+    uint64_t held_leaf, held_ms; /* with partial, by audit_remote_all: the journal's first record */
+    uint64_t scanned;            /* filled: records that were looked at */
     uint64_t read_ms; /* filled before on_group: days before this one are not counted in groups */
 };
 

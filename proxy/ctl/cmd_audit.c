@@ -3,8 +3,9 @@
  *
  * Asks the admin when it is there, so that who asks needs no right to any file and is on record;
  * else, or with --direct, reads Redis with a link of its own, or with --journal the journal's
- * segments: both without the daemon, so that they work while it is down. Rows are printed as
- * they come; memory does not grow with the answer.
+ * segments: both without the daemon, so that they work while it is down. When Redis is away the
+ * journal answers, which is said. Rows are printed as they come; memory does not grow with the
+ * answer.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -27,6 +28,7 @@
 #include "consentd/loop.h"
 #include "consentd/mem.h"
 #include "consentd/query_text.h"
+#include "consentd/record.h"
 #include "consentd/redis.h"
 #include "consentd/restarts.h"
 #include "consentd/timer.h"
@@ -62,6 +64,9 @@ struct audit {
     const struct audit_remote *asked; /* for counters */
     bool decided;                     /* they have told how often the question was shown */
     struct audit_stats *stats;        /* owned; with counting */
+    bool away;                        /* Redis did not answer: the journal is asked */
+    bool held;                        /* counted from the journal, whose first record is below */
+    uint64_t held_leaf, held_ms;      /* leaf UINT64_MAX: it is empty */
     uint64_t left;                    /* rows still wanted */
     uint64_t rows;
     char cursor[QUERY_CURSOR_LEN + 1];
@@ -217,6 +222,19 @@ static void show_progress(const struct audit *a, bool last)
         (void)fprintf(stderr, "\r%" PRIu64 " records read", a->rows);
 }
 
+/* The oldest record of the journal, or the newest. */
+static bool edge_record(struct journal_reader *rd, bool newest, struct journal_record *rec)
+{
+    enum journal_step step;
+
+    if (!journal_reader_seek(rd, newest ? UINT64_MAX : 0, NULL))
+        return false;
+    do
+        step = newest ? journal_reader_prev(rd, rec) : journal_reader_next(rd, UINT64_MAX, rec);
+    while (step == JOURNAL_STEP_GAP);
+    return step == JOURNAL_STEP_RECORD;
+}
+
 /* --- rows ----------------------------------------------------------------------------------- */
 
 /* A record that may not be there has its head when it is. */
@@ -320,8 +338,10 @@ static void on_down(void *owner, const char *why)
 {
     struct audit *a = owner;
 
-    a->status = ctl_fail("Redis: %s%s", why,
-                         a->status_only ? "" : " (the journal can be asked with --journal)");
+    a->away = !a->direct && !a->status_only && a->rows == 0;
+    if (!a->away)
+        a->status = ctl_fail("Redis: %s%s", why,
+                             a->status_only ? "" : " (the journal can be asked with --journal)");
     loop_stop(a->loop);
 }
 
@@ -454,12 +474,42 @@ static int from_admin(const struct ctl_args *args, struct audit *a)
             (void)fprintf(stderr, "more: --cursor %s\n", r.next);
     } else if (!take_counters(&r, a)) {
         status = audit_remote_all(&r);
-        if (status != CTL_OK)
-            (void)fprintf(stderr, "a part would look like the whole; --journal counts what this "
-                                  "machine's journal holds\n");
+        a->away = a->held = r.partial;
+        a->held_leaf = r.held_leaf;
+        a->held_ms = r.held_ms;
     }
     buf_free(&a->target);
     return fflush(stdout) != 0 && status == CTL_OK ? CTL_FAILED : status;
+}
+
+/* Where the journal begins, for who reads figures that were counted from it. */
+static void find_span(struct audit *a)
+{
+    struct journal_reader *rd = journal_reader_open(a->config->ledger.journal, a->log.node, NULL);
+    struct journal_record rec;
+    bool any = rd != NULL && edge_record(rd, false, &rec);
+
+    a->held = true;
+    a->held_leaf = any ? rec.leaf : UINT64_MAX;
+    a->held_ms = any ? rec.ts_ms : 0;
+    journal_reader_close(rd);
+}
+
+/* From the stores, without the daemon. */
+static void from_stores(struct audit *a)
+{
+    if (!a->counting && !a->one)
+        audit_print_head(stdout, a->format, a->spec.kind);
+    if (!a->journal)
+        from_redis(a);
+    if (a->away && !a->counting)
+        (void)fprintf(stderr, "Redis is away: this is what the journal holds\n");
+    if (a->journal || a->away)
+        from_journal(a);
+    if (a->counting && a->config->ledger.redis != NULL && (a->journal || a->away))
+        find_span(a);
+    if (a->one && a->rows == 0 && a->missing)
+        a->status = ctl_fail("there is no record %" PRIu64, a->leaf);
 }
 
 static int audit_run(const struct ctl_args *args, struct audit *a)
@@ -474,16 +524,8 @@ static int audit_run(const struct ctl_args *args, struct audit *a)
     if (!a->journal && !a->direct && audit_remote_is_there(args))
         return from_admin(args, a);
     a->status = audit_open(a, args);
-    if (a->status == CTL_OK) {
-        if (!a->counting && !a->one)
-            audit_print_head(stdout, a->format, a->spec.kind);
-        if (a->journal)
-            from_journal(a);
-        else
-            from_redis(a);
-        if (a->one && a->rows == 0 && a->missing)
-            a->status = ctl_fail("there is no record %" PRIu64, a->leaf);
-    }
+    if (a->status == CTL_OK)
+        from_stores(a);
     audit_close(a);
     return fflush(stdout) != 0 && a->status == CTL_OK ? CTL_FAILED : a->status;
 }
@@ -545,17 +587,59 @@ int cmd_audit_oplog(struct ctl_args *args)
 
 /* --- statistics ---------------------------------------------------------------------------- */
 
+/*
+ * Counted from the journal, though Redis is the store: from where on it has records. True: all that
+ * were asked for.
+ */
+static bool print_span(const struct audit *a)
+{
+    bool any = a->held_leaf != UINT64_MAX;
+    bool whole = a->held_leaf == 0 || (any && a->spec.from_ms >= a->held_ms);
+    char when[CLOCK_TEXT_MAX] = "";
+
+    if (any)
+        (void)clock_format(a->held_ms, when);
+    if (a->away && a->format == AUDIT_JSONL)
+        (void)printf("{\"store\":\"journal\",\"from\":%s%s%s,\"complete\":%s}\n", any ? "\"" : "",
+                     any ? when : "null", any ? "\"" : "", whole ? "true" : "false");
+    (void)fprintf(stderr, "%scounted from the journal, ", a->away ? "Redis is away: " : "");
+    if (!any)
+        (void)fputs("which is empty\n", stderr);
+    else if (whole)
+        (void)fputs("which has all of it\n", stderr);
+    else
+        (void)fprintf(stderr, "which begins at %s: earlier records are missing\n", when);
+    return whole;
+}
+
 static int print_stats(struct audit *a)
 {
+    bool whole;
+
     show_progress(a, true);
     audit_stats_print(stdout, a->format, a->stats);
+    whole = !a->held || print_span(a);
     if (audit_stats_closed(a->stats) > 0)
         (void)fprintf(stderr, "%" PRIu64 " erased or without a key: not counted\n",
                       audit_stats_closed(a->stats));
     if (audit_stats_tampered(a->stats) > 0)
         return ctl_fail("%" PRIu64 " records were changed: not counted, see audit verify",
                         audit_stats_tampered(a->stats));
-    return fflush(stdout) != 0 ? CTL_FAILED : CTL_OK;
+    /* a part that nobody asked for must not pass for the whole in a script */
+    return fflush(stdout) != 0 || (a->away && !whole) ? CTL_FAILED : CTL_OK;
+}
+
+/*
+ * Figures are left out of one table by itself. Months that are over, each once and without other
+ * filters, have nothing in common: no table tells what another one leaves out.
+ */
+static bool may_be_published(const struct audit *a)
+{
+    uint32_t month = record_month(a->spec.from_ms);
+
+    return a->whole_days && a->spec.from_ms == record_month_start(month) &&
+           a->spec.to_ms == record_month_start(record_month_next(month)) &&
+           a->spec.to_ms <= clock_wall_ms();
 }
 
 int cmd_audit_stats(struct ctl_args *args)
@@ -563,7 +647,7 @@ int cmd_audit_stats(struct ctl_args *args)
     struct audit a = {.left = UINT64_MAX,
                       .counting = true,
                       .spec = {.kind = RECORD_EVENT},
-                      .path = "/api/v1/export?format=jsonl&kind=event",
+                      .path = "/api/v1/export?format=jsonl&kind=event&partial=1",
                       .target = {.max = TARGET_MAX}};
     int status;
 
@@ -581,6 +665,9 @@ int cmd_audit_stats(struct ctl_args *args)
     a.stats = audit_stats_new(a.by);
     if (a.suppress)
         audit_stats_suppress(a.stats);
+    if (a.suppress && !may_be_published(&a))
+        (void)fprintf(stderr, "beside a table of other days or filters this one may tell what is "
+                              "left out: publish months that are over, see consentctl(1)\n");
     status = audit_run(args, &a);
     if (status == CTL_OK) /* a part would look like the whole */
         status = print_stats(&a);
@@ -589,18 +676,6 @@ int cmd_audit_stats(struct ctl_args *args)
 }
 
 /* --- status ---------------------------------------------------------------------------------- */
-
-static bool edge_record(struct journal_reader *rd, bool newest, struct journal_record *rec)
-{
-    enum journal_step step;
-
-    if (!journal_reader_seek(rd, newest ? UINT64_MAX : 0, NULL))
-        return false;
-    do
-        step = newest ? journal_reader_prev(rd, rec) : journal_reader_next(rd, UINT64_MAX, rec);
-    while (step == JOURNAL_STEP_GAP);
-    return step == JOURNAL_STEP_RECORD;
-}
 
 static void print_edge(const struct audit *a, const char *what, const struct journal_record *rec)
 {

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "consentd/b64.h"
@@ -267,8 +268,11 @@ static int check_manifest(struct export *x, const char *vkey)
     else if (vkey != NULL && !signature_holds(root, vkey, &f))
         status = ctl_fail("%s: %s", x->part, f.text);
     else
-        (void)fprintf(stderr, "%s: %" PRId64 " records%s\n", x->file,
+        (void)fprintf(stderr, "%s: %" PRId64 " records%s%s\n", x->file,
                       (int64_t)json_integer_value(json_object_get(manifest, "count")),
+                      json_object_get(manifest, "partial") != NULL
+                          ? ", of those that the journal holds (Redis is away)"
+                          : "",
                       vkey != NULL ? ", signed by the log's key" : "");
     json_decref(root);
     free(line);
@@ -325,6 +329,7 @@ static char *beside(const char *file, const char *ending)
 static int run(struct export *x, const char *vkey)
 {
     int status = CTL_FAILED;
+    struct stat there;
 
     x->begun_ms = x->saved_ms = clock_mono_ms();
     if (x->file == NULL) {
@@ -333,9 +338,14 @@ static int run(struct export *x, const char *vkey)
     }
     x->part = beside(x->file, ".part");
     x->resume = beside(x->file, ".resume");
-    if (open_part(x)) {
+    if (stat(x->file, &there) == 0 && !S_ISREG(there.st_mode)) {
+        status = ctl_fail("%s: no regular file; without --out the export goes to standard output",
+                          x->file);
+    } else if (open_part(x)) {
         x->at_start = x->safe_bytes;
         status = fetch(x) ? check_manifest(x, vkey) : CTL_FAILED;
+        if (x->cursor[0] == '\0' && status != CTL_OK)
+            (void)unlink(x->part); /* nothing in it that could be gone on with */
         if (fclose(x->out) != 0 || (status == CTL_OK && rename(x->part, x->file) != 0))
             status = ctl_fail("%s: %s", x->file, strerror(errno));
         if (status == CTL_OK)
@@ -375,9 +385,9 @@ int cmd_audit_export(struct ctl_args *args)
 {
     struct export x = {.args = args};
     const char *values[COUNT_OF(filters)] = {NULL}, *format = "jsonl", *vkey = NULL;
-    struct ctl_option options[COUNT_OF(filters) + 4];
+    struct ctl_option options[COUNT_OF(filters) + 5];
     size_t cnt = COUNT_OF(filters);
-    bool disclose = false, ok;
+    bool disclose = false, partial = false, ok;
     struct buf target;
     int status;
 
@@ -387,6 +397,7 @@ int cmd_audit_export(struct ctl_args *args)
     options[cnt++] = (struct ctl_option){"--out", &x.file, NULL};
     options[cnt++] = (struct ctl_option){"--vkey", &vkey, NULL};
     options[cnt++] = (struct ctl_option){"--disclose", NULL, &disclose};
+    options[cnt++] = (struct ctl_option){"--partial", NULL, &partial};
     if (!ctl_options(args, options, cnt) || !check_question(format, values))
         return CTL_USAGE;
     if (vkey != NULL && x.file == NULL) {
@@ -396,7 +407,8 @@ int cmd_audit_export(struct ctl_args *args)
     buf_init(&target, 65536);
     ok = buf_append_c(&target, "/api/v1/export") &&
          ctl_target_add(&target, "format", str_c(format)) &&
-         (!disclose || ctl_target_add(&target, "disclose", STR("1")));
+         (!disclose || ctl_target_add(&target, "disclose", STR("1"))) &&
+         (!partial || ctl_target_add(&target, "partial", STR("1")));
     for (size_t i = 0; ok && i < COUNT_OF(filters); i++)
         ok = values[i] == NULL || ctl_target_add(&target, filters[i] + 2, str_c(values[i]));
     x.question = buf_cstr(&target);

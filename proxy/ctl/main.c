@@ -65,8 +65,10 @@ static const struct ctl_command commands[] = {
      "      withdrawals, opt-in per purpose; --suppress: no figure below 10, for what is published",
      cmd_audit_stats},
     {"audit export",
-     "[--format jsonl|csv|dpv] [--disclose] [--out FILE [--vkey KEY]] [the filters of audit query]",
-     "all records with a signed manifest; a second run goes on where the first was cut",
+     "[--format jsonl|csv|dpv] [--disclose] [--partial] [--out FILE [--vkey KEY]]\n"
+     "      [the filters of audit query]",
+     "all records with a signed manifest; a second run goes on where the first was cut;\n"
+     "      --partial: while Redis is away, those that the journal holds",
      cmd_audit_export},
     {"audit verify-proof", "FILE --vkey KEY [--commitment HEX]",
      "check a proof with nothing but the log's public key; exit 1: it proves nothing",
