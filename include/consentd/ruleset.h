@@ -86,6 +86,20 @@ struct rule_amp {
     uint16_t categories;
 };
 
+/* What takes what pages say to the vendor's script while that is denied. */
+enum rule_stand {
+    RULE_STAND_NONE = 0, /* "name": nothing has to */
+    RULE_STAND_CALLED,   /* "name()": its functions, whichever, are called */
+    RULE_STAND_LIST,     /* "name[]", "name.member[]": a list that is pushed to */
+};
+
+/* A name that the vendor's script puts on window. */
+struct rule_global {
+    struct str name;   /* letters, digits, "_" and "$" */
+    struct str member; /* the same; empty: the global itself is the list */
+    enum rule_stand stand;
+};
+
 struct ruleset {
     const char *id, *name, *vendor, *purpose; /* "" where a site's own rules leave it out */
     const char *privacy_policy;               /* or NULL */
@@ -99,7 +113,7 @@ struct ruleset {
     size_t inline_cnt;
     const struct rule_cookie *storage;
     size_t storage_cnt;
-    const char *const *globals;
+    const struct rule_global *globals;
     size_t global_cnt;
     const struct rule_amp *amps;
     size_t amp_cnt;

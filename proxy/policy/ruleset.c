@@ -440,10 +440,49 @@ static bool read_inlines(struct loader *l, const struct json_at *at)
     return true;
 }
 
+static bool is_identifier(struct str name)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.ptr[i];
+
+        if (!ascii_is_alpha(c) && c != '_' && c != '$' && (i == 0 || !ascii_is_digit(c)))
+            return false;
+    }
+    return name.len > 0;
+}
+
+static bool read_global(struct loader *l, const struct json_at *at, struct rule_global *out)
+{
+    struct str whole = {0}, text, member = {NULL, 0};
+    bool ok = true;
+
+    if (!json_at_str(at, &whole, l->f))
+        return false;
+    text = whole;
+    if (str_ends(text, STR("()")))
+        out->stand = RULE_STAND_CALLED;
+    else if (str_ends(text, STR("[]")))
+        out->stand = RULE_STAND_LIST;
+    text = str_slice(text, 0, text.len - (out->stand != RULE_STAND_NONE ? 2 : 0));
+    if (out->stand == RULE_STAND_LIST && str_find_char(text, '.') >= 0) {
+        member = text;
+        (void)str_cut(&member, '.', &text);
+        ok = is_identifier(member);
+    }
+    if (!ok || !is_identifier(text))
+        return json_at_fault(at, l->f,
+                             "\"%.*s\" is no name of a global: \"name\", \"name()\", \"name[]\" or "
+                             "\"name.member[]\" of letters, digits, \"_\" and \"$\"",
+                             STR_ARGS(whole));
+    out->name = keep_str(l, text);
+    out->member = keep_str(l, member);
+    return true;
+}
+
 static bool read_globals(struct loader *l, const struct json_at *at)
 {
     struct json_at list;
-    const char **items;
+    struct rule_global *items;
     size_t cnt;
 
     if (!read_array(l, at, "globals", 64, &list, &cnt))
@@ -451,11 +490,9 @@ static bool read_globals(struct loader *l, const struct json_at *at)
     items = keep_items(l, cnt, sizeof(*items));
     for (size_t i = 0; i < cnt; i++) {
         struct json_at item = json_at_index(&list, i);
-        struct str text = {0};
 
-        if (!json_at_str(&item, &text, l->f))
+        if (!read_global(l, &item, &items[i]))
             return false;
-        items[i] = keep_text(l, text);
     }
     l->set->globals = items;
     l->set->global_cnt = cnt;

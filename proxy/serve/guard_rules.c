@@ -412,21 +412,24 @@ static void put_list(struct writer *w, const char *name, bool all,
     put(w, "],");
 }
 
-/* "name()" is called, "name[]" is pushed to; other globals need nothing in their place. */
+static void put_stand(struct writer *w, const struct rule_global *g, unsigned mask)
+{
+    if (g->stand == RULE_STAND_NONE)
+        return;
+    w->ok = w->ok && buf_printf(w->out, "[\"%.*s\",%u", STR_ARGS(g->name), mask);
+    if (g->stand == RULE_STAND_LIST && g->member.len > 0)
+        w->ok = w->ok && buf_printf(w->out, ",{%.*s:[]}", STR_ARGS(g->member));
+    else if (g->stand == RULE_STAND_LIST)
+        put(w, ",[]");
+    put(w, "],");
+}
+
 static void put_set_globals(struct writer *w, size_t i, const struct ruleset *set)
 {
     unsigned mask = mask_of(w, i, set->categories);
 
-    for (size_t k = 0; is_denied(w, mask) && k < set->global_cnt; k++) {
-        struct str name = str_c(set->globals[k]);
-        bool list = str_ends(name, STR("[]"));
-
-        if (!list && !str_ends(name, STR("()")))
-            continue;
-        put(w, "[\"");
-        put_bytes(w, str_slice(name, 0, name.len - 2));
-        w->ok = w->ok && buf_printf(w->out, "\",%u,%d],", mask, list);
-    }
+    for (size_t k = 0; is_denied(w, mask) && k < set->global_cnt; k++)
+        put_stand(w, &set->globals[k], mask);
 }
 
 bool guard_rules_render(const struct exchange *x, struct buf *out)

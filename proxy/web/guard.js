@@ -3,7 +3,7 @@
  * fetch; this decides what its scripts fetch and store later, by the same rules. It goes first in
  * pages, and in the scripts of the site's workers. The proxy appends the rules as the argument:
  *   u  URLs, c, s  names of cookies and of storage: [mask, keys, pattern, pattern]
- *   g  [global, mask, list]: what stands in for a removed tag's global
+ *   g  [global, mask, list]: what stands in for a removed tag's global; without a list it is called
  *   k  category -> bit, m  what is granted, x  unknown cookies are denied, p  the path of an empty script
  * A mask holds the categories of which one must be granted. Keys stand between spaces: hosts, names
  * and starts of names with "*". The first rule that matches says.
@@ -218,19 +218,22 @@
     } catch {}
   }));
 
-  /* Stand-ins: what the page calls of a removed tag takes the call, and hands it on after consent. */
-  R.g.forEach(g => {
-    var name = g[0], mask = g[1], queue = [], stand = queue;
+  /*
+   * Stand-ins: what the page calls of a removed tag takes the call, and hands it on after consent.
+   * Lists are taken over by the tag itself.
+   */
+  R.g.splice(0).forEach(g => {
+    var name = g[0], mask = g[1], queue = [], stand = g[2];
     if (name in top || !needs(mask)) return;
     var take = path => (...args) => {
       queue.push(real => Reflect.apply(path ? real[path] : real, real, args));
       args.forEach(a => a && setTimeout(a.hitCallback || a.event_callback || needs));
     };
-    if (!g[2]) {
+    if (!stand) {
       stand = new Proxy(take(), {
-        get: (f, key) => key in f || !key.at || key === 'then' ? f[key] : f[key] = take(key)
+        get: (f, key) => f[key] ??= key.at && key !== 'then' ? take(key) : f[key]
       });
-      stands.push(() => needs(mask) || (top[name] !== stand || delete top[name]) && !top[name] || queue.forEach(call => call(top[name])));
+      stands.push(() => needs(mask) || top[name] === stand && delete top[name] || !top[name] || queue.forEach(call => call(top[name])));
     }
     top[name] = stand;
   });

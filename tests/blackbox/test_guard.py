@@ -356,6 +356,22 @@ def test_what_was_called_is_handed_over(browser, proxy):
     until(lambda: browser.execute_script("return got") == ["init,1", "track,A", "ttq B"])
 
 
+def test_lists_are_taken_over_by_the_tag(browser, proxy):
+    """Also one inside an object; what stands in them is no matter of the page's workers."""
+    browser.get(f"http://localhost:{proxy.port}/benign")
+    settled(browser)
+    errors(browser)
+    assert browser.execute_async_script("""var done = arguments[0], round = {};
+        googletag.cmd.push(function () { return 'ad'; }); round.round = round; dataLayer.push(round);
+        document.dispatchEvent(new CustomEvent('consent:change', {detail: {decided: true, grants: {marketing: true, analytics: true}}}));
+        var tag = window.googletag = window.googletag || {};
+        tag.cmd = tag.cmd || [];
+        var worker = new Worker(URL.createObjectURL(new Blob(['postMessage("works")'])));
+        worker.onmessage = function (e) { done([tag.cmd.length, tag.cmd[0](), dataLayer.length, dataLayer[0] === round, e.data]); };""") == \
+        [1, "ad", 1, True, "works"]
+    assert errors(browser) == []
+
+
 def test_no_trace_in_errors(browser, proxy):
     browser.get(f"http://localhost:{proxy.port}/benign")
     stacks = browser.execute_script("""return [() => document.body.appendChild(1), () => fetch.call(1), () => document.createElement('p').setAttribute('<', 1),

@@ -48,7 +48,8 @@ static void test_a_full_set(void **state)
              "{\"host\": \"www.x.com\", \"path\": \"/gtag/js\", \"query\": {\"id\": \"G-*\"}}, "
              "{\"host\": \"@site\", \"regex\": \"^/g/collect\\\\b\"}], "
              "\"inline\": [{\"contains\": [\"abc\", \"def\"], \"config\": true}], "
-             "\"storage\": [{\"prefix\": \"_ga\"}], \"globals\": [\"ga\"]}",
+             "\"storage\": [{\"prefix\": \"_ga\"}], \"globals\": [\"Ga\", \"ga()\", \"$a[]\", "
+             "\"g_1.cmd[]\"]}",
         &f);
 
     UNUSED(state);
@@ -65,7 +66,13 @@ static void test_a_full_set(void **state)
     assert_true(set->urls[3].at_site);
     assert_true(set->inlines[0].config);
     assert_int_equal(set->storage_cnt, 1);
-    assert_string_equal(set->globals[0], "ga");
+    assert_int_equal(set->global_cnt, 4);
+    assert_int_equal(set->globals[0].stand, RULE_STAND_NONE);
+    assert_true(str_eq_c(set->globals[1].name, "ga"));
+    assert_int_equal(set->globals[1].stand, RULE_STAND_CALLED);
+    assert_true(str_eq_c(set->globals[2].name, "$a") && set->globals[2].member.len == 0);
+    assert_true(str_eq_c(set->globals[3].name, "g_1") && str_eq_c(set->globals[3].member, "cmd"));
+    assert_int_equal(set->globals[3].stand, RULE_STAND_LIST);
     ruleset_free(set);
 }
 
@@ -105,6 +112,21 @@ static void test_cookies_that_are_refused(void **state)
            "lifetime");
     refuse(HEAD ", \"cookies\": [{\"nam\": \"a\"}]}", "cookies[0]", "nam");
     refuse(HEAD ", \"storage\": [{\"name\": 1}]}", "storage[0].name", "string");
+}
+
+/* They become text of a script. */
+static void test_globals_that_are_refused(void **state)
+{
+    static const char *const bad[] = {"",     "()",   "a b",     "a\\\"]", "1a()",  "a.b()",
+                                      "a.[]", ".a[]", "a.b.c[]", "a[]()",  "a-b[]", "a.b"};
+
+    UNUSED(state);
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        char text[256];
+
+        (void)snprintf(text, sizeof(text), HEAD ", \"globals\": [\"ok()\", \"%s\"]}", bad[i]);
+        refuse(text, "globals[1]", "no name of a global");
+    }
 }
 
 static void test_urls_that_are_refused(void **state)
@@ -238,6 +260,7 @@ int main(void)
         cmocka_unit_test(test_a_full_set),
         cmocka_unit_test(test_heads_that_are_refused),
         cmocka_unit_test(test_cookies_that_are_refused),
+        cmocka_unit_test(test_globals_that_are_refused),
         cmocka_unit_test(test_urls_that_are_refused),
         cmocka_unit_test(test_inlines_that_are_refused),
         cmocka_unit_test(test_elements_that_are_refused),
