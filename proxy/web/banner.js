@@ -12,11 +12,11 @@
   var form = find('form'), opener = find('.cnsnt-open'), panel = find('.cnsnt-panel'), heading = find('h2'), cross = find('.cnsnt-x');
   var choice = form.getAttribute('action'); /* form.action is the buttons of that name */
   var state = JSON.parse(root.getAttribute('data-state'));
-  var dialog = page.createElement('dialog'), before;
+  var dialog = page.createElement('dialog'), before, tabs = new BroadcastChannel('consentd');
   var names = { 'accept-all': 'banner.accept_all', 'reject-all': 'banner.reject_all', save: 'panel.save', allow: 'frame.allow' };
   var boxes = () => [...form.querySelectorAll('input')];
-  var id = () => btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16))))
-    .replace(/\+/g, '-').replace(/\//g, '_').replace(/=/g, '');
+  /* 16 bytes in base64, of letters and digits alone. */
+  var id = () => [...crypto.getRandomValues(new Uint8Array(21))].map(byte => (byte % 36).toString(36)).join('') + 'A';
 
   dialog.className = 'cnsnt-dialog';
   dialog.setAttribute('aria-labelledby', heading.id);
@@ -70,6 +70,7 @@
       layer();
       if (inside) opener.focus({ preventScroll: true });
     }
+    tabs.postMessage(0);
     var tell = () => page.dispatchEvent(new CustomEvent('consent:change', { detail: state }));
     if (fresh[0] || gone[0]) more([gone[0] ? [] : fresh, tell]);
     else tell();
@@ -132,12 +133,16 @@
     var a = event.target.getBoundingClientRect(), b = form.getBoundingClientRect();
     if (a.right > b.left && a.left < b.right && a.bottom > b.top && a.top < b.bottom) root.classList.toggle('cnsnt-up');
   });
-  /* A page that comes back, was made ahead of time or kept by a service worker may not know of a choice made since. */
+  /*
+   * What does not know of a choice made since: a page beside this one, one that is shown again, also on another host
+   * of the site, one that comes back, was made ahead of time, or was kept by a service worker.
+   */
   var sync = was => fetch(choice.replace(/choice$/, 'state'), { cache: 'no-store' }).then(answer => answer.json()).then(now => {
     if (was === state && JSON.stringify([now.decided, now.grants]) !== JSON.stringify([was.decided, was.grants])) apply(now);
-  });
+  }).catch(() => {}); /* no way to ask: the next time */
   window.addEventListener('pageshow', event => { if (event.persisted) sync(state); });
-  if (page.prerendering) page.addEventListener('prerenderingchange', () => sync(state));
+  page.addEventListener('visibilitychange', () => page.hidden || sync(state));
+  tabs.onmessage = () => sync(state);
   try {
     if (navigator.serviceWorker.controller) sync(state);
   } catch { /* there are none here */ }

@@ -61,8 +61,6 @@ def proxy(folder):
     html = [("Content-Type", "text/html; charset=utf-8")]
     origin.routes["/"] = origin.routes["/other"] = http_response(200, html, (PAGE % LINKS).encode())
     origin.routes["/own-link"] = http_response(200, html, (PAGE % '<a href="#" data-consent-action="open">Cookies</a>').encode())
-    origin.routes["/early"] = http_response(200, html, (PAGE % "").replace(
-        "<title>", "<script>Object.defineProperty(document, 'prerendering', {get: function () { return true; }});</script><title>").encode())
     origin.routes["/slow"] = slow_page
     origin.routes["/torn"] = torn_page
     origin.routes["/own.js"] = http_response(200, [("Content-Type", "text/javascript")], b"document.documentElement.dataset.own = 'ran';")
@@ -359,21 +357,21 @@ def test_the_way_back_shows_what_was_chosen_since(browser, proxy):
         assert browser.execute_script("return window.told")
 
 
-def test_a_page_made_ahead_of_time(browser, proxy):
-    visit(browser, proxy, "/early")
+def test_a_page_that_is_shown_after_the_choice(browser, proxy):
+    visit(browser, proxy)
     browser.execute_script("""window.sent = fetch('/.consent/choice', {method: 'POST', headers: {'Content-Type': 'application/json'},
-        body: '{"grant": [], "deny": ["analytics", "marketing"]}'}).then(function () { document.dispatchEvent(new Event('prerenderingchange')); })""")
+        body: '{"grant": [], "deny": ["analytics", "marketing"]}'}).then(function () { document.dispatchEvent(new Event('visibilitychange')); })""")
     until(lambda: not control(browser, "accept-all").is_displayed())
     assert browser.execute_script("return window.consent.state.decided") is True
 
 
 def test_an_answer_from_before_the_choice(browser, proxy):
     """What the page asked for before the visitor chose is not believed after it."""
-    visit(browser, proxy, "/early")
+    visit(browser, proxy)
     browser.execute_script("""var real = window.fetch; window.fetch = function (url, options) {
         return real(url, options).then(function (answer) { return !/state$/.test(url) ? answer :
             new Promise(function (done) { window.release = function () { done(answer); }; }); }); };
-        document.dispatchEvent(new Event('prerenderingchange'));""")
+        document.dispatchEvent(new Event('visibilitychange'));""")
     until(lambda: browser.execute_script("return !!window.release"))
     control(browser, "accept-all").click()
     until(lambda: browser.execute_script("return window.consent.state.grants.marketing"))

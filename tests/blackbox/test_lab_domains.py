@@ -104,3 +104,18 @@ def test_one_category_less(lab):
     until(lambda: lab.execute_script("return ran") == ["ga", "hj"])
     assert hits(lab, MARKETING) == [] and [name for name, _ in stored(lab)].count("_fbp") == 0
     assert ("_ga", f".{DOMAIN}") in stored(lab) and errors(lab) == []
+
+
+def test_a_page_of_another_host_follows_when_it_is_shown(lab):
+    load(lab, "")
+    choose(lab, "accept-all")
+    first = lab.current_window_handle
+    lab.switch_to.new_window("tab")
+    go(lab, "shop")
+    load(lab, "")
+    choose(lab, "reject-all")
+    lab.close()
+    lab.switch_to.window(first)
+    until(lambda: lab.execute_script("return [ran, consent.state.grants.analytics]") == [[], False])
+    until(lambda: stored(lab) == [])
+    assert errors(lab) == []

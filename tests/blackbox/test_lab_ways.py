@@ -131,6 +131,36 @@ def test_back_to_a_page_that_ran_everything(lab):
     assert lab.execute_script("return window.consent.state.grants.analytics") is False
 
 
+def beside(lab):
+    """What runs in the page of the other tab, which stays behind."""
+    here = lab.current_window_handle
+    lab.switch_to.window(next(handle for handle in lab.window_handles if handle != here))
+    state = lab.execute_script("return [ran, consent.state.decided, document.querySelector('.cnsnt-card').hidden]")
+    lab.switch_to.window(here)
+    return state
+
+
+def test_a_page_in_another_tab(lab):
+    """It follows at once, unseen: what is allowed runs there, and what is taken back ends."""
+    fresh(lab)
+    load(lab, "one")
+    first = lab.current_window_handle
+    lab.switch_to.new_window("tab")
+    try:
+        load(lab, "two")
+        assert beside(lab) == [[], False, False]
+        choose(lab, "accept-all")
+        until(lambda: beside(lab) == [["ga"], True, True])
+        choose(lab, "reject-all")
+        until(lambda: beside(lab) == [[], True, True])
+        assert [c["name"] for c in lab.get_cookies() if c["name"] != "consent"] == []
+        assert errors(lab) == []
+    finally:
+        lab.close()
+        lab.switch_to.window(first)
+    assert errors(lab) == []
+
+
 @pytest.mark.parametrize("action,want", [("reject-all", []), ("accept-all", ["ga"])])
 def test_a_page_that_was_prerendered_before_the_decision(lab, action, want):
     fresh(lab)
