@@ -493,6 +493,10 @@ static bool take_question(struct export *x)
     x->may_be_partial = str_eq_c(partial, "1");
     if (!take_place(x, cursor, format, disclose))
         return false;
+    if (x->at.format == EXPORT_DPV && spec->kind != RECORD_UNKNOWN && spec->kind != RECORD_EVENT) {
+        admin_answer_error(x->c, 400, "kind: dpv is a form of visitors' events, of nothing else");
+        return false;
+    }
     spec->kind =
         spec->kind == RECORD_UNKNOWN || x->at.format == EXPORT_DPV ? RECORD_EVENT : spec->kind;
     spec->oldest_first = true;

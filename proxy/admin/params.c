@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "consentd/b64.h"
+#include "consentd/json.h"
 #include "consentd/mem.h"
 
 /* Decodes %XX and + in place; false for a wrong escape or a control character. */
@@ -33,6 +34,14 @@ static bool decode(struct str *s, char *text)
     return true;
 }
 
+static bool is_utf8(struct str s)
+{
+    json_t *text = json_stringn(s.len > 0 ? s.ptr : "", s.len);
+
+    json_decref(text);
+    return text != NULL;
+}
+
 bool params_parse(struct str query, struct params *out, struct fault *f)
 {
     struct str pair, rest;
@@ -51,7 +60,12 @@ bool params_parse(struct str query, struct params *out, struct fault *f)
         }
         if (!decode(&name, out->text + (name.ptr - out->text)) ||
             (value.len > 0 && !decode(&value, out->text + (value.ptr - out->text)))) {
-            fault_set(f, "parameter %zu is not well escaped", out->cnt + 1);
+            fault_set(f, "parameter %zu is not well escaped, or has a control character",
+                      out->cnt + 1);
+            return false;
+        }
+        if (!is_utf8(name) || !is_utf8(value)) { /* it would be in records and manifests */
+            fault_set(f, "parameter %zu is not UTF-8", out->cnt + 1);
             return false;
         }
         for (size_t i = 0; i < out->cnt; i++)

@@ -112,15 +112,17 @@ bool file_write_all_at(int fd, const void *p, size_t len, uint64_t off)
     return true;
 }
 
-static bool write_new(const char *path, const void *p, size_t len, mode_t mode, struct fault *f)
+/* `path` is what messages call it. */
+static bool write_new(const char *temp, const char *path, struct str text, mode_t mode,
+                      struct fault *f)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 
     if (fd < 0) {
         fault_set_errno(f, "%s: cannot create", path);
         return false;
     }
-    bool ok = file_write_all(fd, p, len) && fchmod(fd, mode) == 0 && fsync(fd) == 0;
+    bool ok = file_write_all(fd, text.ptr, text.len) && fchmod(fd, mode) == 0 && fsync(fd) == 0;
     if (!ok)
         fault_set_errno(f, "%s: cannot write", path);
     if (close(fd) != 0 && ok) {
@@ -143,7 +145,7 @@ bool file_write_atomic(const char *path, const void *p, size_t len, mode_t mode,
         fault_set(f, "%s: path too long", path);
         return false;
     }
-    if (!write_new(temp, p, len, mode, f)) {
+    if (!write_new(temp, path, str_make(p, len), mode, f)) {
         unlink(temp); /* fails when it was never made; nothing to add to the fault */
         return false;
     }

@@ -16,7 +16,8 @@
 #include "consentd/mem.h"
 #include "ctl_priv.h"
 
-#define WAIT_S 10 /* the admin answers within half of it whatever happens */
+#define REQUEST_MAX 65536
+#define WAIT_S      10 /* the admin answers within half of it whatever happens */
 
 static char *socket_path(const struct ctl_args *args, struct fault *f)
 {
@@ -65,7 +66,7 @@ bool ctl_send_request(int fd, const char *method, const char *target, struct str
     struct buf text;
     bool ok;
 
-    buf_init(&text, 65536);
+    buf_init(&text, REQUEST_MAX);
     ok = buf_printf(&text,
                     "%s %s HTTP/1.1\r\nHost: admin\r\nContent-Type: application/json\r\n"
                     "Content-Length: %zu\r\nConnection: close\r\n\r\n",
@@ -136,7 +137,8 @@ bool ctl_ask(const struct ctl_args *args, const char *method, const char *target
     bool ok = fd >= 0 && ctl_send_request(fd, method, target, body);
 
     if (fd >= 0 && !ok)
-        fault_set(f, "%s: the request could not be sent", path);
+        fault_set(f, "%s: the request could not be sent, or is longer than %d bytes", path,
+                  REQUEST_MAX);
     ok = ok && exchange(fd, out, f) && take_body(out, f);
     if (fd >= 0)
         close(fd);

@@ -15,9 +15,9 @@
 #define DAY_MS   UINT64_C(86400000)
 #define DAYS_MAX 3990 /* of one question about showing */
 
-bool audit_remote_is_there(const struct ctl_args *args)
+bool audit_remote_is_there(const struct ctl_args *args, struct fault *f)
 {
-    int fd = ctl_dial(args, WAIT_S, NULL);
+    int fd = ctl_dial(args, WAIT_S, f);
 
     if (fd >= 0)
         close(fd);
@@ -186,8 +186,11 @@ static bool take_line(struct all *all, struct str line)
     if (json_object_get(value, "manifest") != NULL) {
         all->ended = true;
         take_manifest(all->r, json_object_get(value, "manifest"));
-    } else if (ok)
+    } else if (ok) {
         ok = take_row(all->r, value, &all->text);
+    } else {
+        (void)ctl_fail("the admin answered with a line that is no JSON");
+    }
     json_decref(value);
     all->broken = all->broken || !ok;
     return ok;

@@ -25,8 +25,8 @@ struct audit_remote {
     uint64_t read_ms; /* filled before on_group: days before this one are not counted in groups */
 };
 
-/* Whether the admin can be reached: its socket is there, and somebody listens. */
-MUST_USE bool audit_remote_is_there(const struct ctl_args *args);
+/* Whether the admin can be reached: its socket is there, and somebody listens. f may be NULL. */
+MUST_USE bool audit_remote_is_there(const struct ctl_args *args, struct fault *f);
 
 /* Page by page; CTL_OK, or what was said on stderr. */
 int audit_remote_rows(struct audit_remote *r);

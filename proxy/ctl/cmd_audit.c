@@ -53,6 +53,7 @@ struct audit {
     bool direct;       /* --direct: the stores themselves, not the admin */
     bool journal;      /* --journal, or no Redis configured */
     bool one;          /* get */
+    bool headed;       /* the head was printed */
     bool missing;      /* with one: it is not there */
     uint64_t leaf;     /* with one */
     bool status_only;  /* ledger status: the newest record alone */
@@ -91,6 +92,8 @@ static bool take_form(struct audit *a, const char *limit, const char *format, co
         (void)ctl_fail("--limit \"%s\": expected a number of rows", limit);
     else if (format != NULL && !audit_format_parse(str_c(format), &a->format))
         (void)ctl_fail("-o \"%s\": expected table, jsonl or csv", format);
+    else if (a->direct && a->journal)
+        (void)ctl_fail("--direct asks Redis, --journal the journal: one of them");
     else if (by != NULL && !stats_by_parse(str_c(by), &a->by))
         (void)ctl_fail("--by \"%s\": expected day, lang, notice or method", by);
     else
@@ -138,10 +141,13 @@ static bool take_arguments(struct audit *a, const struct ctl_args *args, const c
 
     for (size_t i = 0; i < cnt; i++)
         options[i] = (struct ctl_option){filters[i], &values[i], NULL};
+    if (a->one)
+        cnt = 0; /* it is named: nothing is filtered */
     options[cnt++] = (struct ctl_option){"--journal", NULL, &a->journal};
     options[cnt++] = (struct ctl_option){"--direct", NULL, &a->direct};
-    options[cnt++] = (struct ctl_option){"--limit", &limit, NULL};
     options[cnt++] = (struct ctl_option){"-o", &format, NULL};
+    if (!a->one)
+        options[cnt++] = (struct ctl_option){"--limit", &limit, NULL};
     if (a->counting) {
         options[cnt++] = (struct ctl_option){"--by", &by, NULL};
         options[cnt++] = (struct ctl_option){"--suppress", NULL, &a->suppress};
@@ -237,11 +243,12 @@ static bool edge_record(struct journal_reader *rd, bool newest, struct journal_r
 
 /* --- rows ----------------------------------------------------------------------------------- */
 
-/* A record that may not be there has its head when it is. */
-static void print_head_of_one(const struct audit *a)
+/* Once, with the first row, or with an answer that has none: not when there is no answer. */
+static void print_head(struct audit *a)
 {
-    if (a->one)
+    if (!a->headed && !a->counting)
         audit_print_head(stdout, a->format, a->spec.kind);
+    a->headed = true;
 }
 
 static bool on_row(void *arg, const struct query_row *row)
@@ -257,7 +264,7 @@ static bool on_row(void *arg, const struct query_row *row)
         audit_stats_add(a->stats, row);
         show_progress(a, false);
     } else {
-        print_head_of_one(a);
+        print_head(a);
         audit_print_row(stdout, a->format, a->spec.kind, row);
     }
     a->rows++;
@@ -401,7 +408,7 @@ static bool on_remote_row(void *arg, const struct query_row *row, const json_t *
         audit_stats_add(a->stats, row);
         show_progress(a, false);
     } else {
-        print_head_of_one(a);
+        print_head(a);
         audit_remote_print(stdout, a->format, a->spec.kind, row, value);
     }
     a->rows++;
@@ -467,9 +474,9 @@ static int from_admin(const struct ctl_args *args, struct audit *a)
 
     (void)snprintf(cursor, sizeof(cursor), "%.*s", STR_ARGS(a->spec.cursor));
     if (!a->counting) {
-        if (!a->one)
-            audit_print_head(stdout, a->format, a->spec.kind);
         status = audit_remote_rows(&r);
+        if (status == CTL_OK)
+            print_head(a);
         if (status == CTL_OK && r.next[0] != '\0')
             (void)fprintf(stderr, "more: --cursor %s\n", r.next);
     } else if (!take_counters(&r, a)) {
@@ -479,7 +486,7 @@ static int from_admin(const struct ctl_args *args, struct audit *a)
         a->held_ms = r.held_ms;
     }
     buf_free(&a->target);
-    return fflush(stdout) != 0 && status == CTL_OK ? CTL_FAILED : status;
+    return status;
 }
 
 /* Where the journal begins, for who reads figures that were counted from it. */
@@ -498,8 +505,6 @@ static void find_span(struct audit *a)
 /* From the stores, without the daemon. */
 static void from_stores(struct audit *a)
 {
-    if (!a->counting && !a->one)
-        audit_print_head(stdout, a->format, a->spec.kind);
     if (!a->journal)
         from_redis(a);
     if (a->away && !a->counting)
@@ -510,6 +515,8 @@ static void from_stores(struct audit *a)
         find_span(a);
     if (a->one && a->rows == 0 && a->missing)
         a->status = ctl_fail("there is no record %" PRIu64, a->leaf);
+    else if (a->status == CTL_OK)
+        print_head(a);
 }
 
 static int audit_run(const struct ctl_args *args, struct audit *a)
@@ -521,13 +528,13 @@ static int audit_run(const struct ctl_args *args, struct audit *a)
         buf_free(&a->target);
         return CTL_USAGE;
     }
-    if (!a->journal && !a->direct && audit_remote_is_there(args))
+    if (!a->journal && !a->direct && audit_remote_is_there(args, NULL))
         return from_admin(args, a);
     a->status = audit_open(a, args);
     if (a->status == CTL_OK)
         from_stores(a);
     audit_close(a);
-    return fflush(stdout) != 0 && a->status == CTL_OK ? CTL_FAILED : a->status;
+    return a->status;
 }
 
 int cmd_audit_query(struct ctl_args *args)
@@ -626,7 +633,7 @@ static int print_stats(struct audit *a)
         return ctl_fail("%" PRIu64 " records were changed: not counted, see audit verify",
                         audit_stats_tampered(a->stats));
     /* a part that nobody asked for must not pass for the whole in a script */
-    return fflush(stdout) != 0 || (a->away && !whole) ? CTL_FAILED : CTL_OK;
+    return a->away && !whole ? CTL_FAILED : CTL_OK;
 }
 
 /*

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "audit_remote.h"
 #include "consentd/clock.h"
@@ -32,6 +33,17 @@ static const char *text_of(const json_t *object, const char *key)
     return text != NULL ? text : "";
 }
 
+bool ctl_write_file(const char *file, struct str text, struct fault *f)
+{
+    struct stat there;
+
+    if (stat(file, &there) == 0 && !S_ISREG(there.st_mode)) {
+        fault_set(f, "%s: no regular file; without --out it goes to standard output", file);
+        return false;
+    }
+    return file_write_atomic(file, text.ptr, text.len, 0600, f);
+}
+
 /* The body of an answer to standard output, or into a file that is whole or not there. */
 static int fetch(const struct ctl_args *args, const char *target, const char *file)
 {
@@ -41,10 +53,10 @@ static int fetch(const struct ctl_args *args, const char *target, const char *fi
 
     buf_init(&body, CTL_ANSWER_MAX);
     if (!ctl_ask(args, "GET", target, str_c(""), &body, &f) ||
-        (file != NULL && !file_write_atomic(file, body.data, body.len, 0600, &f)))
+        (file != NULL && !ctl_write_file(file, buf_str(&body), &f)))
         status = ctl_fail("%s", f.text);
     else if (file == NULL && fwrite(body.data, 1, body.len, stdout) != body.len)
-        status = ctl_fail("standard output: %s", strerror(errno));
+        status = CTL_FAILED;
     buf_free(&body);
     return status;
 }
@@ -151,6 +163,7 @@ int cmd_subject_show(struct ctl_args *args)
     char target[TARGET_MAX], subject[CTL_SUBJECT_LEN + 1];
     struct audit_remote r = {
         .args = args, .target = target, .limit = UINT64_MAX, .on_row = on_row, .arg = &form};
+    struct fault f = {{0}};
 
     if (!ctl_options(args, options, COUNT_OF(options)))
         return CTL_USAGE;
@@ -160,9 +173,11 @@ int cmd_subject_show(struct ctl_args *args)
     }
     if (who == NULL || !ctl_subject_of(who, subject) ||
         !make_target(target, "/api/v1/subjects/", subject, "")) {
-        (void)ctl_fail("subject show SUBJECT|COOKIE");
+        (void)ctl_fail("subject show SUBJECT|COOKIE: 22 characters, or the value of the cookie");
         return CTL_USAGE;
     }
+    if (!audit_remote_is_there(args, &f))
+        return ctl_fail("%s", f.text);
     audit_print_head(stdout, form, RECORD_EVENT);
     return audit_remote_rows(&r);
 }
@@ -179,7 +194,11 @@ int cmd_subject_export(struct ctl_args *args)
     if (who == NULL || !ctl_subject_of(who, subject) ||
         !make_target(path, "/api/v1/subjects/", subject, "/export?format=") ||
         !make_target(target, "", format, "") || strlen(path) + strlen(format) >= sizeof(target)) {
-        (void)ctl_fail("subject export SUBJECT|COOKIE --format json|dpv|csv");
+        (void)ctl_fail("subject export SUBJECT|COOKIE: 22 characters, or the value of the cookie");
+        return CTL_USAGE;
+    }
+    if (strcmp(format, "json") != 0 && strcmp(format, "dpv") != 0 && strcmp(format, "csv") != 0) {
+        (void)ctl_fail("--format \"%s\": expected json, dpv or csv", format);
         return CTL_USAGE;
     }
     (void)snprintf(target, sizeof(target), "%.2000s%.100s", path, format);

@@ -24,6 +24,7 @@
 #include "consentd/ledger_msg.h"
 #include "consentd/mem.h"
 #include "consentd/note.h"
+#include "consentd/query.h"
 #include "consentd/query_text.h"
 #include "ctl_priv.h"
 
@@ -91,7 +92,8 @@ static bool on_data(void *arg, struct str data)
     struct export *x = arg;
 
     if (fwrite(data.ptr, 1, data.len, x->out) != data.len) {
-        (void)ctl_fail("%s: %s", x->file != NULL ? x->part : "standard output", strerror(errno));
+        if (x->file != NULL) /* of standard output main.c says it */
+            (void)ctl_fail("%s: %s", x->part, strerror(errno));
         x->broken = true;
         return false;
     }
@@ -142,10 +144,17 @@ static bool open_part(struct export *x)
     bool goes_on = read_note(x);
     int fd = open(x->part, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     off_t size = fd >= 0 ? lseek(fd, 0, SEEK_END) : -1;
+    struct stat there;
 
     if (!goes_on || size < (off_t)x->safe_bytes) {
         x->safe_bytes = 0;
         x->cursor[0] = '\0';
+    }
+    if (fd >= 0 && (fstat(fd, &there) != 0 || !S_ISREG(there.st_mode) ||
+                    there.st_uid != geteuid() || there.st_nlink != 1)) {
+        (void)ctl_fail("%s: is not a file of yours alone: remove it", x->part);
+        close(fd);
+        return false;
     }
     if (fd < 0 || ftruncate(fd, (off_t)x->safe_bytes) != 0 ||
         lseek(fd, (off_t)x->safe_bytes, SEEK_SET) < 0 || (x->out = fdopen(fd, "w+")) == NULL) {
@@ -334,7 +343,7 @@ static int run(struct export *x, const char *vkey)
     x->begun_ms = x->saved_ms = clock_mono_ms();
     if (x->file == NULL) {
         x->out = stdout;
-        return fetch(x) && fflush(stdout) == 0 ? CTL_OK : CTL_FAILED;
+        return fetch(x) ? CTL_OK : CTL_FAILED;
     }
     x->part = beside(x->file, ".part");
     x->resume = beside(x->file, ".resume");
@@ -378,7 +387,31 @@ static bool check_question(const char *format, const char *const values[COUNT_OF
             (void)ctl_fail("--%s", f.text);
             return false;
         }
+    if (known && strcmp(format, "dpv") == 0 && spec.kind != RECORD_UNKNOWN &&
+        spec.kind != RECORD_EVENT) {
+        (void)ctl_fail("--kind: dpv is a form of visitors' events, of nothing else");
+        return false;
+    }
+    if (known && !query_check(&spec, &f)) {
+        (void)ctl_fail("%s", f.text);
+        return false;
+    }
     return known;
+}
+
+/* Said before everything was fetched. */
+static bool check_vkey(const char *vkey, const char *file)
+{
+    struct fault f = {{0}};
+    struct note_key key;
+
+    if (vkey != NULL && file == NULL)
+        (void)ctl_fail("--vkey checks a file: it needs --out FILE");
+    else if (vkey != NULL && !note_vkey_parse(str_c(vkey), &key, &f))
+        (void)ctl_fail("--vkey: %s", f.text);
+    else
+        return true;
+    return false;
 }
 
 int cmd_audit_export(struct ctl_args *args)
@@ -398,12 +431,9 @@ int cmd_audit_export(struct ctl_args *args)
     options[cnt++] = (struct ctl_option){"--vkey", &vkey, NULL};
     options[cnt++] = (struct ctl_option){"--disclose", NULL, &disclose};
     options[cnt++] = (struct ctl_option){"--partial", NULL, &partial};
-    if (!ctl_options(args, options, cnt) || !check_question(format, values))
+    if (!ctl_options(args, options, cnt) || !check_question(format, values) ||
+        !check_vkey(vkey, x.file))
         return CTL_USAGE;
-    if (vkey != NULL && x.file == NULL) {
-        (void)ctl_fail("--vkey checks a file: it needs --out FILE");
-        return CTL_USAGE;
-    }
     buf_init(&target, 65536);
     ok = buf_append_c(&target, "/api/v1/export") &&
          ctl_target_add(&target, "format", str_c(format)) &&

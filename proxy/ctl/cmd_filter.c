@@ -103,8 +103,10 @@ static int filter_with(const struct filter_args *a, struct rules *rules, const s
     struct snapshot *snapshot;
     int status;
 
-    if (!categories_parse(rules_categories(rules), str_c(a->consent), &setup.decider.grants, &f))
-        return ctl_fail("--consent: %s", f.text);
+    if (!categories_parse(rules_categories(rules), str_c(a->consent), &setup.decider.grants, &f)) {
+        (void)ctl_fail("--consent: %s", f.text);
+        return CTL_USAGE;
+    }
     snapshot = snapshot_new(rules, 0, NULL, NULL, 0);
     setup.decider.snapshot = snapshot;
     status = filter(&run, &setup, chunk, a->report);
@@ -121,8 +123,10 @@ static int filter_page(const struct ctl_args *args, const struct filter_args *a,
     struct url page;
     int status;
 
-    if (!url_parse(str_c(a->url), NULL, arena, &page) || (page.flags & URL_NETWORK) == 0)
-        return ctl_fail("--url: \"%s\" is not a complete address", a->url);
+    if (!url_parse(str_c(a->url), NULL, arena, &page) || (page.flags & URL_NETWORK) == 0) {
+        (void)ctl_fail("--url: \"%s\" is not a complete address", a->url);
+        return CTL_USAGE;
+    }
     hosts[0] = arena_copy(arena, page.host.ptr, page.host.len);
     rules = hosts[0] != NULL ? ctl_load_rules(args, a->dir, hosts, 1, &f) : NULL;
     if (rules == NULL)

@@ -66,12 +66,19 @@ static bool find_site(struct work *w, const char *name)
     return true;
 }
 
+/* What reading a policy needs: nothing that only the daemon's user may read. */
+static bool work_site(struct work *w, const struct ctl_args *args, const char *site)
+{
+    *w = (struct work){0};
+    w->config = config_load(args->config, &w->f);
+    return w->config != NULL && find_site(w, site);
+}
+
 static bool work_begin(struct work *w, const struct ctl_args *args, const char *site)
 {
     char *folder;
 
-    *w = (struct work){.config = config_load(args->config, &w->f)};
-    if (w->config == NULL || !find_site(w, site) ||
+    if (!work_site(w, args, site) ||
         !restarts_read(w->config->ledger.journal, w->config->ledger.node, &w->restarts, &w->f))
         return false;
     folder = file_resolve(w->config->state_dir, NOTICES_FOLDER);
@@ -148,7 +155,7 @@ int cmd_policy_check(struct ctl_args *args)
 
     if (!ctl_options(args, options, COUNT_OF(options)))
         return CTL_USAGE;
-    if (work_begin(&w, args, site))
+    if (work_site(&w, args, site))
         policy = ctl_load_notice(w.config, w.site, file, &w.f);
     if (policy == NULL) {
         status = ctl_fail("%s", w.f.text);

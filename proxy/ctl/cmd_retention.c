@@ -129,6 +129,10 @@ int cmd_ledger_retention(struct ctl_args *args)
 
     if (!ctl_options(args, options, COUNT_OF(options)))
         return CTL_USAGE;
+    if (yes && !drop) {
+        (void)ctl_fail("--yes answers what --drop asks: it needs --drop");
+        return CTL_USAGE;
+    }
     config = config_load(args->config, &f);
     if (config != NULL) {
         char *path = file_resolve(config->state_dir, "keks.json");

@@ -193,10 +193,12 @@ int cmd_rules_match(struct ctl_args *args)
         return ctl_fail("%s", f.text);
     snapshot = snapshot_new(rules, 0, NULL, NULL, 0);
     d.snapshot = snapshot;
-    if (categories_parse(rules_categories(rules), str_c(consent), &d.grants, &f))
+    if (categories_parse(rules_categories(rules), str_c(consent), &d.grants, &f)) {
         status = answer(rules, &d, &q);
-    else
+    } else {
         ctl_fail("--consent: %s", f.text);
+        status = CTL_USAGE;
+    }
     snapshot_give(snapshot);
     rules_give(rules);
     return status;

@@ -111,12 +111,17 @@ int cmd_rules_set(struct ctl_args *args)
     const char *name = NULL, *mode = NULL, *site = NULL;
     const struct ctl_option options[] = {
         {"", &name, NULL}, {"", &mode, NULL}, {"--site", &site, NULL}};
+    enum rules_choice choice;
     json_t *body;
 
     if (!ctl_options(args, options, COUNT_OF(options)))
         return CTL_USAGE;
     if (name == NULL || mode == NULL) {
         ctl_fail("rules set needs a rule set and a mode: enforce, report, off or config");
+        return CTL_USAGE;
+    }
+    if (!rules_choice_parse(str_c(mode), &choice)) {
+        ctl_fail("mode \"%s\": expected enforce, report, off or config", mode);
         return CTL_USAGE;
     }
     body = json_pack("{s:s, s:s}", "set", name, "mode", mode);

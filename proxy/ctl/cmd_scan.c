@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "consentd/arena.h"
 #include "consentd/clock.h"
@@ -206,12 +207,40 @@ static int finish(struct scan_run *run, struct fault *f)
     return CTL_OK;
 }
 
+/* What would only be found out when the pages were loaded. */
+static bool check_args(const struct scan_run *run, struct fault *f)
+{
+    const struct scan_args *a = run->a;
+    struct str proxy = str_c(a->proxy);
+    ptrdiff_t colon = str_find_last_char(proxy, ':'); /* [::1]:443 has others */
+    struct stat there;
+    uint64_t number;
+
+    for (const char *p = a->url; *p != '\0'; p++)
+        if ((uint8_t)*p <= ' ' || (uint8_t)*p >= 0x7f) {
+            fault_set(f, "the page's address has a byte that must be escaped: 0x%02x", (uint8_t)*p);
+            return false;
+        }
+    if (a->proxy != NULL &&
+        (colon <= 0 ||
+         !str_to_u64(str_slice(proxy, (size_t)colon + 1, proxy.len), UINT16_MAX, &number) ||
+         number == 0)) {
+        fault_set(f, "--proxy: \"%s\" is not HOST:PORT", a->proxy);
+        return false;
+    }
+    if (stat(a->out, &there) == 0 && !S_ISDIR(there.st_mode)) {
+        fault_set(f, "--out: %s is no folder", a->out);
+        return false;
+    }
+    return true;
+}
+
 static int run_scan(const struct ctl_args *args, struct scan_run *run, struct fault *f)
 {
     bool proxied = false;
     char time[CLOCK_TEXT_MAX];
 
-    if (!find_direct(args, run, f) || !read_states(run, f)) {
+    if (!check_args(run, f) || !find_direct(args, run, f) || !read_states(run, f)) {
         ctl_fail("%s", f->text);
         return CTL_USAGE;
     }

@@ -16,6 +16,8 @@
 #include "consentd/unsub.h"
 #include "ctl_priv.h"
 
+#define ADDRESS_AND_LIST "a mail address, and a name of at most %d characters a-z 0-9 - _ ."
+
 struct work {
     struct config *config;  /* owned */
     struct keyring *ring;   /* owned */
@@ -62,7 +64,8 @@ static bool work_begin(struct work *w, const struct ctl_args *args)
 {
     char *path;
 
-    *w = (struct work){.config = config_load(args->config, &w->f)};
+    *w = (struct work){0};
+    w->config = config_load(args->config, &w->f);
     if (w->config == NULL || !read_keys(w))
         return false;
     path = file_resolve(w->config->state_dir, SUPPRESSED_NAME);
@@ -94,9 +97,7 @@ int cmd_unsubscribe_link(struct ctl_args *args)
         return CTL_USAGE;
     if (list == NULL || !unsub_list_ok(str_c(list)) ||
         !unsub_address_ok(str_trim(str_c(address)))) {
-        (void)ctl_fail("unsubscribe link ADDRESS LIST: a mail address, and a name of at most %d "
-                       "characters a-z 0-9 - _ .",
-                       UNSUB_LIST_MAX);
+        (void)ctl_fail("unsubscribe link ADDRESS LIST: " ADDRESS_AND_LIST, UNSUB_LIST_MAX);
         return CTL_USAGE;
     }
     if (!work_begin(&w, args) || !find_site(&w, site))
@@ -137,8 +138,9 @@ int cmd_unsubscribe_check(struct ctl_args *args)
 
     if (!ctl_options(args, options, COUNT_OF(options)))
         return CTL_USAGE;
-    if (list == NULL || !unsub_address_ok(str_trim(str_c(address)))) {
-        (void)ctl_fail("unsubscribe check ADDRESS LIST");
+    if (list == NULL || !unsub_list_ok(str_c(list)) ||
+        !unsub_address_ok(str_trim(str_c(address)))) {
+        (void)ctl_fail("unsubscribe check ADDRESS LIST: " ADDRESS_AND_LIST, UNSUB_LIST_MAX);
         return CTL_USAGE;
     }
     if (!work_begin(&w, args))
@@ -162,7 +164,9 @@ int cmd_unsubscribe_filter(struct ctl_args *args)
     if (!ctl_options(args, options, COUNT_OF(options)))
         return CTL_USAGE;
     if (list == NULL || !unsub_list_ok(str_c(list))) {
-        (void)ctl_fail("unsubscribe filter LIST <addresses");
+        (void)ctl_fail("unsubscribe filter LIST <addresses: a name of at most %d characters a-z "
+                       "0-9 - _ .",
+                       UNSUB_LIST_MAX);
         return CTL_USAGE;
     }
     if (!work_begin(&w, args))
@@ -176,11 +180,15 @@ int cmd_unsubscribe_filter(struct ctl_args *args)
         if (address.len == 0)
             continue;
         if (!unsub_address_ok(address)) {
-            fprintf(stderr, "consentctl: \"%.*s\" is no address: left out\n", STR_ARGS(address));
+            (void)ctl_fail("\"%.*s\" is no address: left out", STR_ARGS(address));
             continue;
         }
         if (left(&w, address, str_c(list)) == 0)
             printf("%.*s\n", STR_ARGS(address));
+    }
+    if (ferror(stdin)) {
+        fault_set(&w.f, "standard input can't be read to its end");
+        return work_end(&w, CTL_FAILED);
     }
     return work_end(&w, CTL_OK);
 }
@@ -193,6 +201,11 @@ int cmd_unsubscribe_export(struct ctl_args *args)
 
     if (!ctl_options(args, options, COUNT_OF(options)))
         return CTL_USAGE;
+    if (list != NULL && !unsub_list_ok(str_c(list))) {
+        (void)ctl_fail("unsubscribe export [LIST]: a name of at most %d characters a-z 0-9 - _ .",
+                       UNSUB_LIST_MAX);
+        return CTL_USAGE;
+    }
     if (!work_begin(&w, args))
         return work_end(&w, CTL_FAILED);
     for (size_t i = 0; i < suppressed_cnt(w.out); i++) {

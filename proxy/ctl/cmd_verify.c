@@ -3,6 +3,7 @@
  *
  * What verification does is in consentd/verify.h.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,7 +44,7 @@ struct verify {
 
 static int say(enum verify_status status, const char *what, const char *why)
 {
-    fprintf(stderr, "consentctl: %s: %s\n", what, why);
+    (void)ctl_fail("%s: %s", what, why);
     return (int)status;
 }
 
@@ -268,34 +269,56 @@ static int verify_here(struct verify *v, struct verify_config *cfg, bool deep)
     return status;
 }
 
+struct verify_args {
+    const char *offline, *vkey, *from, *to;
+    bool deep, running;
+};
+
+/* What contradicts itself; VERIFY_OK when nothing does. */
+static int check_args(const struct verify_args *a, const struct verify_config *cfg)
+{
+    bool range = a->from != NULL || a->to != NULL;
+
+    if (a->offline != NULL && a->vkey == NULL)
+        return say(VERIFY_USAGE, "--offline DIR", "needs --vkey, the log's public key");
+    if (a->offline != NULL && a->running)
+        return say(VERIFY_USAGE, "--running", "asks consentd: not with --offline");
+    if (a->offline != NULL && a->deep)
+        return say(VERIFY_USAGE, "--deep", "asks Redis: not with --offline");
+    if (a->running && a->vkey != NULL)
+        return say(VERIFY_USAGE, "--vkey", "consentd uses its own: not with --running");
+    if (a->running && !a->deep && range)
+        return say(VERIFY_USAGE, "--from, --to", "limit the records of --deep, not the log");
+    if (cfg->to_ms != 0 && cfg->to_ms <= cfg->from_ms)
+        return say(VERIFY_USAGE, "--from, --to", "the range is empty: from must be before to");
+    if (a->offline != NULL && access(a->offline, R_OK | X_OK) != 0)
+        return say(VERIFY_USAGE, a->offline, strerror(errno));
+    return VERIFY_OK;
+}
+
 int cmd_audit_verify(struct ctl_args *args)
 {
     struct verify v = {0};
     struct verify_config cfg = {0};
     struct verify_report report;
-    const char *offline = NULL, *vkey = NULL, *from = NULL, *to = NULL;
-    bool deep = false, running = false;
+    struct verify_args a = {.deep = false};
     const struct ctl_option options[] = {
-        {"--offline", &offline, NULL}, {"--running", NULL, &running}, {"--vkey", &vkey, NULL},
-        {"--deep", NULL, &deep},       {"--from", &from, NULL},       {"--to", &to, NULL}};
+        {"--offline", &a.offline, NULL}, {"--running", NULL, &a.running}, {"--vkey", &a.vkey, NULL},
+        {"--deep", NULL, &a.deep},       {"--from", &a.from, NULL},       {"--to", &a.to, NULL}};
     struct fault f = {{0}};
     int status;
 
     if (!ctl_options(args, options, COUNT_OF(options)))
         return VERIFY_USAGE;
-    if (offline != NULL && vkey == NULL)
-        return say(VERIFY_USAGE, "--offline DIR", "needs --vkey, the log's public key");
-    if (offline != NULL && running)
-        return say(VERIFY_USAGE, "--running", "asks consentd: not with --offline");
-    if (offline != NULL && deep)
-        return say(VERIFY_USAGE, "--deep", "asks Redis: not with --offline");
-    if (!ctl_time(from, &cfg.from_ms) || !ctl_time(to, &cfg.to_ms))
+    if (!ctl_time(a.from, &cfg.from_ms) || !ctl_time(a.to, &cfg.to_ms))
         return say(VERIFY_USAGE, "--from, --to", "expected 2026-11-01 or 2026-11-01T00:00:00Z");
-    if (running)
-        return verify_running(args, from, to, deep);
-    if (!verify_open(&v, args, offline, vkey, &f)) {
+    status = check_args(&a, &cfg);
+    if (status != VERIFY_OK || a.running)
+        return a.running && status == VERIFY_OK ? verify_running(args, a.from, a.to, a.deep)
+                                                : status;
+    if (!verify_open(&v, args, a.offline, a.vkey, &f)) {
         status = say(VERIFY_USAGE, "audit verify", f.text);
-        if (offline == NULL && geteuid() != 0)
+        if (a.offline == NULL && geteuid() != 0)
             (void)fputs("who may not read these files asks the running consentd: --running\n",
                         stderr);
     } else {
@@ -303,8 +326,8 @@ int cmd_audit_verify(struct ctl_args *args)
         cfg.keys = v.keys;
         cfg.key_cnt = v.key_cnt;
         cfg.progress = isatty(STDERR_FILENO) ? on_progress : NULL;
-        status = offline != NULL ? print_report(&cfg, &report, (int)verify_run(&cfg, &report))
-                                 : verify_here(&v, &cfg, deep);
+        status = a.offline != NULL ? print_report(&cfg, &report, (int)verify_run(&cfg, &report))
+                                   : verify_here(&v, &cfg, a.deep);
     }
     verify_close(&v);
     return status;
@@ -393,24 +416,29 @@ int cmd_audit_prove(struct ctl_args *args)
     return status;
 }
 
-static bool check_proof(const struct note_key *key, struct str text, const char *commitment,
+/* Of a file that anybody may have made; its text is JSON only when it was verified. */
+static void print_json(struct str json)
+{
+    char *text = str_dup(json);
+
+    ctl_put(stdout, text);
+    (void)putchar('\n');
+    free(text);
+}
+
+static bool check_proof(const struct note_key *key, struct str text, const uint8_t *commitment,
                         struct fault *f)
 {
     struct tlog_shown shown;
-    uint8_t given[32];
     struct buf extra;
     bool ok;
 
-    if (commitment != NULL && !hex_decode(str_c(commitment), given, sizeof(given))) {
-        fault_set(f, "--commitment \"%s\": expected 64 hex digits", commitment);
-        return false;
-    }
     buf_init(&extra, NOTE_PROOF_MAX);
-    ok = tlog_check(key, text, commitment != NULL ? given : NULL, &extra, &shown, f);
+    ok = tlog_check(key, text, commitment, &extra, &shown, f);
     if (ok)
         printf("leaf %" PRIu64 " of %" PRIu64 " in %s\n", shown.index, shown.tree.size, key->name);
     if (ok && shown.json.len > 0)
-        printf("%.*s\n", STR_ARGS(shown.json));
+        print_json(shown.json);
     buf_free(&extra);
     return ok;
 }
@@ -424,15 +452,18 @@ int cmd_audit_verify_proof(struct ctl_args *args)
     struct fault f = {{0}};
     struct buf text;
     int status = VERIFY_OK;
+    uint8_t given[32];
 
     if (!ctl_options(args, options, COUNT_OF(options)))
         return VERIFY_USAGE;
     if (file == NULL || vkey == NULL)
         return say(VERIFY_USAGE, "audit verify-proof FILE --vkey KEY", "both are needed");
     buf_init(&text, NOTE_PROOF_MAX);
-    if (!key_from_text(&v, vkey, &f) || !file_read(file, NOTE_PROOF_MAX, &text, &f))
+    if (commitment != NULL && !hex_decode(str_c(commitment), given, sizeof(given)))
+        status = say(VERIFY_USAGE, "--commitment", "expected 64 hex digits");
+    else if (!key_from_text(&v, vkey, &f) || !file_read(file, NOTE_PROOF_MAX, &text, &f))
         status = say(VERIFY_USAGE, "audit verify-proof", f.text);
-    else if (!check_proof(&v.keys[0], buf_str(&text), commitment, &f))
+    else if (!check_proof(&v.keys[0], buf_str(&text), commitment != NULL ? given : NULL, &f))
         status = say(VERIFY_TAMPERED, file, f.text);
     buf_free(&text);
     return status;

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "consentd/buf.h"
 #include "consentd/category.h"
@@ -50,11 +51,17 @@ struct ctl_option {
     bool *flag;         /* set to true; NULL for an option with a value */
 };
 
-/* Reads all of args; false, with a message on stderr, for what is not among them. */
+/*
+ * Reads all of args; false, with a message on stderr, for what is not among them, is there twice or
+ * has no value. At most 64.
+ */
 MUST_USE bool ctl_options(const struct ctl_args *args, const struct ctl_option *options,
                           size_t cnt);
 
-/* "consentctl: <formatted>" on stderr; returns CTL_FAILED. */
+/* Text from elsewhere: what would steer a terminal is written as \xNN. */
+void ctl_put(FILE *to, const char *text);
+
+/* "consentctl: <formatted>" on stderr, by ctl_put; returns CTL_FAILED. */
 int ctl_fail(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
 /*
@@ -120,6 +127,9 @@ MUST_USE enum ctl_stream_end ctl_stream(const struct ctl_args *args, const char 
 /* A subject's id: given as such, with "s_" before it, or inside a cookie. False: it is none. */
 #define CTL_SUBJECT_LEN 22 /* characters */
 MUST_USE bool ctl_subject_of(const char *text, char out[CTL_SUBJECT_LEN + 1]);
+
+/* As file_write_atomic, but never in place of a folder or a device. */
+MUST_USE bool ctl_write_file(const char *file, struct str text, struct fault *f);
 
 /* The list of erasures of this configuration; NULL with the reason. */
 struct config;

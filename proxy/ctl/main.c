@@ -3,13 +3,20 @@
  *
  *   consentctl [-c FILE] WORDS… [OPTIONS…]
  *
- * Exit status: 0 done, 1 refused or not as it should be, 2 the command line is wrong.
+ * Exit status: 0 done, 1 refused or not as it should be, 2 the command line is wrong. Commands of
+ * verification have others (consentd/verify.h). What standard output did not take is no answer.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "consentd/mem.h"
 #include "consentd/str.h"
+#include "consentd/verify.h"
 #include "ctl_priv.h"
 
 static const struct ctl_command commands[] = {
@@ -188,10 +195,30 @@ static int without_command(const struct ctl_args *args)
                    second[0] != '\0' && second[0] != '-' ? " " : "",
                    second[0] != '-' ? second : "");
     near = str_nearest(str_c(words), names, COUNT_OF(commands));
-    fprintf(stderr, "consentctl: no command \"%s\"%s%s%s; see consentctl --help\n", words,
-            near != NULL ? ", did you mean \"" : "", near != NULL ? near : "",
-            near != NULL ? "\"" : "");
+    (void)ctl_fail("no command \"%s\"%s%s%s; see consentctl --help", words,
+                   near != NULL ? ", did you mean \"" : "", near != NULL ? near : "",
+                   near != NULL ? "\"" : "");
     return CTL_USAGE;
+}
+
+/* The status of an answer that got lost: of verification 1 says that something was changed. */
+static int lost(const struct ctl_command *c)
+{
+    if (c->run == cmd_audit_verify)
+        return VERIFY_INCOMPLETE;
+    return c->run == cmd_audit_verify_proof ? (int)VERIFY_USAGE : (int)CTL_FAILED;
+}
+
+/* What the shell gets; `if_lost` when standard output did not take all that was printed. */
+static int printed(int status, int if_lost)
+{
+    bool bad = ferror(stdout) != 0;
+
+    errno = 0;
+    if (fflush(stdout) == 0 && !bad)
+        return status;
+    (void)ctl_fail("standard output: %s", errno != 0 ? strerror(errno) : "could not be written");
+    return status == CTL_OK ? if_lost : status;
 }
 
 static int run(struct ctl_args *args)
@@ -205,34 +232,43 @@ static int run(struct ctl_args *args)
         args->argv += cnt;
         if (args->argc > 0 && strcmp(args->argv[0], "--help") == 0) {
             print_command(&commands[i]);
-            return CTL_OK;
+            return printed(CTL_OK, CTL_FAILED);
         }
-        return commands[i].run(args);
+        return printed(commands[i].run(args), lost(&commands[i]));
     }
-    return without_command(args);
+    return printed(without_command(args), CTL_FAILED);
 }
 
 bool ctl_options(const struct ctl_args *args, const struct ctl_option *options, size_t cnt)
 {
-    size_t word = 0; /* words without dashes so far */
+    size_t word = 0;   /* words without dashes so far */
+    uint64_t seen = 0; /* options that were there, by number */
+
+    ASSERT(cnt <= 64);
 
     for (int i = 0; i < args->argc; i++) {
         bool dashed = args->argv[i][0] == '-' && args->argv[i][1] != '\0';
-        size_t at = 0, seen = 0;
+        size_t at = 0, words = 0;
 
         while (at < cnt && (dashed ? strcmp(options[at].name, args->argv[i]) != 0
-                                   : options[at].name[0] != '\0' || seen++ < word))
+                                   : options[at].name[0] != '\0' || words++ < word))
             at++;
         if (at == cnt) {
-            fprintf(stderr, "consentctl: \"%s\" is not expected here; see --help\n", args->argv[i]);
+            (void)ctl_fail("\"%s\" is not expected here; see --help", args->argv[i]);
             return false;
         }
         if (options[at].flag != NULL) {
             *options[at].flag = true;
             continue;
         }
-        if (dashed && ++i == args->argc) {
-            fprintf(stderr, "consentctl: %s needs a value\n", args->argv[i - 1]);
+        if ((seen & UINT64_C(1) << at) != 0) {
+            (void)ctl_fail("%s is given twice", args->argv[i]);
+            return false;
+        }
+        seen |= UINT64_C(1) << at;
+        if ((dashed && ++i == args->argc) || args->argv[i][0] == '\0') {
+            (void)ctl_fail("%s%s; see --help", dashed ? options[at].name : "an argument",
+                           dashed ? " needs a value" : " is empty");
             return false;
         }
         word += dashed ? 0 : 1;
@@ -241,22 +277,68 @@ bool ctl_options(const struct ctl_args *args, const struct ctl_option *options, 
     return true;
 }
 
+/* Bytes of the character that begins here; 0: none does. */
+static size_t utf8_len(const uint8_t *p)
+{
+    size_t len = p[0] < 0x80 ? 1 : p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
+
+    if ((p[0] >= 0x80 && p[0] < 0xc2) || p[0] > 0xf4)
+        return 0;
+    for (size_t i = 1; i < len; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    return len;
+}
+
+void ctl_put(FILE *to, const char *text)
+{
+    for (const uint8_t *p = (const uint8_t *)text; *p != '\0'; p++) {
+        bool c1 = p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0; /* controls in UTF-8 */
+        size_t len = utf8_len(p);
+
+        if (c1 || len == 0 || (*p < 0x20 && *p != '\n' && *p != '\t') || *p == 0x7f) {
+            (void)fprintf(to, "\\x%02x", (unsigned)*p);
+        } else {
+            (void)fwrite(p, 1, len, to);
+            p += len - 1;
+        }
+    }
+}
+
 int ctl_fail(const char *fmt, ...)
 {
+    char *text = NULL;
     va_list args;
 
-    fputs("consentctl: ", stderr);
     va_start(args, fmt);
-    vfprintf(stderr, fmt, args);
+    if (vasprintf(&text, fmt, args) < 0)
+        text = NULL;
     va_end(args);
+    fputs("consentctl: ", stderr);
+    ctl_put(stderr, text != NULL ? text : fmt);
     fputc('\n', stderr);
+    free(text);
     return CTL_FAILED;
+}
+
+/* A file that is opened later must not become what is printed to. */
+static void open_standard(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDONLY) != fd)
+            exit(CTL_FAILED); /* reading alone: what is printed there fails, and is said */
 }
 
 int main(int argc, char **argv)
 {
     struct ctl_args args = {.argc = argc - 1, .argv = argv + 1, .config = CTL_CONFIG_DEFAULT};
 
+    open_standard();
+    if (args.argc > 0 && strcmp(args.argv[0], "-c") == 0 &&
+        (args.argc == 1 || args.argv[1][0] == '\0')) {
+        (void)ctl_fail("-c needs a file: the configuration");
+        return CTL_USAGE;
+    }
     if (args.argc >= 2 && (strcmp(args.argv[0], "-c") == 0)) {
         args.config = args.argv[1];
         args.argc -= 2;
@@ -268,11 +350,11 @@ int main(int argc, char **argv)
     }
     if (strcmp(args.argv[0], "--help") == 0 || strcmp(args.argv[0], "help") == 0) {
         print_usage(stdout);
-        return CTL_OK;
+        return printed(CTL_OK, CTL_FAILED);
     }
     if (strcmp(args.argv[0], "--version") == 0) {
         puts("consentctl " CONSENTD_VERSION);
-        return CTL_OK;
+        return printed(CTL_OK, CTL_FAILED);
     }
     return run(&args);
 }

@@ -6,6 +6,7 @@
  */
 #include "consentd/notices.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,7 +93,8 @@ static bool read_history(struct notices *n, const char *path, struct fault *f)
     bool ok;
 
     buf_init(&text, NOTICES_FILE_MAX);
-    ok = access(path, F_OK) != 0 || file_read(path, NOTICES_FILE_MAX, &text, f);
+    ok =
+        (access(path, F_OK) != 0 && errno == ENOENT) || file_read(path, NOTICES_FILE_MAX, &text, f);
     rest = buf_str(&text);
     while (ok && str_cut(&rest, '\n', &line)) {
         json_t *root = line.len > 0 ? json_load_text(path, line, 0, f) : NULL;

@@ -110,6 +110,16 @@ bool query_check(const struct query_spec *spec, struct fault *f)
         fault_set(f, "the time range is empty: \"from\" must be before \"to\"");
         return false;
     }
+    if ((spec->kind == RECORD_NOTICE || spec->kind == RECORD_OPERATOR) &&
+        (spec->act != CONSENT_ACT_NONE || spec->purpose.len > 0 || spec->has_subject ||
+         spec->has_epoch || spec->doc.len > 0 || spec->lang.len > 0 || spec->jurisdiction.len > 0 ||
+         spec->host.len > 0 || spec->gpc != QUERY_ANY)) {
+        fault_set(f,
+                  "only \"from\" and \"to\" fit the kind \"%s\": the other filters ask for "
+                  "visitors' events",
+                  spec->kind == RECORD_NOTICE ? "notice" : "operator");
+        return false;
+    }
     if (spec->granted != QUERY_ANY && spec->purpose.len == 0) {
         fault_set(f, "\"granted\" needs a purpose");
         return false;

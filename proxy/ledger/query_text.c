@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "consentd/b64.h"
+#include "consentd/category.h"
 #include "consentd/clock.h"
 #include "consentd/json.h"
 
@@ -65,10 +66,14 @@ static bool parse_bool(struct str s, enum query_bool *out)
     return *out == QUERY_YES || str_eq_c(s, "no") || str_eq_c(s, "0") || str_eq_c(s, "false");
 }
 
-static bool set_text(struct str *out, struct str v)
+/* Of at most `max` characters, letters, digits and those of `others`. */
+static bool set_text(struct str *out, struct str v, size_t max, const char *others)
 {
+    for (size_t i = 0; i < v.len; i++)
+        if (!ascii_is_alnum(v.ptr[i]) && (v.ptr[i] == '\0' || strchr(others, v.ptr[i]) == NULL))
+            return false;
     *out = v;
-    return v.len > 0;
+    return v.len > 0 && v.len <= max;
 }
 
 static bool take_from(struct query_spec *q, struct str v)
@@ -88,7 +93,7 @@ static bool take_act(struct query_spec *q, struct str v)
 
 static bool take_purpose(struct query_spec *q, struct str v)
 {
-    return set_text(&q->purpose, v);
+    return set_text(&q->purpose, v, CATEGORY_ID_MAX, "-_.");
 }
 
 static bool take_granted(struct query_spec *q, struct str v)
@@ -113,22 +118,23 @@ static bool take_epoch(struct query_spec *q, struct str v)
 
 static bool take_doc(struct query_spec *q, struct str v)
 {
-    return set_text(&q->doc, str_starts(v, STR("d_")) ? str_slice(v, 2, v.len) : v);
+    return set_text(&q->doc, str_starts(v, STR("d_")) ? str_slice(v, 2, v.len) : v,
+                    B64_LEN(RECORD_ID_LEN), "-_");
 }
 
 static bool take_lang(struct query_spec *q, struct str v)
 {
-    return set_text(&q->lang, v);
+    return set_text(&q->lang, v, 64, "-_");
 }
 
 static bool take_jur(struct query_spec *q, struct str v)
 {
-    return set_text(&q->jurisdiction, v);
+    return set_text(&q->jurisdiction, v, 64, "-_.");
 }
 
 static bool take_host(struct query_spec *q, struct str v)
 {
-    return set_text(&q->host, v);
+    return set_text(&q->host, v, 255, "-_.:[]");
 }
 
 static bool take_gpc(struct query_spec *q, struct str v)
@@ -162,7 +168,7 @@ static bool take_limit(struct query_spec *q, struct str v)
 
 static bool take_cursor(struct query_spec *q, struct str v)
 {
-    return set_text(&q->cursor, v);
+    return set_text(&q->cursor, v, QUERY_CURSOR_LEN, "-_") && v.len == QUERY_CURSOR_LEN;
 }
 
 static const struct {
@@ -177,7 +183,7 @@ static const struct {
     {"granted", take_granted, "yes or no"},
     {"sub", take_sub, "22 characters, as printed"},
     {"pe", take_epoch, "a number"},
-    {"doc", take_doc, "the beginning of a notice's id"},
+    {"doc", take_doc, "a notice's id of 22 characters, or the beginning of it"},
     {"lang", take_lang, "a language such as en"},
     {"jur", take_jur, "a jurisdiction such as EU"},
     {"host", take_host, "a site's host"},

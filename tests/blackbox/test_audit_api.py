@@ -644,8 +644,11 @@ def test_export_of_the_command_line(world, tmp_path):
     check_manifest(body, manifest, text, sig, vkey, tmp_path)
     assert manifest["count"] == len(world.cookies)
     assert not (tmp_path / "events.jsonl.part").exists() and not (tmp_path / "events.jsonl.resume").exists()
-    other = proxy.ctl("audit", "export", "--out", tmp_path / "x", "--vkey", vkey[:-4] + "AAA=")
-    assert other.returncode == 1 and not (tmp_path / "x").exists()
+    assert proxy.ctl("audit", "export", "--out", tmp_path / "x", "--vkey", vkey[:-4] + "AAA=").returncode == 2, "mistyped"
+    name, key = vkey.split("+")[0], b"\x01" + os.urandom(32)
+    other = "+".join((name, hashlib.sha256(name.encode() + b"\n" + key).hexdigest()[:8], base64.b64encode(key).decode()))
+    done = proxy.ctl("audit", "export", "--out", tmp_path / "x", "--vkey", other)
+    assert done.returncode == 1 and "not signed by that key" in done.stderr and not (tmp_path / "x").exists()
     for form in ("csv", "dpv"):
         assert split_export(ctl(proxy, "audit", "export", "--format", form).encode())[1]["format"] == form
         assert proxy.ctl("audit", "export", "--format", form, "--out", tmp_path / form, "--vkey", vkey).returncode == 0
