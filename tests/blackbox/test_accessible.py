@@ -44,6 +44,9 @@ return found;"""
 TARGETS = """return [...document.querySelectorAll('.cnsnt button, .cnsnt input, .cnsnt summary, .cnsnt a')].filter(e => e.checkVisibility()).filter(e => {
   var r = e.getBoundingClientRect(), inline = getComputedStyle(e).display === 'inline' && e.closest('p');
   return r.width && !inline && (r.width < 24 || r.height < 24); }).map(e => e.outerHTML.slice(0, 90));"""
+# what the first layer offers is in sight, above whatever does not fit
+CHOICES = """return [...document.querySelectorAll('.cnsnt-row > *')].filter(e => e.checkVisibility()).map(e => {
+  var r = e.getBoundingClientRect(); return [r.top + 2, r.bottom - 2].every(y => e.contains(document.elementFromPoint(r.left + r.width / 2, y))); });"""
 # what sticks out of its box or of the window, and texts that lie on each other
 REFLOW = """
 var out = [], boxes = [], shown = [...document.querySelectorAll('.cnsnt *')].filter(e => e.checkVisibility() && e.getBoundingClientRect().width && !/^(STYLE|SCRIPT|DIALOG|OPTION)$/.test(e.tagName));
@@ -130,6 +133,7 @@ def test_sizes_in_every_language(browser, proxy, state):
         enter(browser, proxy, state, language)
         assert browser.execute_script(REFLOW) == [], (language, width)
         assert browser.execute_script(TARGETS) == [], (language, width)
+        assert state not in ("first", "gpc") or browser.execute_script(CHOICES) == [True] * 3, (language, width)
 
 
 @pytest.mark.parametrize("state", ["first", "settings"])
