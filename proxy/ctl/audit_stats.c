@@ -109,6 +109,16 @@ static struct group *group_of(struct audit_stats *stats, const char *name)
     return stats->last = stats->groups[low];
 }
 
+/* Counters are not sealed, and named by whoever can write to Redis: as records name things. */
+static struct str clean(struct str name)
+{
+    for (size_t i = 0; i < name.len; i++)
+        if (!ascii_is_alnum(name.ptr[i]) &&
+            (name.ptr[i] == '\0' || strchr("._-:", name.ptr[i]) == NULL))
+            return STR("?");
+    return name.len <= NAME_LEN - 3 ? name : STR("?");
+}
+
 static unsigned purpose_of(struct audit_stats *stats, struct str name)
 {
     for (unsigned i = 0; i < stats->purpose_cnt; i++)
@@ -171,7 +181,7 @@ static void add_counters(struct audit_stats *stats, struct group *g, const json_
     for (unsigned i = 1; i < CONSENT_ACT_CNT; i++)
         g->acts[i] += number_of(acts, consent_act_name((enum consent_act)i));
     json_object_foreach (purposes, name, value) {
-        struct tally *t = &g->purposes[purpose_of(stats, str_c(name))];
+        struct tally *t = &g->purposes[purpose_of(stats, clean(str_c(name)))];
 
         t->granted += number_of(value, "granted");
         t->refused += number_of(value, "refused");
@@ -191,7 +201,7 @@ void audit_stats_counters(struct audit_stats *stats, const json_t *row, unsigned
         (shown == 0 && (!decided || json_object_size(json_object_get(row, "act")) == 0)))
         return; /* of no interest: operators' acts alone */
     (void)snprintf(text, sizeof(text), "%s%.*s", stats->by == STATS_BY_NOTICE ? "d_" : "",
-                   NAME_LEN - 3, name);
+                   STR_ARGS(clean(str_c(name))));
     g = group_of(stats, text);
     g->shown += shown;
     if (decided)

@@ -175,7 +175,7 @@ int cmd_status(struct ctl_args *args)
     if (strcmp(format, "json") == 0)
         json = true;
     else if (strcmp(format, "table") != 0) {
-        fprintf(stderr, "consentctl: -o: \"%s\" is no format; expected table or json\n", format);
+        (void)ctl_fail("-o: \"%s\" is no format; expected table or json", format);
         return CTL_USAGE;
     }
     buf_init(&out, CTL_ANSWER_MAX);

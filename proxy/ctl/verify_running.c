@@ -74,10 +74,10 @@ static int print(const json_t *root)
                text_of(e, "origin"), text_of(e, "ended"), number_of(e, "next_leaf"),
                number_of(e, "carried"), number_of(e, "leaves"));
         if (status_of(e) != VERIFY_OK)
-            (void)fprintf(stderr, "consentctl: %s: %s\n", text_of(e, "origin"), text_of(e, "what"));
+            (void)ctl_fail("%s: %s", text_of(e, "origin"), text_of(e, "what"));
     }
     if (status != VERIFY_OK)
-        (void)fprintf(stderr, "consentctl: %s\n", text_of(root, "what"));
+        (void)ctl_fail("%s", text_of(root, "what"));
     return status;
 }
 

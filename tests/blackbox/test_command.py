@@ -25,6 +25,7 @@ def proxy_fixture(tmp_path_factory):
     choose(proxy, 20)
     wait_for(lambda: "lacks 0 records" in proxy.ctl("ledger", "status").stdout, 30)
     wait_for(lambda: proxy.ctl("audit", "verify").returncode == 0, 30)
+    proxy.redis = redis
     yield proxy
     proxy.stop()
     redis.stop()
@@ -186,3 +187,19 @@ def test_an_export_on_a_full_disk_and_one_that_is_interrupted(proxy, tmp_path):
         assert "manifest" in json.loads((tmp_path / "i").read_text().splitlines()[-1]), "whole, or not there"
     assert command(proxy, "audit", "export", "--out", tmp_path / "i").returncode == 0
     assert sorted(p.name for p in tmp_path.iterdir() if p.name[0] == "i") == ["i"]
+
+
+def test_what_redis_names_does_not_steer_a_terminal(proxy):
+    """Counters are not sealed: whoever can write to Redis can name one."""
+    [key] = proxy.redis.call("keys", "*:st:*").splitlines()
+    evil = '\x1b]0;x\x07"},{"a'
+    for field in (f"gl:{evil}:analytics:1", f"lang:{evil}:custom", f"gl:en:{evil}:1", f"g:{evil}:1"):
+        assert proxy.redis.call("hset", key, field, "3") == "1"
+    for by in ("day", "lang"):
+        for form in ("table", "jsonl", "csv"):
+            done = command(proxy, "audit", "stats", "--by", by, "-o", form)
+            assert done.returncode == 0 and b"\x1b" not in done.stdout and b"?" in done.stdout, done.stdout
+            if form == "jsonl":
+                assert all("a" not in json.loads(line) for line in done.stdout.splitlines())
+    for field in (f"gl:{evil}:analytics:1", f"lang:{evil}:custom", f"gl:en:{evil}:1", f"g:{evil}:1"):
+        assert proxy.redis.call("hdel", key, field) == "1"

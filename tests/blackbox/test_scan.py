@@ -35,9 +35,9 @@ def proxy(folder):
     origin.stop()
 
 
-def scan(proxy, stubs, out, *more):
+def scan(proxy, stubs, out, *more, port=None):
     return subprocess.run([str(BUILD / "consentctl"), "-c", str(proxy.folder / "consentd.json"), "scan", "http://shop.test/", "--out", str(out),
-                           "--proxy", f"127.0.0.1:{proxy.port}", "--insecure", "--map", f"MAP * 127.0.0.1:{stubs.server_address[1]}",
+                           "--proxy", f"127.0.0.1:{port or proxy.port}", "--insecure", "--map", f"MAP * 127.0.0.1:{stubs.server_address[1]}",
                            "--rules", str(ROOT / "rules"), *more], capture_output=True, text=True, timeout=500, check=False)
 
 
@@ -100,7 +100,7 @@ def test_without_consentd(proxy, stubs, folder):
     assert plain.returncode == 0, plain.stderr
     report = json.loads((folder / "first/report.json").read_text())
     assert [visit["state"] for visit in report["visits"]] == ["direct"] and report["visits"][0]["counts"]["denied_requests"] >= 4
-    done = scan(proxy, stubs, folder / "none", "--state", "refused", "--proxy", f"127.0.0.1:{proxy.origin.port}")
+    done = scan(proxy, stubs, folder / "none", "--state", "refused", port=proxy.origin.port)
     assert done.returncode == 1 and "no banner" in done.stderr
 
 
