@@ -168,6 +168,19 @@ static bool scan_way(struct scan_run *run, bool direct, struct fault *f)
     return ok;
 }
 
+/* What makes a visit's figures doubtful. */
+static void print_doubts(const json_t *visit)
+{
+    const char *state = scan_text(visit, "state");
+    int64_t status = scan_number(visit, "status");
+
+    if (status >= 400)
+        printf("%s: the page was answered with status %lld\n", state, (long long)status);
+    if (!json_is_true(json_object_get(visit, "complete")))
+        printf("%s: not at rest after %u s; what came later is not counted\n", state,
+               SCAN_LOAD_MS / 1000);
+}
+
 static void print_summary(const struct scan_run *run)
 {
     const json_t *visits = json_object_get(run->report, "visits");
@@ -185,6 +198,8 @@ static void print_summary(const struct scan_run *run)
                (long long)scan_number(c, "denied_cookies"), (long long)scan_number(c, "storage"),
                (long long)scan_number(c, "denied_storage"));
     }
+    for (size_t i = 0; i < json_array_size(visits); i++)
+        print_doubts(json_array_get(visits, i));
     printf("unclassified: %zu hosts, %zu cookies, %zu keys; see %s/report.html\n",
            json_array_size(json_object_get(unknown, "hosts")),
            json_array_size(json_object_get(unknown, "cookies")),

@@ -117,8 +117,10 @@ static void pump(struct cdp *cdp, uint64_t deadline_ms)
     uint8_t *room;
     ssize_t n;
 
-    if (poll(&fd, 1, now < deadline_ms ? (int)(deadline_ms - now) : 0) <= 0)
+    if (poll(&fd, 1, now < deadline_ms ? (int)(deadline_ms - now) : 0) <= 0) {
+        cdp->gone = cdp->gone || chromium_is_stopped();
         return;
+    }
     room = buf_reserve(&cdp->in, READ_LEN);
     n = room == NULL ? 0 : read(cdp->from, room, READ_LEN);
     if (n < 0 && errno == EINTR)

@@ -1,7 +1,8 @@
 /*
  * scan_chromium.c - the browser's process: started with two pipes and a profile of its own.
  *
- * The profile is a new folder under TMPDIR; it goes, with the whole process group, at the end.
+ * The profile is a new folder under TMPDIR; it goes, with the whole process group, at the end. A
+ * signal to end is that, too: it takes its course when they are gone. A second one does at once.
  * The sandbox is switched off only for root, for whom Chromium does not start with it.
  */
 #include <errno.h>
@@ -25,6 +26,30 @@
 #define PROGRAM_MAX  512
 #define RESOLVE_FLAG "--host-resolver-rules="
 #define PROFILE_FLAG "--user-data-dir="
+
+static volatile sig_atomic_t stopped_by; /* the signal, 0: none */
+
+static void on_signal(int signo)
+{
+    stopped_by = signo;
+}
+
+static void watch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND}, before;
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+
+    sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < COUNT_OF(signals); i++) {
+        if (sigaction(signals[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+            (void)sigaction(signals[i], &action, NULL);
+    }
+}
+
+bool chromium_is_stopped(void)
+{
+    return stopped_by != 0;
+}
 
 /* The first program of these names that can be run; false: none. */
 static bool find_program(char out[PROGRAM_MAX])
@@ -122,6 +147,7 @@ bool chromium_start(const struct chromium_setup *setup, struct chromium *out, st
 
     *out = (struct chromium){.to = -1, .from = -1};
     signal(SIGPIPE, SIG_IGN); /* a browser that died is an error of write() */
+    watch_signals();
     if (setup->program == NULL && !find_program(program)) {
         fault_set(f, "no Chromium found: install the package chromium, or name the program with "
                      "--chromium");
@@ -184,5 +210,9 @@ void chromium_stop(struct chromium *c)
         for (int i = 0; i < 20 && nftw(c->profile, remove_one, NFTW_FILES, FTW_DEPTH | FTW_PHYS);
              i++)
             usleep(100000);
+    if (stopped_by != 0) {
+        signal(stopped_by, SIG_DFL);
+        (void)raise(stopped_by);
+    }
     *c = (struct chromium){.to = -1, .from = -1};
 }

@@ -47,8 +47,14 @@ struct chromium_setup {
 MUST_USE bool chromium_start(const struct chromium_setup *setup, struct chromium *out,
                              struct fault *f);
 
-/* Ends it, with all its processes, and removes the profile. Zeroed is fine. */
+/*
+ * Ends it, with all its processes, and removes the profile. Zeroed is fine. Does not return when a
+ * signal to end came meanwhile.
+ */
 void chromium_stop(struct chromium *c);
+
+/* A signal to end has come: whoever waits gives up. */
+bool chromium_is_stopped(void);
 
 /* --- scan_cdp.c --- */
 
@@ -73,7 +79,7 @@ MUST_USE json_t *cdp_call(struct cdp *cdp, const char *session, const char *meth
 /* The same when nothing of the answer matters; also from inside an event. */
 void cdp_send(struct cdp *cdp, const char *session, const char *method, json_t *params);
 
-/* Tells of events until ms are over; false: the browser is gone. */
+/* Tells of events until ms are over; false: the browser is gone, or we are asked to. */
 MUST_USE bool cdp_wait(struct cdp *cdp, unsigned ms);
 
 /* Members of JSON objects, "" and 0 where there is none. */

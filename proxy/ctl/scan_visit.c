@@ -213,6 +213,15 @@ static bool settle(struct visit *v, bool *complete_out)
     return true;
 }
 
+/* The reason as Chromium names it, and what helps. */
+static void load_failed(const struct visit *v, const char *error, struct fault *f)
+{
+    bool certificate = str_starts(str_c(error), STR("net::ERR_CERT"));
+
+    fault_set(f, "%s cannot be loaded: %s%s", v->scan->url, error,
+              certificate ? "; with --insecure any certificate will do" : "");
+}
+
 static bool load(struct visit *v, bool *complete_out, struct fault *f)
 {
     json_t *result;
@@ -223,11 +232,14 @@ static bool load(struct visit *v, bool *complete_out, struct fault *f)
     json_object_clear(v->open);
     result = cdp_call(v->scan->cdp, v->session, "Page.navigate",
                       json_pack("{s:s}", "url", v->scan->url), f);
-    if (result == NULL)
+    if (result == NULL) {
+        if (cdp_wait(v->scan->cdp, 1)) /* else the browser is gone, and that is said */
+            fault_set(f, "%s has not answered in %u s", v->scan->url, SCAN_CALL_MS / 1000);
         return false;
+    }
     error = scan_text(result, "errorText");
     if (error[0] != '\0') {
-        fault_set(f, "%s cannot be loaded: %s", v->scan->url, error);
+        load_failed(v, error, f);
         json_decref(result);
         return false;
     }

@@ -3,12 +3,14 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
+import time
 
 import pytest
 
 from chromium import EveryHost
-from harness import BUILD, ROOT, Origin, Proxy, http_response
+from harness import BUILD, ROOT, Origin, Proxy, http_response, wait_for
 from test_lab import FB, GA, HOTJAR, META, TAG, stub
 
 PAGE = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Shop &lt;1&gt;</title><link rel="icon" href="data:,">
@@ -134,3 +136,58 @@ def test_a_browser_that_fails_leaves_nothing(tmp_path):
     assert done.returncode == 1 and "ended unexpectedly" in done.stderr
     assert not list(tmp_path.glob("consentctl-scan-*"))
     assert shutil.which("chromium")
+
+
+@pytest.fixture
+def odd():
+    """A site that answers late, with an error, or without an end."""
+    origin = Origin()
+    html = [("Content-Type", "text/html")]
+
+    def endless(conn, _):
+        conn.sendall(http_response(200, html + [("Transfer-Encoding", "chunked")]))
+        try:
+            while True:
+                conn.sendall(b"8\r\n<p>x</p>\r\n")
+                time.sleep(0.3)
+        except OSError:
+            return None
+    origin.routes["/endless"] = endless
+    origin.routes["/late"] = lambda conn, request: time.sleep(25)
+    origin.routes["/none"] = http_response(404, html, b"none")
+    yield f"http://localhost:{origin.port}"
+    origin.stop()
+
+
+def inventory(address, folder, *more, **settings):
+    return subprocess.Popen([str(BUILD / "consentctl"), "scan", address, "--direct-only", "--out", str(folder / "out"), "--rules", str(ROOT / "rules"), *more],
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ, TMPDIR=str(folder)), **settings)
+
+
+@pytest.mark.parametrize("path, code, why", [
+    ("/none", 0, "direct: the page was answered with status 404"),
+    ("/endless", 0, "direct: not at rest after 30 s"),
+    ("/late", 1, "/late has not answered in 20 s"),
+])
+def test_a_page_that_is_not_as_it_should_be(odd, tmp_path, path, code, why):
+    done = inventory(odd + path, tmp_path)
+    out, err = done.communicate(timeout=120)
+    assert done.returncode == code and why in out + err
+
+
+def test_a_certificate_of_its_own(stubs, tmp_path):
+    address = "https://own.test/"
+    done = inventory(address, tmp_path, "--map", f"MAP * 127.0.0.1:{stubs.server_address[1]}")
+    _, err = done.communicate(timeout=120)
+    assert done.returncode == 1 and "net::ERR_CERT_AUTHORITY_INVALID; with --insecure" in err
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted_it_leaves_nothing(odd, tmp_path, how):
+    done = inventory(odd + "/endless", tmp_path, preexec_fn=lambda: signal.signal(how, signal.SIG_DFL))
+    profile = wait_for(lambda: list(tmp_path.glob("consentctl-scan-*/Default")), 30)[0].parent
+    done.send_signal(how)
+    assert done.wait(30) == -how
+    assert not profile.exists() and not (tmp_path / "out").exists()
+    running = subprocess.run(["ps", "-A", "-o", "args="], capture_output=True, text=True, check=True).stdout
+    assert str(profile) not in running
