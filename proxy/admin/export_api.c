@@ -208,7 +208,7 @@ static bool put_behind(const struct export *x, struct buf *out)
     const struct store *s = x->c->admin->store;
     struct journal_reader *rd = journal_reader_open(store_journal(s), store_log(s)->node, NULL);
     uint64_t shipped = x->has_hw ? x->hw + 1 : 0, next = shipped;
-    struct journal_record rec;
+    struct journal_record rec = {0};
     enum journal_step step = JOURNAL_STEP_END;
 
     if (rd != NULL && store_link(s) != NULL && journal_reader_seek(rd, UINT64_MAX, NULL))

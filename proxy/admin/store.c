@@ -407,7 +407,7 @@ void store_wait_cancel(struct store *s, struct store_wait *w)
 
     while (*at != NULL && *at != w)
         at = &(*at)->next;
-    if (*at == w)
+    if (*at != NULL)
         *at = w->next;
     w->waiting = false;
 }

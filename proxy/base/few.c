@@ -94,14 +94,15 @@ static bool whole_and_parts(const struct few_table *t, unsigned row)
 {
     struct few_cell *whole = NULL;
     struct sum s = {0};
-    bool changed = false;
+    bool hidden = false, changed = false;
 
     for (unsigned col = 0; col < t->cols; col++) {
         struct few_cell *c = cell(t, row, col);
 
-        if (t->kinds[col] == FEW_WHOLE)
+        if (t->kinds[col] == FEW_WHOLE) {
             whole = c;
-        else if (t->kinds[col] != FEW_ALONE && whole != NULL && whole->hidden)
+            hidden = c->hidden;
+        } else if (t->kinds[col] != FEW_ALONE && hidden)
             changed |= hide_with(c, t->kinds[col]);
         else if (t->kinds[col] == FEW_PART)
             look(&s, c);

@@ -82,7 +82,7 @@ struct policy *ctl_load_notice(const struct config *config, size_t site, const c
             policy_free(policy);
     }
     rules = ok ? compile(config, &all, f) : NULL;
-    if (rules != NULL)
+    if (rules != NULL && made != NULL)
         warn_of_sets(file != NULL ? file : config->sites[site].policy, made, rules);
     words = rules != NULL ? words_new(&config->sites[site], made, f) : NULL;
     ok = words != NULL && notice_build(made, rules, site, words_list(words), f);

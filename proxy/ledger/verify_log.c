@@ -240,8 +240,8 @@ static uint64_t later_size(const struct verify *v)
     buf_init(&text, NOTE_CHECKPOINT_MAX);
     if (file_read(path, NOTE_CHECKPOINT_MAX, &text, NULL)) {
         rest = buf_str(&text);
-        if (!str_cut(&rest, '\n', &line) || !str_cut(&rest, '\n', &line) ||
-            !str_to_u64(line, UINT64_MAX, &size))
+        (void)str_cut(&rest, '\n', &line); /* the log's name */
+        if (!str_cut(&rest, '\n', &line) || !str_to_u64(line, UINT64_MAX, &size))
             size = 0;
     }
     buf_free(&text);

@@ -74,7 +74,6 @@ static bool escape(struct buf *out, struct str text, bool ascii)
         uint32_t c = 0;
 
         ok = buf_append(out, text.ptr + from, i - from);
-        from = i;
         if (i == text.len || !ok)
             break;
         len = (uint8_t)text.ptr[i] >= 0x80 ? utf8_read(text, i, &c) : 0;
