@@ -28,6 +28,7 @@ struct named {
     uint64_t first;         /* leaf that was there, or is known to be missing */
     uint32_t dropped_month; /* the newest one of which a record was read; 0: none */
     uint64_t kept_from;     /* as that record says */
+    uint32_t ordered_month; /* the newest one that somebody dropped, by a record; 0: none */
 };
 
 struct named *named_new(uint8_t node)
@@ -93,6 +94,14 @@ static void read_dropped(struct named *n, const json_t *op)
     n->kept_from = (uint64_t)json_integer_value(kept);
 }
 
+static void read_order(struct named *n, const json_t *op)
+{
+    json_int_t month = json_integer_value(json_object_get(op, "month"));
+
+    if (month > n->ordered_month && month <= UINT32_MAX)
+        n->ordered_month = (uint32_t)month;
+}
+
 void named_read(struct named *n, struct str json)
 {
     json_t *root = json_load_text("record", json, 0, NULL);
@@ -103,6 +112,8 @@ void named_read(struct named *n, struct str json)
         read_erase(n, op);
     else if (act != NULL && strcmp(act, "month_dropped") == 0)
         read_dropped(n, op);
+    else if (act != NULL && strcmp(act, "drop_month") == 0)
+        read_order(n, op);
     json_decref(root);
 }
 
@@ -190,9 +201,10 @@ static enum verify_status judge_first(const struct named *n, const struct named_
 }
 
 /*
- * The newest one decides. It was dropped after its end, so its record is in a month that is kept,
- * and whoever read all of these has met it, unless it was never written: what had gone from Redis
- * before anybody looked for its last leaf, the list does not know either.
+ * The newest one decides. It was dropped after its end, so its records are in a month that is kept,
+ * and whoever read all of these has met them. Where what is kept begins may never have been found
+ * out: what had gone from Redis before anybody looked, the list does not know either. Then the
+ * record of who dropped the month is all there is.
  */
 static enum verify_status judge_months(const struct named *n, const struct named_ask *ask,
                                        char what[NAMED_WHAT_MAX], struct fault *f)
@@ -200,9 +212,13 @@ static enum verify_status judge_months(const struct named *n, const struct named
     const struct erased_month *newest = erased_newest_month(ask->list);
     bool recorded = newest != NULL && n->dropped_month == newest->month;
 
-    if (!ask->whole || ask->first == UINT64_MAX || newest == NULL || (!newest->known && !recorded))
+    if (!ask->whole || ask->first == UINT64_MAX || newest == NULL)
         return VERIFY_OK;
     (void)snprintf(what, NAMED_WHAT_MAX, "month %06" PRIu32, newest->month);
+    if (!newest->known && !recorded) {
+        fault_set(f, "listed as dropped, and no record of the log says so");
+        return n->ordered_month == newest->month ? VERIFY_OK : VERIFY_INCOMPLETE;
+    }
     if (!recorded && !newest->told) {
         fault_set(f, "dropped, and the record of its last leaf is still to be written");
         return VERIFY_INCOMPLETE;

@@ -223,18 +223,32 @@ def test_a_month_that_only_the_list_dropped(make):
     months.proxy.start()
 
 
-def test_a_drop_of_an_earlier_version_says_nothing_about_leaves(make):
-    """The month, its keys in Redis and its key are gone, and neither list nor log names a leaf."""
+def without_keys(months):
+    for month in (9, 10):
+        for key in months.redis.call("keys", f"*2025{month:02}*").splitlines():
+            months.redis.call("unlink", key)
+
+
+def test_a_drop_of_what_redis_had_lost_says_nothing_about_leaves(make):
+    """Nobody can find out where what is kept begins; who dropped the month is on record."""
     months = make()
-
-    def drop_as_before():
-        for month in (9, 10):
-            for key in months.redis.call("keys", f"*2025{month:02}*").splitlines():
-                months.redis.call("unlink", key)
-        (months.folder / "state/erased.lst").write_text("drop 202509 1\ndrop 202510 1\n")
-
-    months.restart(drop_as_before)
+    without_keys(months)
+    months.drop()
+    wait_for(lambda: len(months.records()) == 2, 30)
     months.settle()
     assert "202510  dropped" in months.ctl("ledger", "retention").stdout
     assert "kept" not in months.listed()
     months.both(0, "")
+
+
+def test_a_drop_that_nobody_asked_for_proves_nothing(make):
+    """A line of the list alone: the months may have been taken away by whoever wrote it."""
+    months = make()
+
+    def taken_away():
+        without_keys(months)
+        (months.folder / "state/erased.lst").write_text("drop 202509 1\ndrop 202510 1\n")
+
+    months.restart(taken_away)
+    wait_for(lambda: months.verify().returncode == 2, 30)
+    months.both(2, "month 202510: listed as dropped, and no record of the log says so")
