@@ -12,7 +12,7 @@
   var form = find('form'), opener = find('.cnsnt-open'), panel = find('.cnsnt-panel'), heading = find('h2'), cross = find('.cnsnt-x');
   var choice = form.getAttribute('action'); /* form.action is the buttons of that name */
   var state = JSON.parse(root.getAttribute('data-state'));
-  var dialog = page.createElement('dialog'), before, tabs = new BroadcastChannel('consentd');
+  var dialog = page.createElement('dialog'), before, sent, tabs = new BroadcastChannel('consentd');
   var names = { 'accept-all': 'banner.accept_all', 'reject-all': 'banner.reject_all', save: 'panel.save', allow: 'frame.allow' };
   var boxes = () => [...form.querySelectorAll('input')];
   /* 16 bytes in base64, of letters and digits alone. */
@@ -63,6 +63,7 @@
     var old = state, changed = yes => Object.keys(old.grants).filter(name => !!old.grants[name] !== yes && !!answer.grants[name] === yes);
     var inside = root.contains(page.activeElement);
     var fresh = changed(true), gone = changed(false);
+    sent = 0;
     state = window.consent.state = { decided: answer.decided !== false, grants: answer.grants };
     boxes().forEach(box => { box.checked = state.decided && answer.grants[box.name]; });
     if (dialog.open) dialog.close();
@@ -94,7 +95,9 @@
   var submit = event => {
     var button = event.submitter, inner = event.target, name = inner !== form && inner.querySelector('input').name;
     event.preventDefault();
-    send(button.value, name).then(apply, () => {
+    if (sent === button.value) return; /* a double click is one choice */
+    sent = button.value;
+    send(sent, name).then(apply, () => {
       var action = page.createElement('input');
       action.type = 'hidden';
       action.name = 'action';

@@ -365,6 +365,18 @@ def test_a_page_that_is_shown_after_the_choice(browser, proxy):
     assert browser.execute_script("return window.consent.state.decided") is True
 
 
+def test_a_double_click_is_one_choice(browser, proxy):
+    visit(browser, proxy)
+    browser.execute_script("""var real = window.fetch; window.sent = 0; window.fetch = function (url, options) { sent += /choice$/.test(url); return real(url, options); };
+        var button = document.querySelector('[data-consent-action=reject-all]'); button.click(); button.click();""")
+    until(lambda: cookies(browser) == ["consent"])
+    until(lambda: control(browser, "open").is_displayed())
+    assert browser.execute_script("return sent") == 1
+    control(browser, "open").click()
+    control(browser, "reject-all").click()  # and the next one is another
+    until(lambda: browser.execute_script("return sent") == 2)
+
+
 def test_an_answer_from_before_the_choice(browser, proxy):
     """What the page asked for before the visitor chose is not believed after it."""
     visit(browser, proxy)
