@@ -34,7 +34,7 @@ FURTHER = ("onesignal.com", "adsafeprotected.com", "skimresources.com", "pubmati
            "cxense", "krxd.net", "yandex", "media.net", "wunderkind", "bouncex", "zdassets.com", "lotame", "sharethrough.com",
            "casalemedia.com", "crwdcntrl.net", "imasdk.googleapis.com", "woopra.com", "stats.wordpress.com",
            "bizographics.com", "bounceexchange.com", "outbrain",
-           "doubleverify.com", "liveintent")
+           "doubleverify.com", "liveintent", "navdmp.com")
 
 
 def vendors():
