@@ -44,7 +44,7 @@
   };
   dialog.addEventListener('close', () => {
     layer();
-    (before && before.checkVisibility && before.checkVisibility() ? before : opener).focus({ preventScroll: true });
+    (before?.checkVisibility?.() ? before : opener).focus({ preventScroll: true });
   });
 
   /* again.js: things that were held back run, or the page is loaded again and nothing typed is lost. */
@@ -54,7 +54,7 @@
     if (window.trustedTypes && !files.name) files = trustedTypes.createPolicy('consentd-banner', files);
     script.consent = data;
     script.files = files;
-    script.nonce = (find('script') || {}).nonce || '';
+    script.nonce = find('script')?.nonce || '';
     script.onerror = () => location.reload();
     script.src = files.createScriptURL('again.js');
     page.head.append(script);
@@ -114,11 +114,11 @@
   };
   page.querySelectorAll('iframe[data-consent-frame]').forEach(wire);
   page.addEventListener('load', event => {
-    if (event.target.matches && event.target.matches('iframe[data-consent-frame]')) wire(event.target);
+    if (event.target.matches?.('iframe[data-consent-frame]')) wire(event.target);
   }, true);
 
   page.addEventListener('click', event => {
-    var target = event.target.closest && event.target.closest('[data-consent-action]'), action = target && target.getAttribute('data-consent-action');
+    var target = event.target.closest?.('[data-consent-action]'), action = target?.getAttribute('data-consent-action');
     if (/^(open|settings|close)$/.test(action)) {
       event.preventDefault();
       if (action !== 'close') open();
@@ -143,7 +143,7 @@
   var sync = was => fetch(choice.replace(/choice$/, 'state'), { cache: 'no-store' }).then(answer => answer.json()).then(now => {
     if (was === state && JSON.stringify([now.decided, now.grants]) !== JSON.stringify([was.decided, was.grants])) apply(now);
   }).catch(() => {}); /* no way to ask: the next time */
-  window.addEventListener('pageshow', event => { if (event.persisted) sync(state); });
+  addEventListener('pageshow', event => event.persisted && sync(state));
   page.addEventListener('visibilitychange', () => page.hidden || sync(state));
   tabs.onmessage = () => sync(state);
   try {
