@@ -111,14 +111,28 @@ void ship_suffix_st(char out[SHIP_SUFFIX_MAX], uint64_t ts_ms)
 
 /* --- counters ---------------------------------------------------------------------- */
 
+/* A line: the texts one behind the other. There are dozens for a record: no formatting. */
+static bool count_line(struct buf *out, const struct str *texts, size_t cnt)
+{
+    for (size_t i = 0; i < cnt; i++)
+        if (!buf_append_str(out, texts[i]))
+            return false;
+    return buf_append_char(out, '\n');
+}
+
+#define LINE(out, ...)                                                                             \
+    count_line(out, (const struct str[]){__VA_ARGS__},                                             \
+               sizeof((const struct str[]){__VA_ARGS__}) / sizeof(struct str))
+
 /* "g:analytics:1", or of a group, "gl:en:analytics:1". */
-static bool count_names(struct buf *out, const char *group, const struct record_view *v)
+static bool count_names(struct buf *out, struct str kind, struct str group,
+                        const struct record_view *v)
 {
     for (unsigned i = 0; i < v->grant_cnt; i++)
-        if (!buf_printf(out, "%s:%.*s:1\n", group, STR_ARGS(v->grants[i])))
+        if (!LINE(out, kind, group, v->grants[i], STR(":1")))
             return false;
     for (unsigned i = 0; i < v->deny_cnt; i++)
-        if (!buf_printf(out, "%s:%.*s:0\n", group, STR_ARGS(v->denies[i])))
+        if (!LINE(out, kind, group, v->denies[i], STR(":0")))
             return false;
     return true;
 }
@@ -130,34 +144,44 @@ static bool is_decision(enum consent_act act)
            act == CONSENT_RENEW || act == CONSENT_GPC;
 }
 
+/* room: RECORD_JSON_MAX + 1 bytes; longer texts are in no J. */
+static struct str with_colon(char *room, struct str text)
+{
+    text = str_slice(text, 0, text.len < RECORD_JSON_MAX ? text.len : RECORD_JSON_MAX);
+    memmove(room, text.ptr, text.len);
+    room[text.len] = ':';
+    return str_make(room, text.len + 1);
+}
+
 /* What was decided in each language, under each notice, at each place. */
-static bool count_groups(struct buf *out, const struct record_view *v, const char *doc)
+static bool count_groups(struct buf *out, const struct record_view *v, struct str doc)
 {
     const struct consent_event *ev = &v->event;
-    char lang[RECORD_JSON_MAX + 8], ui[RECORD_JSON_MAX + 8], notice[64];
+    char room[2][RECORD_JSON_MAX + 1];
+    struct str lang = with_colon(room[0], ev->lang), ui = with_colon(room[1], ev->method);
 
-    (void)snprintf(lang, sizeof(lang), "gl:%.*s", STR_ARGS(ev->lang));
-    (void)snprintf(ui, sizeof(ui), "gu:%.*s", STR_ARGS(ev->method));
-    (void)snprintf(notice, sizeof(notice), "gd:%s", doc);
-    return buf_printf(out, SHIP_COUNTER_GROUPED "\nau:%.*s:%s\n", STR_ARGS(ev->method),
-                      consent_act_name(ev->act)) &&
+    return LINE(out, STR(SHIP_COUNTER_GROUPED)) &&
+           LINE(out, STR("au:"), ui, str_c(consent_act_name(ev->act))) &&
            (!is_decision(ev->act) ||
-            (count_names(out, lang, v) && count_names(out, ui, v) && count_names(out, notice, v)));
+            (count_names(out, STR("gl:"), lang, v) && count_names(out, STR("gu:"), ui, v) &&
+             count_names(out, STR("gd:"), doc, v)));
 }
 
 void ship_counters(const struct record_view *v, struct buf *out)
 {
     const struct consent_event *ev = &v->event;
-    char doc[B64_LEN(RECORD_ID_LEN) + 1];
-    const char *act = consent_act_name(ev->act);
+    char text[RECORD_JSON_MAX + 1];
+    const struct str act = str_c(consent_act_name(ev->act));
+    struct str doc;
 
-    b64url_encode(doc, ev->doc, RECORD_ID_LEN);
-    if (!buf_printf(out, "act:%s\n", act) || (is_decision(ev->act) && !count_names(out, "g", v)) ||
-        !buf_printf(out, "doc:%s:%s\n%s\n", doc, act, ev->has_prev ? "change" : "first") ||
-        (ev->gpc && !buf_append_c(out, "gpc\n")) ||
-        !buf_printf(out, "lang:%.*s:%s\n", STR_ARGS(ev->lang), act) ||
-        (ev->method.len > 0 && !buf_printf(out, "ui:%.*s\n", STR_ARGS(ev->method))) ||
-        !count_groups(out, v, doc))
+    b64url_encode(text, ev->doc, RECORD_ID_LEN);
+    doc = with_colon(text, str_c(text));
+    if (!LINE(out, STR("act:"), act) ||
+        (is_decision(ev->act) && !count_names(out, STR("g:"), STR(""), v)) ||
+        !LINE(out, STR("doc:"), doc, act) ||
+        !LINE(out, ev->has_prev ? STR("change") : STR("first")) ||
+        (ev->gpc && !LINE(out, STR("gpc"))) || !LINE(out, STR("lang:"), ev->lang, STR(":"), act) ||
+        (ev->method.len > 0 && !LINE(out, STR("ui:"), ev->method)) || !count_groups(out, v, doc))
         buf_clear(out); /* cannot happen within the limits of J; no counters rather than half */
 }
 
@@ -176,13 +200,19 @@ static struct apply_span keep(struct apply *a, const void *p, size_t len)
 
 static void count_one(struct apply *a, struct str name)
 {
-    for (unsigned i = 0; i < a->counter_cnt; i++)
-        if (str_eq(slice(a, a->counters[i].name), name)) {
-            a->counters[i].delta++;
+    size_t at = (size_t)str_hash(name, a->slot_key) % SHIP_SLOTS;
+
+    for (; a->slots[at] != 0; at = (at + 1) % SHIP_SLOTS) {
+        struct apply_counter *known = &a->counters[a->slots[at] - 1];
+
+        if (str_eq(slice(a, known->name), name)) {
+            known->delta++;
             return;
         }
-    ASSERT(a->counter_cnt < SHIP_COUNTERS_MAX);
+    }
+    ASSERT(a->counter_cnt < SHIP_COUNTERS_MAX); /* so half of the slots stay free */
     a->counters[a->counter_cnt++] = (struct apply_counter){keep(a, name.ptr, name.len), 1};
+    a->slots[at] = (uint16_t)a->counter_cnt;
 }
 
 /* --- records ----------------------------------------------------------------------- */
@@ -283,9 +313,12 @@ static void add_record(struct apply *a, const struct apply_log *log,
 
 void apply_begin(struct apply *a)
 {
-    if (a->text.max == 0)
+    if (a->text.max == 0) {
         buf_init(&a->text, 8u << 20);
+        crypto_random(a->slot_key, sizeof(a->slot_key));
+    }
     buf_clear(&a->text);
+    memset(a->slots, 0, sizeof(a->slots));
     a->records = a->secret_cnt = a->bucket_cnt = a->counter_cnt = 0;
     a->sealed_bytes = 0;
 }

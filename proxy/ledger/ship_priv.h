@@ -21,6 +21,7 @@ extern const char ship_script[];
 #define SHIP_BUCKETS_MAX   4    /* of secrets: a hundred leaves each */
 #define SHIP_COUNTERS_MAX  1024 /* different counters of one call */
 #define SHIP_COUNTERS_EACH 128  /* of one record: 15 purposes in four groups, and what else */
+#define SHIP_SLOTS         2048 /* for finding a counter by its name; a power of two */
 #define SHIP_ARGC_MAX                                                                              \
     (3 + SHIP_KEYS_HEAD + SHIP_ARGS_HEAD + SHIP_BUCKETS_MAX * 2 + 2 * SHIP_COUNTERS_MAX +          \
      SHIP_BATCH_RECORDS * (1 + SHIP_ARGS_EACH + 2))
@@ -45,6 +46,8 @@ struct apply {
     struct apply_span recs[SHIP_BATCH_RECORDS][SHIP_ARGS_EACH];
     struct apply_span secrets[SHIP_BATCH_RECORDS][2]; /* field, r */
     struct apply_counter counters[SHIP_COUNTERS_MAX];
+    uint16_t slots[SHIP_SLOTS]; /* open addressing by the name's hash: 1 + counter; 0: free */
+    uint8_t slot_key[16];       /* of that hash: nobody outside chooses names that collide */
     struct {
         uint64_t number; /* leaf / 100 */
         unsigned cnt;    /* secrets in it */
@@ -118,6 +121,9 @@ void keeper_free(struct keeper *k); /* NULL is fine */
 void keeper_up(struct keeper *k);   /* Redis can be written: everything again */
 void keeper_down(struct keeper *k); /* the link is gone */
 void keeper_run(struct keeper *k);  /* goes on where it stopped */
+
+/* Tells that a document was not what its hash says, and was written again. */
+void notice_mended(const uint8_t hash[32], const char *source);
 
 /* --- ship_shown.c --- */
 struct shower;
