@@ -1,8 +1,8 @@
 /*
  * journal_shred.c - takes records out of segments that were written (contract in journal.h).
  *
- * A segment is copied, and in the copy each record gets JOURNAL_FLAG_ERASED, zeros for r and for
- * the sealed text. The batch keeps its CRC, and with it the chain of segments: four bytes of the
+ * A segment is copied, and in the copy each record gets JOURNAL_FLAG_ERASED, zeros for
+ * sub_tag, for r and for the sealed text. The batch keeps its CRC, and with it the chain of segments: four bytes of the
  * first r that was cleared are chosen so that the CRC comes out as it was. CRC-32C is linear, so
  * they are the solution of 32 equations over GF(2). They say no more of r than the CRC did.
  */
@@ -20,6 +20,7 @@
 
 #define COPY_BYTES (1u << 20)
 #define AT_FLAGS   5  /* of a record */
+#define AT_TAG     20 /* of a record: sub_tag, which ties it to a subject's others */
 #define AT_R       36 /* of a record */
 #define PATCH_BITS 32
 #define COPY_NAME  "shred.tmp"
@@ -129,6 +130,7 @@ static size_t clear_records(struct shredder *s, const struct batch *b, uint64_t 
         if (journal_type_has_leaf(rec.type)) {
             if (leaf < bound && (rec.flags & JOURNAL_FLAG_ERASED) == 0 && is_wanted(s, leaf)) {
                 p[AT_FLAGS] |= JOURNAL_FLAG_ERASED;
+                memset(p + AT_TAG, 0, 16);
                 memset(p + AT_R, 0, 32);
                 memset(p + JOURNAL_RECORD_HEAD, 0, rec.sealed.len);
                 if (first == 0)

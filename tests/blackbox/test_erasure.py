@@ -184,9 +184,12 @@ def test_the_journal_at_once_and_after_a_kill(world):
     theirs = {leaf: r for leaf, r in before.items() if leaf not in mine}
     assert len(mine) == len(theirs) == 3
     assert all(r in world.journal_files() for r in mine.values())
+    tags = {tag for key in resp(world.redis.socket, "KEYS", "*:sx:*") for tag in resp(world.redis.socket, "HKEYS", key)}
+    assert [world.journal_files().count(tag) for tag in tags] == [3, 3]
     world.erase(one, "--now")
     wait_for(lambda: not any(r in world.journal_files() for r in mine.values()), 60)
     assert all(r in world.journal_files() for r in theirs.values())
+    assert sorted(world.journal_files().count(tag) for tag in tags) == [0, 3], "what ties records to one person"
     assert "3 were erased on request" in world.verify()
     world.choose([], other)
     world.killed = True
