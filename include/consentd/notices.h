@@ -3,11 +3,12 @@
  *
  *   STATE_DIR/notices/<sha256>.json   a document (notice.h), never changed, never removed
  *   STATE_DIR/notices/history.jsonl   one line whenever another one came into force on a site:
- *       {"epoch":1,"leaf":4711,"sha256":"…","site":"www.example.com","ts":…,"version":"2026-11"}
+ *       {"epoch":1,"leaf":4711,"node":1,"sha256":"…","site":"www.example.com","ts":…,
+ *        "version":"2026-11"}
  *
- * The ledger writes; everybody else reads. leaf is the record of the log that names the document
- * (type 5), which is made when it is first used. A document is on disk before its leaf is made,
- * and the line is written last: what a record names is always here.
+ * The ledger writes; everybody else reads. leaf is the record that names the document (type 5)
+ * among the records of ledger.node, which is made when it is first used there. A document is on
+ * disk before its leaf is made, and the line is written last: what a record names is always here.
  */
 #ifndef CONSENTD_NOTICES_H
 #define CONSENTD_NOTICES_H
@@ -30,6 +31,7 @@ struct notice_use {
     uint8_t hash[32];
     uint64_t ts_ms, leaf;
     uint32_t epoch;
+    uint8_t node; /* 0: the line names none */
     const char *site, *version;
 };
 
@@ -48,6 +50,10 @@ const struct notice_use *notices_latest(const struct notices *n, const char *sit
 /* The first use of the document whose hash begins with these bytes (16 of a record), or NULL. */
 const struct notice_use *notices_find(const struct notices *n, const uint8_t *hash, size_t len);
 
+/* A use of the document that has its leaf among this node's records, or NULL. */
+const struct notice_use *notices_find_leaf(const struct notices *n, const uint8_t hash[32],
+                                           uint8_t node);
+
 /*
  * Since when (Unix ms) the version that is in force on a site has been, without another one in
  * between; 0: there was never another one.
@@ -58,9 +64,12 @@ uint64_t notices_since(const struct notices *n, const char *site);
 MUST_USE bool notices_read(const struct notices *n, const uint8_t hash[32], struct buf *out,
                            struct fault *f);
 
-/* Writes a document that is not there yet. */
-MUST_USE bool notices_put(struct notices *n, const uint8_t hash[32], struct str document,
-                          struct fault *f);
+/*
+ * Writes a document that is not there yet, and over one that is not what its hash says: that is
+ * told by `mended_out`.
+ */
+MUST_USE bool notices_put(const struct notices *n, const uint8_t hash[32], struct str document,
+                          bool *mended_out, struct fault *f);
 
 /* Adds a line (copied). */
 MUST_USE bool notices_note(struct notices *n, const struct notice_use *use, struct fault *f);

@@ -83,10 +83,10 @@ void docs_api_list(struct admin_client *c)
         char hex[65];
 
         hex_encode(hex, use->hash, sizeof(use->hash));
-        json_array_append_new(docs, json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "sha256", hex,
+        json_array_append_new(docs, json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:i}", "sha256", hex,
                                               "site", use->site, "version", use->version, "epoch",
                                               (json_int_t)use->epoch, "ts", (json_int_t)use->ts_ms,
-                                              "leaf", (json_int_t)use->leaf));
+                                              "leaf", (json_int_t)use->leaf, "node", use->node));
     }
     if (list != NULL) {
         answer_json(c, json_pack("{s:o}", "docs", docs));

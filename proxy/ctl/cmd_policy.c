@@ -197,6 +197,20 @@ static const struct notice_use *find_document(struct work *w, const char *start)
     return several ? NULL : found;
 }
 
+/* "1:4711": the log of that leaf, and the leaf; "4711" when the line names no node. */
+static void print_record(const struct work *w, const struct notice_use *use, char out[32])
+{
+    struct log_restarts other;
+    const char *folder = w->config->ledger.journal;
+
+    if (use->node == w->restarts.first)
+        snprintf(out, 32, "%u:%" PRIu64, restarts_node_of(&w->restarts, use->leaf), use->leaf);
+    else if (use->node != 0 && restarts_read(folder, use->node, &other, NULL))
+        snprintf(out, 32, "%u:%" PRIu64, restarts_node_of(&other, use->leaf), use->leaf);
+    else
+        snprintf(out, 32, "%" PRIu64, use->leaf);
+}
+
 static void print_history(const struct work *w)
 {
     printf("%-24s  %-5s  %-16s  %-8s  %s\n", "SINCE", "EPOCH", "VERSION", "RECORD", "DOCUMENT");
@@ -207,8 +221,7 @@ static void print_history(const struct work *w)
         if (strcmp(use->site, w->host) != 0)
             continue;
         hex_encode(hash, use->hash, sizeof(use->hash));
-        snprintf(record, sizeof(record), "%u:%" PRIu64, restarts_node_of(&w->restarts, use->leaf),
-                 use->leaf);
+        print_record(w, use, record);
         printf("%-24s  %-5u  %-16s  %-8s  %s\n", clock_format(use->ts_ms, when), use->epoch,
                use->version, record, hash);
     }

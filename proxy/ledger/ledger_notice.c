@@ -1,10 +1,11 @@
 /*
  * ledger_notice.c - notice documents that come into force: kept, and made a leaf of the log.
  *
- *   start ─▶ another one than last time? ─▶ file ─▶ leaf (type 5), if it never had one ─▶ history
+ *   start ─▶ another one than last time? ─▶ file ─▶ leaf (type 5), if it has none ─▶ history
  *
  * The leaf holds the document's hash, site, version and epoch; the document itself is a file here
- * and a key in Redis (ship_keep.c). A second that could not be recorded is tried again.
+ * and a key in Redis (ship_keep.c). A leaf counts for the records of one ledger.node: those of
+ * another one get their own. A second that could not be recorded is tried again.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 #include "consentd/notices.h"
 #include "consentd/ship.h"
 #include "ledger_priv.h"
+#include "ship_priv.h"
 
 /* A document of the configuration. */
 struct pending {
@@ -42,8 +44,12 @@ struct noticing {
 static void note(struct ledger *l, struct pending *p, uint64_t ts_ms, uint64_t leaf)
 {
     struct noticing *n = l->noticing;
-    struct notice_use use = {
-        .ts_ms = ts_ms, .leaf = leaf, .epoch = p->epoch, .site = p->site, .version = p->version};
+    struct notice_use use = {.ts_ms = ts_ms,
+                             .leaf = leaf,
+                             .epoch = p->epoch,
+                             .node = l->node,
+                             .site = p->site,
+                             .version = p->version};
     struct fault f = {{0}};
 
     memcpy(use.hash, p->hash, sizeof(use.hash));
@@ -90,7 +96,7 @@ void ledger_notice_work(struct ledger *l)
         note(l, p, p->ts_ms, p->leaf);
         return;
     }
-    known = notices_find(n->store, p->hash, sizeof(p->hash));
+    known = notices_find_leaf(n->store, p->hash, l->node);
     if (known != NULL) { /* it was in force before: its leaf stands */
         note(l, p, clock_wall_ms(), known->leaf);
         return;
@@ -152,8 +158,21 @@ static const json_t *policy_of(const json_t *root)
     return policy != NULL ? policy : root;
 }
 
-static bool add(struct noticing *n, const struct ledger_notice *in, struct fault *f)
+/* The configuration has it: what rotted is written again. */
+static bool put(const struct notices *store, const struct pending *p, struct str document,
+                struct fault *f)
 {
+    bool mended = false;
+    bool ok = notices_put(store, p->hash, document, &mended, f);
+
+    if (mended)
+        notice_mended(p->hash, "the configuration");
+    return ok;
+}
+
+static bool add(const struct ledger *l, const struct ledger_notice *in, struct fault *f)
+{
+    struct noticing *n = l->noticing;
     json_t *root = json_load_text(in->site, in->document, 0, f);
     const json_t *policy = policy_of(root);
     const char *version = json_string_value(json_object_get(policy, "version"));
@@ -172,9 +191,10 @@ static bool add(struct noticing *n, const struct ledger_notice *in, struct fault
         p->size = in->document.len;
         crypto_sha256(in->document.ptr, in->document.len, p->hash);
         last = notices_latest(n->store, p->site);
-        p->noted = last != NULL && memcmp(last->hash, p->hash, sizeof(p->hash)) == 0;
+        p->noted = last != NULL && last->node == l->node &&
+                   memcmp(last->hash, p->hash, sizeof(p->hash)) == 0;
         n->cnt++;
-        ok = notices_put(n->store, p->hash, in->document, f);
+        ok = put(n->store, p, in->document, f);
     }
     json_decref(root);
     return ok;
@@ -191,7 +211,7 @@ bool ledger_notice_open(struct ledger *l, const struct ledger_config *cfg, struc
     n->items = mem_calloc(cfg->notice_cnt + 1, sizeof(*n->items));
     n->store = notices_open(cfg->notices_path, f);
     for (unsigned i = 0; n->store != NULL && i < cfg->notice_cnt; i++)
-        if (!add(n, &cfg->notices[i], f))
+        if (!add(l, &cfg->notices[i], f))
             return false;
     return n->store != NULL;
 }

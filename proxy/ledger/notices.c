@@ -62,14 +62,16 @@ static bool read_line(struct notices *n, const struct json_at *at, struct fault 
     struct notice_use use = {.leaf = 0};
     struct str hash = {0}, site = {0}, version = {0};
     char texts[2][TEXT_MAX + 1];
-    int64_t ts = 0, leaf = 0, epoch = 0;
+    int64_t ts = 0, leaf = 0, epoch = 0, node = 0;
+    struct json_at child;
 
     if (!json_at_object(at, f) || !json_at_key_str(at, "sha256", JSON_NEED, &hash, f) ||
         !json_at_key_str(at, "site", JSON_NEED, &site, f) ||
         !json_at_key_str(at, "version", JSON_NEED, &version, f) ||
         !read_number(at, "ts", INT64_MAX, &ts, f) ||
         !read_number(at, "leaf", INT64_MAX, &leaf, f) ||
-        !read_number(at, "epoch", UINT32_MAX, &epoch, f))
+        !read_number(at, "epoch", UINT32_MAX, &epoch, f) ||
+        (json_at_get(at, "node", &child) && !json_at_int(&child, 1, UINT8_MAX, &node, f)))
         return false;
     if (!hex_decode(hash, use.hash, sizeof(use.hash)) || site.len > TEXT_MAX ||
         version.len > TEXT_MAX)
@@ -82,6 +84,7 @@ static bool read_line(struct notices *n, const struct json_at *at, struct fault 
     use.ts_ms = (uint64_t)ts;
     use.leaf = (uint64_t)leaf;
     use.epoch = (uint32_t)epoch;
+    use.node = (uint8_t)node;
     push(n, &use);
     return true;
 }
@@ -167,6 +170,16 @@ const struct notice_use *notices_find(const struct notices *n, const uint8_t *ha
     return NULL;
 }
 
+const struct notice_use *notices_find_leaf(const struct notices *n, const uint8_t hash[32],
+                                           uint8_t node)
+{
+    for (size_t i = 0; i < n->cnt; i++) {
+        if (n->items[i].node == node && memcmp(n->items[i].hash, hash, 32) == 0)
+            return &n->items[i];
+    }
+    return NULL;
+}
+
 uint64_t notices_since(const struct notices *n, const char *site)
 {
     const struct notice_use *now = notices_latest(n, site);
@@ -210,13 +223,23 @@ bool notices_read(const struct notices *n, const uint8_t hash[32], struct buf *o
     return ok;
 }
 
-bool notices_put(struct notices *n, const uint8_t hash[32], struct str document, struct fault *f)
+bool notices_put(const struct notices *n, const uint8_t hash[32], struct str document,
+                 bool *mended_out, struct fault *f)
 {
     char *path = document_path(n, hash);
-    bool ok = access(path, F_OK) == 0 ||
-              (file_make_dirs(n->folder, 0750, f) &&
-               file_write_atomic(path, document.ptr, document.len, FILE_MODE, f));
+    bool there = access(path, F_OK) == 0;
+    struct buf known;
+    bool ok;
 
+    buf_init(&known, NOTICE_MAX);
+    *mended_out = false;
+    ok = there && notices_read(n, hash, &known, NULL);
+    if (!ok) {
+        ok = file_make_dirs(n->folder, 0750, f) &&
+             file_write_atomic(path, document.ptr, document.len, FILE_MODE, f);
+        *mended_out = ok && there;
+    }
+    buf_free(&known);
     free(path);
     return ok;
 }
@@ -226,9 +249,9 @@ static bool print_line(const struct notice_use *use, struct buf *out)
     char hash[HEX_LEN + 1];
 
     hex_encode(hash, use->hash, 32);
-    return buf_printf(out,
-                      "{\"epoch\":%" PRIu32 ",\"leaf\":%" PRIu64 ",\"sha256\":\"%s\",\"site\":",
-                      use->epoch, use->leaf, hash) &&
+    return buf_printf(out, "{\"epoch\":%" PRIu32 ",\"leaf\":%" PRIu64 ",", use->epoch, use->leaf) &&
+           (use->node == 0 || buf_printf(out, "\"node\":%u,", use->node)) &&
+           buf_printf(out, "\"sha256\":\"%s\",\"site\":", hash) &&
            json_quote(str_c(use->site), out) &&
            buf_printf(out, ",\"ts\":%" PRIu64 ",\"version\":", use->ts_ms) &&
            json_quote(str_c(use->version), out) && buf_append_c(out, "}\n");

@@ -3,7 +3,8 @@
  * and c:supp, who left which mailing list.
  *
  * One command in flight. After every connect each document is looked for and set when it is not
- * there, and the list is sent again when Redis has less of it; nothing here ever removes one.
+ * there, or taken back from there when the file of it rotted; and the list is sent again when Redis
+ * has less of it. Nothing here ever removes one.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 
 #include "consentd/b64.h"
+#include "consentd/crypto.h"
 #include "consentd/log.h"
 #include "consentd/mem.h"
 #include "consentd/notice.h"
@@ -95,6 +97,58 @@ static void set(struct keeper *k, const struct notice_use *use)
     buf_free(&text);
 }
 
+void notice_mended(const uint8_t hash[32], const char *source)
+{
+    char hex[65];
+
+    hex_encode(hex, hash, 32);
+    log_error("notice.mended",
+              "document=%s reason=\"the file was gone, or not what its hash says\" "
+              "cure=\"written again from %s\"",
+              hex, source);
+}
+
+static void on_document(void *arg, const struct resp *reply)
+{
+    struct keeper *k = arg;
+    const struct notice_use *use = notices_at(k->notices, k->at);
+    struct fault f = {{0}};
+    uint8_t hash[32];
+    bool mended = false;
+    struct str document;
+
+    if (!usable(k, reply, "GET"))
+        return;
+    document = resp_str(reply);
+    crypto_sha256(document.ptr, document.len, hash);
+    if (memcmp(hash, use->hash, sizeof(hash)) != 0)
+        fault_set(&f, "neither the file of a notice document nor its copy in Redis is whole");
+    else if (notices_put(k->notices, use->hash, document, &mended, &f))
+        notice_mended(use->hash, "Redis");
+    if (f.text[0] != '\0')
+        log_error("notice.unread", "reason=\"%s\"", f.text);
+    k->at++;
+    keeper_run(k);
+}
+
+/* Redis has the document; is the file of it whole? Asked once for each, at its first use. */
+static void check_file(struct keeper *k, const struct notice_use *use)
+{
+    char key[SHIP_KEY_MAX] = "";
+    const struct str argv[] = {STR("GET"), str_make(key, 6 + 64)};
+    struct buf text;
+
+    buf_init(&text, NOTICE_MAX);
+    if (notices_find(k->notices, use->hash, sizeof(use->hash)) != use ||
+        notices_read(k->notices, use->hash, &text, NULL)) {
+        k->at++;
+    } else {
+        doc_key(use, key);
+        k->busy = rlink_command(k->link, argv, COUNT_OF(argv), on_document, k);
+    }
+    buf_free(&text);
+}
+
 static void on_looked(void *arg, const struct resp *reply)
 {
     struct keeper *k = arg;
@@ -102,7 +156,7 @@ static void on_looked(void *arg, const struct resp *reply)
     if (!usable(k, reply, "EVAL"))
         return;
     if (resp_int(reply) == 1)
-        k->at++;
+        check_file(k, notices_at(k->notices, k->at));
     else
         set(k, notices_at(k->notices, k->at));
     keeper_run(k);

@@ -134,6 +134,57 @@ def test_a_restart_makes_no_second_leaf(world):
     assert world.history() == before
 
 
+def test_another_node_gets_a_leaf_of_its_own(world):
+    """ledger.node is changed: the notice is in force already, and first used in that log."""
+    world.choose(["analytics"])
+    first, = world.history()
+    assert first["node"] == 1
+    for node in (2, 1, 2):
+        world.proxy.stop()
+        world.proxy.config["ledger"]["node"] = node
+        world.proxy.rewrite(world.proxy.config)
+        world.proxy.start()
+        world.choose([])
+        wait_for(lambda node=node: world.history()[-1]["node"] == node)
+        line = world.history()[-1]
+        wait_for(lambda leaf=line["leaf"]: [r for r in world.rows() if r["leaf"] == leaf])
+        row, = [r for r in world.rows() if r["leaf"] == line["leaf"]]
+        assert row["node"] == node and row["event"]["doc"]["sha256"] == first["sha256"]
+        assert len([r for r in world.rows() if isinstance(r["event"].get("doc"), dict)]) == 1
+    assert [line["node"] for line in world.history()] == [1, 2, 1, 2]
+    shown = world.proxy.ctl("policy", "show").stdout
+    assert f"{first['node']}:{first['leaf']} " in shown and f"2:{line['leaf']} " in shown
+    done = wait_for(lambda: (d := world.proxy.ctl("audit", "verify")).returncode != 2 and d)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_document_that_rotted_is_written_again(world):
+    """Today's from the configuration, an earlier one from Redis; what has no good copy stays as it is."""
+    world.choose(["analytics"])
+    (old, document), = world.documents().items()
+    wait_for(lambda: resp(world.redis.socket, "GET", f"c:doc:{old}") == document)
+    assert publish(world, changed(world.policy, rights=world.policy["rights"][1:]), "--yes").returncode == 0
+    wait_for(lambda: len(world.history()) == 2 and len(world.documents()) == 2)
+    today = world.history()[-1]["sha256"]
+    wait_for(lambda: resp(world.redis.socket, "EXISTS", f"c:doc:{today}") == 1)
+    whole, folder = world.documents(), world.proxy.folder / "state/notices"
+    world.proxy.stop()
+    for sha in whole:
+        (folder / f"{sha}.json").write_bytes(whole[sha].replace(b"consent", b"content"))
+    world.proxy.start()
+    wait_for(lambda: world.documents() == whole)
+    said = [line for line in world.proxy.log().splitlines() if "event=notice.mended" in line]
+    assert len(said) == 2 and [line for line in said if today in line and "the configuration" in line]
+    assert [line for line in said if old in line and "from Redis" in line]
+    world.proxy.stop()
+    rotten = whole[old].replace(b"consent", b"content")
+    (folder / f"{old}.json").write_bytes(rotten)
+    resp(world.redis.socket, "SET", f"c:doc:{old}", rotten)
+    world.proxy.start()
+    wait_for(lambda: "nor its copy in Redis is whole" in world.proxy.log())
+    assert world.documents() == {**whole, old: rotten} and len(world.history()) == 2
+
+
 def test_without_redis(tmp_path):
     w = World(tmp_path, redis=False)
     _, receipt = w.choose([])

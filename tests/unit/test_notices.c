@@ -21,7 +21,8 @@
 
 static void note(struct notices *n, const char *site, const char *version, uint64_t ts_ms)
 {
-    struct notice_use use = {.ts_ms = ts_ms, .leaf = ts_ms, .site = site, .version = version};
+    struct notice_use use = {
+        .ts_ms = ts_ms, .leaf = ts_ms, .node = 1, .site = site, .version = version};
     struct fault f = {{0}};
 
     crypto_sha256(version, strlen(version), use.hash);
@@ -64,6 +65,8 @@ static void test_history(void **state)
     note(n, SITE, "1", 4000); /* back to the first: in force anew since then */
     assert_int_equal(notices_since(n, SITE), 4000);
     assert_int_equal(notices_find(n, notices_latest(n, SITE)->hash, 16)->leaf, 1000);
+    assert_int_equal(notices_find_leaf(n, notices_latest(n, SITE)->hash, 1)->leaf, 1000);
+    assert_null(notices_find_leaf(n, notices_latest(n, SITE)->hash, 2));
     notices_free(n);
     assert_true(file_each(folder, "", remove_one, folder, &f));
     rmdir(folder);
@@ -76,6 +79,7 @@ static void test_a_document_is_what_its_hash_says(void **state)
     struct notices *n;
     struct buf text;
     uint8_t hash[32];
+    bool mended;
     char *path;
 
     (void)state;
@@ -84,8 +88,8 @@ static void test_a_document_is_what_its_hash_says(void **state)
     buf_init(&text, 4096);
     crypto_sha256("{}", 2, hash);
     assert_false(notices_read(n, hash, &text, &f));
-    assert_true(notices_put(n, hash, STR("{}"), &f));
-    assert_true(notices_put(n, hash, STR("{}"), &f));
+    assert_true(notices_put(n, hash, STR("{}"), &mended, &f) && !mended);
+    assert_true(notices_put(n, hash, STR("{}"), &mended, &f) && !mended);
     assert_true(notices_read(n, hash, &text, &f));
     assert_true(str_eq(buf_str(&text), STR("{}")));
     snprintf(name, sizeof(name), "%s",
@@ -95,6 +99,9 @@ static void test_a_document_is_what_its_hash_says(void **state)
     buf_clear(&text);
     assert_false(notices_read(n, hash, &text, &f));
     assert_non_null(strstr(f.text, "its hash is another"));
+    assert_true(notices_put(n, hash, STR("{}"), &mended, &f) && mended);
+    buf_clear(&text);
+    assert_true(notices_read(n, hash, &text, &f));
     buf_free(&text);
     notices_free(n);
     free(path);
