@@ -52,6 +52,9 @@ void buf_consume(struct buf *b, size_t len);
 /* Empties it and keeps the memory. */
 void buf_clear(struct buf *b);
 
+/* As buf_clear, and nothing of what it ever held is left in its memory. */
+void buf_wipe(struct buf *b);
+
 /* The live bytes; borrowed, valid until the next call on b. */
 struct str buf_str(const struct buf *b);
 

@@ -49,6 +49,9 @@ MUST_USE enum journal_step journal_reader_next(struct journal_reader *rd, uint64
 MUST_USE enum journal_step journal_reader_prev(struct journal_reader *rd,
                                                struct journal_record *rec_out);
 
+/* Clears what was read and is not given out; the reader stays where it is. */
+void journal_reader_rest(struct journal_reader *rd);
+
 /* The unreadable range of the last JOURNAL_STEP_GAP. */
 void journal_reader_gap(const struct journal_reader *rd, uint64_t *from_out, uint64_t *to_out);
 

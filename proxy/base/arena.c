@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "consentd/crypto.h"
 #include "consentd/mem.h"
 
 #define ALIGN         16u
@@ -73,9 +74,20 @@ static struct arena_block *block_take(struct arena *a, size_t size)
     return block;
 }
 
+/* Of the newest block only what was given out: it may be about somebody. */
+static void block_wipe(const struct arena *a, struct arena_block *block)
+{
+    size_t len = block->size - sizeof(*block);
+    uintptr_t start = (uintptr_t)block->bytes, next = (uintptr_t)a->next;
+
+    crypto_wipe(block->bytes, next >= start && next <= start + len ? next - start : len);
+}
+
 static void block_give(struct arena *a, struct arena_block *block)
 {
     struct arena_pool *pool = a->pool;
+
+    block_wipe(a, block);
 
     if (pool == NULL || block->size != pool->block_size || pool->free_cnt >= pool->free_max) {
         free(block);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "consentd/crypto.h"
 #include "consentd/mem.h"
 #include "consentd/spare.h"
 
@@ -167,6 +168,12 @@ void buf_clear(struct buf *b)
 {
     b->len = 0;
     close_gap(b);
+}
+
+void buf_wipe(struct buf *b)
+{
+    buf_clear(b);
+    crypto_wipe(b->data, b->cap);
 }
 
 struct str buf_str(const struct buf *b)

@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "consentd/crypto.h"
+#include "consentd/residue.h"
 #include "consentd/sanitized.h"
 
 #if SANITIZED
@@ -116,6 +118,14 @@ void spare_free(void *p)
     own.classes[class] = k;
     own.kept[large] += usable;
     ASAN_POISON_MEMORY_REGION(k + 1, usable - sizeof(*k));
+}
+
+void residue_spares(void)
+{
+    for (size_t i = 0; i < COUNT_OF(own.classes); i++) {
+        for (struct kept *k = own.classes[i]; k != NULL && !SANITIZED; k = k->next)
+            crypto_wipe(k + 1, malloc_usable_size(k) - sizeof(*k));
+    }
 }
 
 void *spare_realloc(void *p, size_t len)

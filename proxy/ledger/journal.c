@@ -366,6 +366,7 @@ bool journal_append(struct journal *j, struct journal_record *recs, unsigned cnt
         }
         j->failed = false;
     }
+    crypto_wipe(j->batch, BATCH_HEAD + b.body_len);
     j->next_leaf = recs[cnt - 1].leaf + (journal_type_has_leaf(recs[cnt - 1].type) ? 1 : 0);
     j->last_ts = recs[cnt - 1].ts_ms;
     return true;

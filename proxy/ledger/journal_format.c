@@ -195,7 +195,14 @@ void window_free(struct window *w)
 {
     free(w->data);
     w->data = NULL;
-    w->len = 0;
+    w->len = w->kept = 0;
+}
+
+void window_wipe(struct window *w)
+{
+    if (w->kept > 0)
+        crypto_wipe(w->data, w->kept);
+    w->len = w->kept = 0;
 }
 
 void window_forget(struct window *w)
@@ -215,6 +222,7 @@ const uint8_t *window_at(struct window *w, uint64_t off, size_t need)
             w->base = off + need > WINDOW_BYTES ? off + need - WINDOW_BYTES : 0;
         got = pread(w->fd, w->data, WINDOW_BYTES, (off_t)w->base);
         w->len = got > 0 ? (size_t)got : 0;
+        w->kept = w->len > w->kept ? w->len : w->kept;
         if (off + need > w->base + w->len)
             return NULL;
     }

@@ -58,6 +58,7 @@ struct window {
     int fd; /* borrowed */
     uint64_t base;
     size_t len;
+    size_t kept;   /* bytes of data that hold something of this file or an earlier one */
     uint8_t *data; /* owned; WINDOW_BYTES */
 };
 
@@ -74,7 +75,8 @@ void segment_list_free(struct segment_list *list);
 
 void window_init(struct window *w, int fd);
 void window_free(struct window *w);
-void window_forget(struct window *w);                                  /* the file may have grown */
+void window_wipe(struct window *w);   /* as forget, and clears it */
+void window_forget(struct window *w); /* the file may have grown */
 const uint8_t *window_at(struct window *w, uint64_t off, size_t need); /* NULL: not in the file */
 
 /* The batch at off; pointers are valid until the window moves. */

@@ -81,6 +81,12 @@ void journal_reader_close(struct journal_reader *rd)
     free(rd);
 }
 
+void journal_reader_rest(struct journal_reader *rd)
+{
+    if (rd->left == 0 && !rd->indexed)
+        window_wipe(&rd->w);
+}
+
 static bool open_file(struct journal_reader *rd)
 {
     char path[PATH_ROOM];

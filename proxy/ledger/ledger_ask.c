@@ -65,14 +65,22 @@ struct asking {
 
 /* --- telling -------------------------------------------------------------------------------- */
 
+static void forget_found(struct asking *a)
+{
+    crypto_wipe(a->found, a->found_cnt * sizeof(a->found[0]));
+    a->found_cnt = 0;
+    a->more = false;
+    buf_wipe(&a->texts);
+}
+
 static void next_job(struct asking *a)
 {
     query_walk_free(a->walk);
     a->walk = NULL;
     a->query = NULL;
-    a->found_cnt = 0;
-    a->more = false;
-    buf_clear(&a->texts);
+    forget_found(a);
+    crypto_wipe(&a->spec, sizeof(a->spec));
+    crypto_wipe(&a->jobs[a->head], sizeof(a->jobs[0]));
     a->head = (a->head + 1) % JOBS_MAX;
     a->cnt--;
     if (a->cnt > 0)
@@ -275,9 +283,7 @@ static void on_query_end(void *arg, const struct query_end *end)
 
     a->query = NULL;
     if (!end->ok) {
-        a->found_cnt = 0;
-        a->more = false;
-        buf_clear(&a->texts);
+        forget_found(a);
         walk_all(a);
         return;
     }

@@ -382,6 +382,8 @@ static void answer_all(struct ledger *l)
     for (unsigned i = 0; i < l->answer_cnt; i++) {
         struct answer *a = &l->answers[i];
 
+        if (a->item.payload != NULL)
+            crypto_wipe(a->item.payload, a->item.len);
         free(a->item.payload);
         if (a->ack.status == LEDGER_RECORDED) /* of a repetition: the log of then */
             a->ack.node = restarts_node_of(&l->restarts, a->ack.leaf);
@@ -391,6 +393,7 @@ static void answer_all(struct ledger *l)
             ledger_erase_named(l, &a->ack);
         else if (a->peer != 0)
             l->ops.on_ack(l->owner, a->peer, &a->ack);
+        crypto_wipe(a, sizeof(*a));
     }
     l->answer_cnt = 0;
 }
@@ -426,6 +429,8 @@ bool ledger_commit_batch(struct ledger *l, uint64_t wall_ms)
     answer_all(l);
     if (written)
         ledger_log_batch(l); /* nobody waits for it: the journal is what counts */
+    buf_wipe(&l->text);
+    crypto_wipe(l->recs, l->rec_cnt * sizeof(l->recs[0]));
     return l->queue.cnt > 0 || (written && l->held.cnt > 0 && l->rec_cnt > 0);
 }
 

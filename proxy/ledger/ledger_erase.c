@@ -230,6 +230,7 @@ static void next_job(struct erasing *e)
     journal_reader_close(e->rd);
     e->rd = NULL;
     e->ref_cnt = 0;
+    crypto_wipe(&e->jobs[e->head], sizeof(e->jobs[0])); /* whose request it was */
     e->head = (e->head + 1) % JOBS_MAX;
     e->cnt--;
     if (e->cnt > 0)

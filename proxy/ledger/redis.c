@@ -58,6 +58,7 @@ struct rlink {
     enum link_state state;
     struct conn *conn;   /* owned; NULL while down */
     redisReader *reader; /* owned; NULL while down */
+    bool used;           /* there may be replies left in the reader's memory */
     struct waiting ring[RLINK_WINDOW];
     unsigned head, cnt;
     struct timer dial, watch;
@@ -325,6 +326,7 @@ static size_t on_data(void *owner, const uint8_t *data, size_t len)
     void *reply = NULL;
     const char *wrong = NULL;
 
+    l->used = true;
     if (redisReaderFeed(l->reader, (const char *)data, len) != REDIS_OK)
         wrong = "a reply that is no Redis protocol";
     while (wrong == NULL && !l->failed && !l->doomed) {
@@ -352,6 +354,19 @@ static size_t on_data(void *owner, const uint8_t *data, size_t len)
         go_down(l, why);
     }
     return len;
+}
+
+/* hiredis keeps what it has read in its buffer: a new one when nothing is awaited. */
+static void renew_reader(struct rlink *l)
+{
+    redisReader *fresh;
+
+    if (!l->used || l->cnt > 0 || l->reader == NULL || l->reader->pos != l->reader->len ||
+        l->state != LINK_UP || (fresh = redisReaderCreate()) == NULL)
+        return;
+    redisReaderFree(l->reader);
+    l->reader = fresh;
+    l->used = false;
 }
 
 static void on_eof(void *owner)
@@ -408,6 +423,7 @@ static void on_watch_timer(void *arg)
         go_down(l, "no reply in time");
         return;
     }
+    renew_reader(l);
     timer_set(&l->watch, WATCH_EVERY_MS);
 }
 

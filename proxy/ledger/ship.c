@@ -418,6 +418,8 @@ static void on_beat(void *arg)
         eraser_run(s->eraser);
     shower_run(s->shower);
     ship_pump(s);
+    if (s->caught_up)
+        journal_reader_rest(s->rd);
 }
 
 void ship_erase(struct ship *s)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "consentd/crypto.h"
 #include "consentd/file.h"
 #include "consentd/journal_read.h"
 #include "consentd/keks.h"
@@ -234,7 +235,7 @@ static bool send_call(struct ship *s)
 {
     struct ship_call *call = &s->calls[s->call_cnt];
     uint64_t gap;
-    bool fresh;
+    bool fresh, sent;
     size_t argc;
 
     if (!collect(s))
@@ -255,7 +256,9 @@ static bool send_call(struct ship *s)
     s->batch_gap = UINT64_MAX;
     s->next = s->apply.last + 1;
     s->next_month = s->apply.month;
-    return ship_send(s, s->argv, argc, on_applied);
+    sent = ship_send(s, s->argv, argc, on_applied);
+    crypto_wipe(s->apply.text.data, s->apply.text.len); /* the secrets of the records */
+    return sent;
 }
 
 /* A call beside another one is worth it only when it is full: what comes meanwhile goes along. */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "consentd/buf.h"
+#include "consentd/crypto.h"
 #include "consentd/loop.h"
 #include "consentd/mem.h"
 
@@ -139,6 +140,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
         }
         if (head.fd >= 0)
             close(head.fd);
+        crypto_wipe(ipc->queue.data, sizeof(head) + head.len); /* it may be about somebody */
         buf_consume(&ipc->queue, sizeof(head) + head.len);
     }
     event_del(ipc->write_event);
@@ -230,6 +232,7 @@ static bool receive_one(struct ipc *ipc)
     }
     memcpy(&type, ipc->in, sizeof(type));
     ipc->ops->on_msg(ipc->owner, type, ipc->in + sizeof(type), (size_t)n - sizeof(type), fd);
+    crypto_wipe(ipc->in, (size_t)n);
     return !ipc->dead;
 }
 

@@ -12,8 +12,10 @@
 #include <stdlib.h>
 
 #include "consentd/clock.h"
+#include "consentd/crypto.h"
 #include "consentd/mem.h"
 #include "consentd/names.h"
+#include "consentd/residue.h"
 #include "loop_priv.h"
 
 struct signal_watch {
@@ -24,6 +26,7 @@ struct signal_watch {
 };
 
 struct loop {
+    struct event *tidy;       /* owned; set while memory is to be cleared */
     struct event_base *base;  /* owned */
     struct names *names;      /* owned; NULL until somebody asks */
     struct event *tick;       /* owned; turns the wheel while timers are set */
@@ -37,6 +40,7 @@ struct loop {
     struct buf spares[LOOP_SPARES]; /* owned */
     unsigned spare_cnt;
     bool ticking, stop;
+    bool tidy_set, tidy_due;
 };
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -52,6 +56,35 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     }
 }
 
+/* --- what turns leave in memory (residue.h) --------------------------------------------------- */
+
+static void on_tidy(evutil_socket_t fd, short what, void *arg)
+{
+    struct loop *loop = arg;
+
+    (void)fd;
+    (void)what;
+    loop->tidy_set = false;
+    loop->tidy_due = true;
+}
+
+/* At the end of a turn, on the stack where all of them begin. The turn of that alone is no work. */
+static void tidy(struct loop *loop)
+{
+    const struct timeval later = {.tv_sec = LOOP_TIDY_S};
+
+    if (loop->tidy_due) {
+        loop->tidy_due = false;
+        for (unsigned i = 0; i < loop->spare_cnt; i++)
+            buf_wipe(&loop->spares[i]);
+        crypto_wipe(loop->scratch, LOOP_SCRATCH_LEN);
+        residue_spares();
+        residue_stack();
+    } else if (!loop->tidy_set) {
+        loop->tidy_set = event_add(loop->tidy, &later) == 0;
+    }
+}
+
 struct loop *loop_new(void)
 {
     struct loop *loop = mem_new(struct loop);
@@ -61,6 +94,8 @@ struct loop *loop_new(void)
     ASSERT(loop->base != NULL);
     loop->tick = event_new(loop->base, -1, EV_PERSIST, on_tick, loop);
     ASSERT(loop->tick != NULL);
+    loop->tidy = evtimer_new(loop->base, on_tidy, loop);
+    ASSERT(loop->tidy != NULL);
     loop->now_ms = mem_new(uint64_t);
     loop->scratch = mem_alloc(LOOP_SCRATCH_LEN);
     loop->last = &loop->first;
@@ -82,6 +117,7 @@ void loop_free(struct loop *loop)
     while (loop->spare_cnt > 0)
         buf_free(&loop->spares[--loop->spare_cnt]);
     event_free(loop->tick);
+    event_free(loop->tidy);
     event_base_free(loop->base);
     free(loop->now_ms);
     free(loop->scratch);
@@ -113,6 +149,7 @@ static int turn(struct loop *loop, int flags)
     *loop->now_ms = 0;
     rc = event_base_loop(loop->base, EVLOOP_ONCE | flags);
     run_deferred(loop);
+    tidy(loop);
     return rc == 1 && loop->first != NULL ? 0 : rc;
 }
 

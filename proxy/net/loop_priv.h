@@ -14,6 +14,7 @@ void loop_wheel_wake(struct loop *loop);
 
 enum {
     LOOP_SPARES = 64,           /* empty buffers kept for the next writer */
+    LOOP_TIDY_S = 1,            /* memory is cleared so long after work, once for all of it */
     LOOP_SPARE_MAX = 64 * 1024, /* a larger one is freed */
 };
 

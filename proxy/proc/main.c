@@ -9,6 +9,7 @@
 
 #include "consentd/ceiling.h"
 #include "consentd/config.h"
+#include "consentd/residue.h"
 #include "upgrade_priv.h"
 
 #define DEFAULT_CONFIG "/etc/consentd/consentd.json"
@@ -93,6 +94,7 @@ int main(int argc, char **argv)
     uint64_t number;
     int opt;
 
+    residue_heap();
     while ((opt = getopt_long(argc, argv, "c:tf", OPTIONS, NULL)) != -1) {
         switch (opt) {
         case 'c':

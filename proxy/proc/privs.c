@@ -9,6 +9,7 @@
 #include <linux/capability.h>
 #include <pwd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -84,7 +85,9 @@ bool privs_drop(const struct privs *p, struct fault *f)
 
 bool privs_hide(struct fault *f)
 {
-    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0)
+    const struct rlimit none = {0, 0};
+
+    if (setrlimit(RLIMIT_CORE, &none) == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0)
         return true;
     fault_set_errno(f, "prctl");
     return false;
