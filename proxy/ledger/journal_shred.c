@@ -1,9 +1,9 @@
 /*
  * journal_shred.c - takes records out of segments that were written (contract in journal.h).
  *
- * A segment is copied, and in the copy each record gets JOURNAL_FLAG_ERASED, zeros for sub_tag, for
- * r and for the sealed text. The batch keeps its CRC, and with it the chain of segments: four bytes
- * of the first r that was cleared are chosen so that the CRC comes out as it was. CRC-32C is linear,
+ * A segment is copied; in the copy each record gets JOURNAL_FLAG_ERASED, and zeros for sub_tag, r
+ * and the sealed text. The batch keeps its CRC, and with it the chain of segments: four bytes of
+ * the first r that was cleared are chosen so that the CRC comes out as it was. CRC-32C is linear,
  * so they are the solution of 32 equations over GF(2). They say no more of r than the CRC did.
  */
 #include <fcntl.h>
