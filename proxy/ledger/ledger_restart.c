@@ -22,6 +22,7 @@
 #include "ledger_priv.h"
 
 #define ASIDE_MAX   99
+#define LIST_MAX    65536        /* bytes of a list of logs */
 #define SIGNED_COPY "checkpoint" /* beside the month keys: what a lost journal can't take along */
 
 /* --- names -------------------------------------------------------------------------------- */
@@ -42,21 +43,109 @@ bool ledger_restart_names(struct ledger *l)
     return !l->log_wanted || earlier_keys(l, l->log_node, l->log_keys);
 }
 
-/* Which numbers are taken is not known, so that none is signed under by chance. */
-static void say_cure(const struct ledger *l, bool other_is_empty, struct fault *f)
+/* The folder of a log that is not today's, named by its node. Heap. */
+static char *folder_of(const struct ledger *l, unsigned node)
+{
+    char name[16];
+
+    (void)snprintf(name, sizeof(name), "tlog-%u", node);
+    return file_resolve(l->dir, name);
+}
+
+/* --- both copies of the list are bad ---------------------------------------------------------- */
+
+/* Nothing here tells which numbers are taken, so that none is signed under by chance. */
+static void say_cure(const struct ledger *l, struct fault *f)
 {
     struct fault why = *f;
 
-    fault_set(
-        f,
-        "%.400s; %.200s/restarts %s: put one of them back from a backup, or move both away and "
-        "set another ledger.node, under which a new log begins",
-        why.text, l->state_dir, other_is_empty ? "is no copy of it" : "is bad as well");
+    fault_set(f,
+              "%.400s; %.200s/restarts is no copy of it, and no log here tells its number: put one "
+              "of the two back from a backup, or move both away and set another ledger.node, under "
+              "which a new log begins",
+              why.text, l->state_dir);
+}
+
+/* Leaves that were signed under a number, in whatever place; false: it was never used. */
+static bool was_used(const struct ledger *l, unsigned node, uint64_t *size_out)
+{
+    char *own = folder_of(l, node), *today = file_resolve(l->dir, "tlog");
+    const char *const places[] = {own, today, l->state_dir};
+    bool used = access(own, F_OK) == 0; /* also when nothing in it can be read */
+    struct merkle_tree tree;
+
+    for (unsigned i = 0; i < COUNT_OF(places); i++) {
+        if (!l->log_wanted || earlier_node(l, places[i]) != node ||
+            !earlier_checkpoint(l, node, places[i], &tree))
+            continue;
+        used = true;
+        *size_out = tree.size > *size_out ? tree.size : *size_out;
+    }
+    free(today);
+    free(own);
+    return used;
+}
+
+/* What was there stays for whoever wants to look at it. */
+static void keep_bad(const char *folder)
+{
+    char *path = file_resolve(folder, "restarts"), *bad = file_resolve(folder, "restarts.bad");
+    struct fault f = {{0}};
+    struct buf text;
+
+    buf_init(&text, LIST_MAX);
+    if (file_read(path, LIST_MAX, &text, NULL) &&
+        !file_write_atomic(bad, text.data, text.len, 0640, &f))
+        log_warn("log.copy", "reason=\"%s\"", f.text);
+    buf_free(&text);
+    free(bad);
+    free(path);
+}
+
+/*
+ * Every log that there ever was left its folder, or its newest checkpoint here or beside the month
+ * keys: behind the highest number of these nothing was signed. A new log begins there. Where the
+ * earlier ones began is what the ones before had signed.
+ */
+static bool begin_above(struct ledger *l, struct fault *f)
+{
+    unsigned logs = l->node < RESTARTS_STEP ? RESTARTS_MAX + 1 : 1, known = 0;
+    uint64_t from = 0, sizes[RESTARTS_MAX + 1] = {0};
+    uint64_t now_ms = clock_wall_ms(), next = journal_next_leaf(l->journal);
+    struct fault why = *f;
+
+    for (unsigned i = 0; i < logs; i++)
+        if (was_used(l, l->node + i * RESTARTS_STEP, &sizes[i]))
+            known = i + 1;
+    if (known == 0) {
+        say_cure(l, f);
+        return false;
+    }
+    l->restarts = (struct log_restarts){.first = l->node};
+    for (unsigned i = 1; i < known; i++) {
+        from = sizes[i - 1] > from ? sizes[i - 1] : from;
+        l->restarts.items[l->restarts.cnt] =
+            (struct log_restart){restarts_next(&l->restarts), from, now_ms};
+        l->restarts.cnt++;
+    }
+    next = from > next ? from : next;
+    next = sizes[known - 1] > next ? sizes[known - 1] : next;
+    keep_bad(l->dir);
+    keep_bad(l->state_dir);
+    if (!restarts_add(l->dir, &l->restarts, next, now_ms, f))
+        return false;
+    keep_list(l);
+    log_error("log.restarted",
+              "node=%u earlier=%u leaves=%llu reason=\"both copies of the list of logs are bad: "
+              "%.400s\"",
+              restarts_node(&l->restarts), restarts_node_at(&l->restarts, known - 1),
+              (unsigned long long)next, why.text);
+    return true;
 }
 
 /*
  * The longer list counts: the other one came from a backup, or its folder was lost. One that can't
- * be read is made again from the other.
+ * be read is made again from the other; when neither can, a new log begins.
  */
 bool ledger_restart_read(struct ledger *l, struct fault *f)
 {
@@ -67,10 +156,8 @@ bool ledger_restart_read(struct ledger *l, struct fault *f)
     if (!copied)
         copy.cnt = 0;
     if (!restarts_read(l->dir, l->node, &l->restarts, f)) {
-        if (copy.cnt == 0) {
-            say_cure(l, copied, f);
-            return false;
-        }
+        if (copy.cnt == 0)
+            return begin_above(l, f);
         why = *f;
         copied = false;
         l->restarts.cnt = 0;
@@ -83,15 +170,6 @@ bool ledger_restart_read(struct ledger *l, struct fault *f)
         return true;
     l->restarts = copy;
     return restarts_write(l->dir, &l->restarts, f);
-}
-
-/* The folder of a log that is not today's, named by its node. Heap. */
-static char *folder_of(const struct ledger *l, unsigned node)
-{
-    char name[16];
-
-    (void)snprintf(name, sizeof(name), "tlog-%u", node);
-    return file_resolve(l->dir, name);
 }
 
 /* Something else has the name of a log's folder: it gets one that is free, and stays. */

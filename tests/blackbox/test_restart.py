@@ -368,19 +368,57 @@ def test_a_list_of_logs_that_rotted(tmp_path, which):
     proxy.stop()
 
 
-def test_a_list_of_logs_whose_copies_are_both_bad(tmp_path):
-    """Nothing is signed by chance; the log says what to do, and that works."""
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_a_list_of_logs_whose_copies_are_both_bad(tmp_path, restarts):
+    """Behind every number that anything here was signed under a new log begins, for all to see."""
     proxy = Proxy(tmp_path)
     last = max(choose(proxy, 3)) + 1
     signed(proxy, last)
+    for _ in range(restarts):
+        proxy.stop()
+        empty(journal_of(proxy))
+        start_again(proxy)
+        last = max(choose(proxy, 3)) + 1
+        signed(proxy, last)
+    old = vkey_of(proxy).split("+")[0]
     proxy.stop()
     lists = [folder / "restarts" for folder in (journal_of(proxy), state_of(proxy))]
+    for path in lists:
+        path.write_text("1 sixty-five")
+    again(proxy)
+    node = 1 + 64 * (restarts + 1)
+    said = [line for line in proxy.new_log().splitlines() if "event=log.restarted" in line]
+    assert len(said) == 1 and f"node={node} " in said[0] and "both copies" in said[0]
+    leaves = choose(proxy, 3)
+    assert min(leaves) >= last, "a number was given out twice"
+    signed(proxy, max(leaves) + 1)
+    assert vkey_of(proxy).split("+")[0].endswith(f"/consent/{node}") and metric(proxy, "log_refused") == 0
+    assert metric(proxy, "log_restarts") == restarts + 1
+    assert (journal_of(proxy) / f"tlog-{node - 64}/checkpoint").read_text().startswith(old + "\n")
+    assert [path.with_name("restarts.bad").read_text() for path in lists] == ["1 sixty-five"] * 2
+    assert lists[0].read_text() == lists[1].read_text() and f"1 {node} " in lists[0].read_text()
+    assert proxy.ctl("audit", "verify").returncode == 2 * restarts, "the first of three logs went with its journal"
+    proxy.stop()
+    again(proxy)
+    assert vkey_of(proxy).split("+")[0].endswith(f"/consent/{node}") and "log.restarted" not in proxy.new_log()
+    proxy.stop()
+
+
+def test_bad_lists_and_nothing_else_that_tells(tmp_path):
+    """Nothing is signed by chance; the log says what to do, and that works."""
+    proxy = Proxy(tmp_path)
+    signed(proxy, max(choose(proxy, 3)) + 1)
+    proxy.stop()
+    journal = journal_of(proxy)
+    empty(journal)
+    (state_of(proxy) / "checkpoint").unlink()
+    lists = [folder / "restarts" for folder in (journal, state_of(proxy))]
     for path in lists:
         path.write_text("1 sixty-five")
     with pytest.raises((AssertionError, TimeoutError)):
         again(proxy)
     said = proxy.log()
-    assert all(str(path) in said for path in lists) and "is bad as well" in said and "set another ledger.node" in said
+    assert all(str(path) in said for path in lists) and "set another ledger.node" in said
     proxy.process.kill()
     proxy.process.wait()
     for path in lists:
