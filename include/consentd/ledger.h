@@ -24,10 +24,12 @@
 #include "consentd/ledger_msg.h"
 #include "consentd/str.h"
 
-#define LEDGER_QUEUE_MAX 16384  /* messages waiting for a commit; more are not available */
-#define LEDGER_HELD_MAX  4096   /* narrowings held while the journal can't be written */
-#define LEDGER_EIDS_MAX  262144 /* events remembered for repetitions */
-#define LEDGER_EIDS_MS   600000 /* how far back they are read from the journal on start */
+#define LEDGER_QUEUE_MAX  16384  /* messages waiting for a commit; more are not available */
+#define LEDGER_LANE_MAX   4096   /* of one peer; each gets its turn, whatever others send */
+#define LEDGER_JOBS_SHARE 4      /* a peer gets this part of the places for questions, erasures */
+#define LEDGER_HELD_MAX   4096   /* narrowings held while the journal can't be written */
+#define LEDGER_EIDS_MAX   262144 /* events remembered for repetitions */
+#define LEDGER_EIDS_MS    600000 /* how far back they are read from the journal on start */
 
 struct erased;
 struct ledger;

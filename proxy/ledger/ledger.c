@@ -340,7 +340,6 @@ struct ledger *ledger_new(struct loop *loop, const struct ledger_config *cfg,
     memcpy(l->idx_key, cfg->idx_key, sizeof(l->idx_key));
     crypto_random(l->choice_key, sizeof(l->choice_key));
     l->eids = eids_new(LEDGER_EIDS_MAX);
-    queue_init(&l->queue, LEDGER_QUEUE_MAX);
     queue_init(&l->held, LEDGER_HELD_MAX);
     buf_init(&l->text, RECORD_OPLOG_MAX);
     buf_init(&l->sealed, JOURNAL_BATCH_BYTES);
@@ -384,7 +383,7 @@ void ledger_free(struct ledger *l)
     journal_close(l->journal);
     keks_free(l->keks);
     eids_free(l->eids);
-    item_queue_free(&l->queue);
+    fair_free(&l->queue);
     item_queue_free(&l->held);
     buf_free(&l->sealed);
     buf_free(&l->text);
@@ -408,7 +407,6 @@ static void answer_full(struct ledger *l, struct item *item)
         memcpy(&ack.req_id, item->payload, sizeof(ack.req_id));
     free(item->payload);
     l->unavailable++;
-    log_warn("ledger.full", "queue=%u", l->queue.cnt);
     if (item->peer == LEDGER_SELF && item->notice)
         ledger_notice_logged(l, &ack);
     else if (item->peer == LEDGER_SELF)
@@ -422,7 +420,7 @@ static void enqueue(struct ledger *l, struct item item, struct str payload)
     ASSERT(item.peer != 0);
     item.len = payload.len;
     item.payload = mem_dup(payload.len > 0 ? payload.ptr : "", payload.len > 0 ? payload.len : 1);
-    if (!item_push(&l->queue, &item)) {
+    if (!fair_push(&l->queue, &item)) {
         answer_full(l, &item);
         return;
     }

@@ -26,7 +26,7 @@
 #include "ledger_priv.h"
 #include "query_priv.h"
 
-#define JOBS_MAX 64    /* questions that wait */
+#define JOBS_MAX 256   /* questions that wait */
 #define STEP     4096  /* records of the journal looked at per turn */
 #define PIECE    60000 /* bytes of one message */
 #define TEXT_MAX (4u << 20)
@@ -73,8 +73,20 @@ static void forget_found(struct asking *a)
     buf_wipe(&a->texts);
 }
 
+static struct job_ring ring_of(struct asking *a)
+{
+    return (struct job_ring){.jobs = a->jobs,
+                             .size = sizeof(a->jobs[0]),
+                             .max = JOBS_MAX,
+                             .head = a->head,
+                             .cnt = a->cnt};
+}
+
 static void next_job(struct asking *a)
 {
+    uint64_t served = a->jobs[a->head].peer;
+    struct job_ring ring;
+
     query_walk_free(a->walk);
     a->walk = NULL;
     a->query = NULL;
@@ -83,6 +95,8 @@ static void next_job(struct asking *a)
     crypto_wipe(&a->jobs[a->head], sizeof(a->jobs[0]));
     a->head = (a->head + 1) % JOBS_MAX;
     a->cnt--;
+    ring = ring_of(a);
+    jobs_take_turns(&ring, served);
     if (a->cnt > 0)
         loop_defer(a->ledger->loop, &a->step);
 }
@@ -358,13 +372,14 @@ static void on_step(void *arg)
 void ledger_ask(struct ledger *l, uint64_t peer, struct str payload)
 {
     struct asking *a = l->asking;
+    struct job_ring ring = ring_of(a);
     struct job job = {.peer = peer};
 
     if (payload.len != sizeof(job.msg))
         return;
     memcpy(&job.msg, payload.ptr, sizeof(job.msg));
     if (job.msg.version != LEDGER_MSG_VERSION || job.msg.what == LEDGER_ASK_NOTHING ||
-        job.msg.what > LEDGER_ASK_NOTICE || a->cnt == JOBS_MAX || !l->ready ||
+        job.msg.what > LEDGER_ASK_NOTICE || !jobs_have_room(&ring, peer) || !l->ready ||
         (job.msg.what != LEDGER_ASK_NOTICE &&
          (l->other_index || ledger_is_gone(l, job.msg.subject)))) {
         tell(a, &job, LEDGER_TELL_UNAVAILABLE, STR(""));

@@ -276,7 +276,7 @@ static bool batch_has_room(const struct ledger *l)
 
 static bool next_item(struct ledger *l, bool with_held, struct item *out)
 {
-    return (with_held && item_pop(&l->held, out)) || item_pop(&l->queue, out);
+    return (with_held && item_pop(&l->held, out)) || fair_pop(&l->queue, out);
 }
 
 static void build_batch(struct ledger *l, uint64_t ts_ms, bool with_held)

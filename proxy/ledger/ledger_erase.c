@@ -23,7 +23,7 @@
 #include "consentd/ship.h"
 #include "ledger_priv.h"
 
-#define JOBS_MAX     64   /* requests that wait */
+#define JOBS_MAX     256  /* requests that wait */
 #define SCAN_RECORDS 4096 /* of the journal, per turn */
 #define NAMED_LEAVES 300  /* of one erase record: it stays below RECORD_OPLOG_MAX */
 
@@ -225,14 +225,28 @@ void ledger_erase_looked(struct ledger *l, struct erasure *x, const struct erase
 
 /* --- one request --------------------------------------------------------------------------- */
 
+static struct job_ring ring_of(struct erasing *e)
+{
+    return (struct job_ring){.jobs = e->jobs,
+                             .size = sizeof(e->jobs[0]),
+                             .max = JOBS_MAX,
+                             .head = e->head,
+                             .cnt = e->cnt};
+}
+
 static void next_job(struct erasing *e)
 {
+    uint64_t served = e->jobs[e->head].peer;
+    struct job_ring ring;
+
     journal_reader_close(e->rd);
     e->rd = NULL;
     e->ref_cnt = 0;
     crypto_wipe(&e->jobs[e->head], sizeof(e->jobs[0])); /* whose request it was */
     e->head = (e->head + 1) % JOBS_MAX;
     e->cnt--;
+    ring = ring_of(e);
+    jobs_take_turns(&ring, served);
     if (e->cnt > 0)
         loop_defer(e->ledger->loop, &e->step);
 }
@@ -451,6 +465,7 @@ void ledger_erase(struct ledger *l, uint64_t peer, struct str payload)
 {
     struct erasing *e = l->erasing;
     struct job job = {.peer = peer};
+    struct job_ring ring;
     bool known;
 
     if (payload.len == sizeof(job.msg))
@@ -458,7 +473,10 @@ void ledger_erase(struct ledger *l, uint64_t peer, struct str payload)
     job.msg.actor[sizeof(job.msg.actor) - 1] = '\0';
     known = e != NULL && job.msg.version == LEDGER_MSG_VERSION && job.msg.action >= LEDGER_ERASE &&
             job.msg.action <= LEDGER_DROP;
-    if (!known || e->cnt == JOBS_MAX || (l->other_index && job.msg.action != LEDGER_DROP)) {
+    if (known)
+        ring = ring_of(e);
+    if (!known || !jobs_have_room(&ring, peer) ||
+        (l->other_index && job.msg.action != LEDGER_DROP)) {
         struct ledger_erase_ack ack = {.req_id = job.msg.req_id,
                                        .status =
                                            known ? LEDGER_ERASE_UNAVAILABLE : LEDGER_ERASE_REFUSED};

@@ -37,6 +37,20 @@ struct item_queue {
     unsigned max, head, cnt;
 };
 
+/* What waits for a commit; who sends a lot waits for itself. Zeroed: empty. */
+struct lane;
+struct fair_queue {
+    struct lane *first; /* owned; whose turn it is, then the others */
+    unsigned cnt, lanes;
+};
+
+/* Requests that are worked on one at a time. Each begins with its peer, a uint64_t. */
+struct job_ring {
+    void *jobs;  /* borrowed; max of them */
+    size_t size; /* of one */
+    unsigned max, head, cnt;
+};
+
 /* An answer of the batch being built. */
 struct answer {
     uint64_t peer;
@@ -81,7 +95,8 @@ struct ledger {
     struct eids *eids;       /* owned */
     struct rebuild *rebuild; /* owned; NULL: nothing is missing, or not yet looked for */
     uint8_t choice_key[16];
-    struct item_queue queue, held;
+    struct fair_queue queue;
+    struct item_queue held;
     struct deferred commit;      /* at the end of the turn */
     struct timer tick, gate;     /* every second; the wait for Redis at the start */
     bool ready;                  /* commits run */
@@ -106,6 +121,14 @@ struct ledger {
 bool item_push(struct item_queue *q, const struct item *item); /* false: full */
 bool item_pop(struct item_queue *q, struct item *out);         /* false: empty */
 void item_queue_free(struct item_queue *q);
+
+/* ledger_queue.c */
+bool fair_push(struct fair_queue *q, const struct item *item); /* false: the peer has its share */
+bool fair_pop(struct fair_queue *q, struct item *out);         /* false: empty */
+void fair_free(struct fair_queue *q);
+bool jobs_have_room(const struct job_ring *r, uint64_t peer);
+/* Puts a job of another peer first, if there is one. */
+void jobs_take_turns(const struct job_ring *r, uint64_t served);
 
 /* Commits one batch of what is held and queued; true when more is waiting. */
 bool ledger_commit_batch(struct ledger *l, uint64_t wall_ms);
