@@ -1,11 +1,13 @@
 /*
  * What Google's and Microsoft's tags are told of the consent, before the first of them runs: the
  * proxy puts this first in pages in which such a tag may run. Queues are filled from the front, also
- * one that the page makes itself: so it holds whatever the page puts there. The argument is appended:
+ * one that the page makes itself: so it holds whatever the page puts there. A tag of Google's may name
+ * another queue (…&l=name): that is filled when the tag's element comes, and so before it runs.
+ * The argument is appended:
  *   g  category -> granted    e  seconds that Analytics may keep its cookies
  */
 (R => {
-  var top = self, start = [];
+  var top = self, start = [], layers = ['dataLayer'];
   var word = yes => yes ? 'granted' : 'denied';
   var google = grants => {
     var ad = word(grants.marketing);
@@ -29,7 +31,19 @@
     }
   });
 
-  var tell = function () { top.dataLayer.push(arguments); };
+  var tell = function () { layers.forEach(name => top[name].push(arguments)); };
+  var meet = element => {
+    try {
+      var url = new URL(element.src), name = url.searchParams.get('l');
+      if (!name || layers.includes(name) || !/\/(gtm\.js|gtag\/\w+)$/.test(url.pathname)) return;
+      (top[name] ||= []).unshift(...start);
+      layers.push(name);
+    } catch { /* no script with an address, or no queue */ }
+  };
+  new MutationObserver(changes => changes.forEach(change => [change.target, ...change.addedNodes].forEach(node => {
+    meet(node);
+    if (node !== change.target) node.querySelectorAll?.('script').forEach(meet);
+  }))).observe(document, { childList: true, subtree: true, attributeFilter: ['src'] });
   var microsoft = grants => {
     if (top.clarity) top.clarity('consentv2', { ad_Storage: word(grants.marketing), analytics_Storage: word(grants.analytics) });
   };
@@ -45,6 +59,8 @@
     var grants = event.detail.grants;
     if (JSON.stringify(google(grants)) === last) return;
     last = JSON.stringify(google(grants));
+    start.pop(); /* who comes later finds what holds by then */
+    first('consent', 'update', google(grants));
     tell('consent', 'update', google(grants));
     microsoft(grants);
     if (top.uetq) top.uetq.push('consent', 'update', { ad_storage: word(grants.marketing) });

@@ -3,6 +3,7 @@
 The stub tags do what the real ones do first: they take the queue that is there, in its order.
 """
 import json
+import re
 
 import pytest
 
@@ -28,7 +29,9 @@ t.src="https://www.clarity.ms/tag/"+i;y=l.getElementsByTagName(r)[0];y.parentNod
 UET = """<script>(function(w,d,t,r,u){var f,n,i;w[u]=w[u]||[],f=function(){},n=d.createElement(t),n.src=r,n.async=1,
 i=d.getElementsByTagName(t)[0],i.parentNode.insertBefore(n,i)})(window,document,"script","https://bat.bing.com/bat.js","uetq");</script>"""
 PAGES = {"gtag": GTAG % "", "early": EARLY, "gtm": GTM, "clarity": CLARITY, "uet": UET, "none": "<script>window.own = Object.keys(window).length;</script>",
-         "nonce": GTAG % " nonce=r4nd"}
+         "nonce": GTAG % " nonce=r4nd",
+         "layer": GTM.replace("'dataLayer','GTM", "'ownLayer','GTM"), "inside": "<script>window.ownLayer = [{page: 'early'}]; var box = document.createElement('div'); box.append(document.createElement('script'));" +
+         "box.firstChild.src = 'https://www.googletagmanager.com/gtag/js?id=G-TEST12345&l=ownLayer'; document.head.append(box);</script>"}
 HEAD = '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>t</title><link rel="icon" href="data:,">%s</head><body><p>x</body></html>'
 
 
@@ -43,8 +46,9 @@ def first(analytics, marketing):
             ["consent", "update", google(analytics, marketing)]]
 
 
-def stub(host, _):
-    return "text/javascript", STUBS.get(host, "").encode()
+def stub(host, path):
+    layer = re.search(r"[?&]l=(\w+)", path)
+    return "text/javascript", STUBS.get(host, "").replace("dataLayer", layer[1] if layer else "dataLayer").encode()
 
 
 def serve(origin):
@@ -87,17 +91,17 @@ def found(setting, tag):
 
 
 @pytest.mark.parametrize("grants", [("analytics",), ("marketing",), ("analytics", "marketing")])
-@pytest.mark.parametrize("name", ["gtag", "early", "gtm", "nonce"])
+@pytest.mark.parametrize("name", ["gtag", "early", "gtm", "nonce", "layer", "inside"])
 def test_google(setting, name, grants):
     """Default and update are the first that the first tag finds, whatever the page put there before."""
-    if name != "gtm" and "analytics" not in grants:
+    if name not in ("gtm", "layer") and "analytics" not in grants:
         return
     decide(setting, *grants)
     visit(setting, name)
     queue = found(setting, "google")
     assert len(queue) == 1
     assert queue[0][:4] == first("analytics" in grants, "marketing" in grants)
-    rest = {"early": [{"page": "early"}, ["config", "G-TEST12345"]], "gtm": [{"gtm.start": 1, "event": "gtm.js"}]}
+    rest = {"early": [{"page": "early"}, ["config", "G-TEST12345"]], "gtm": [{"gtm.start": 1, "event": "gtm.js"}], "layer": [{"gtm.start": 1, "event": "gtm.js"}], "inside": [{"page": "early"}]}
     assert queue[0][4:4 + len(rest.get(name, []))] == rest.get(name, [])
     assert errors(setting[0]) == []
 
@@ -130,15 +134,19 @@ def test_a_page_that_waits_for_consent_itself(setting):
 
 
 def test_an_update_on_the_page(setting):
-    """More is granted, or taken back, while a tag runs."""
+    """Taken back, or more is granted, while a tag runs; one that comes later finds it."""
     browser, _ = setting
     decide(setting, "analytics")
     visit(setting, "gtag")
     found(setting, "google")
-    for grants in ((True, True), (False, False)):
+    for grants in ((False, False), (True, True)):
+        update = ["consent", "update", google(*grants)]
         browser.execute_script("""document.dispatchEvent(new CustomEvent('consent:change', {detail: {decided: true,
             grants: {essential: true, analytics: arguments[0], marketing: arguments[1]}}}))""", *grants)
-        assert browser.execute_script("return [].slice.call(dataLayer[dataLayer.length - 1])") == ["consent", "update", google(*grants)]
+        assert browser.execute_script("return [].slice.call(dataLayer[dataLayer.length - 1])") == update
+    browser.execute_script("var s = document.createElement('script'); s.src = 'https://www.googletagmanager.com/gtm.js?id=GTM-LATE&l=late'; document.head.append(s);")
+    until(lambda: browser.execute_script("return window.late && late.length") == 4)
+    assert browser.execute_script("return [].slice.call(late[3])") == update
 
 
 def test_microsoft(setting):
