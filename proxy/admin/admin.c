@@ -107,6 +107,11 @@ void admin_answer_error(struct admin_client *c, unsigned status, const char *fmt
         text[0] = '\0';
     va_end(args);
     json_t *value = json_pack("{s:s}", "error", text);
+    if (value == NULL) { /* what came is not UTF-8 */
+        for (char *p = text; *p != '\0'; p++)
+            *p = (uint8_t)*p < 0x80 ? *p : '?';
+        value = json_pack("{s:s}", "error", text);
+    }
     char *json = value != NULL ? json_dumps(value, JSON_COMPACT) : NULL;
     admin_answer(c, status, "application/json", str_c(json != NULL ? json : "{}"));
     free(json);

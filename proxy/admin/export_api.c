@@ -435,7 +435,7 @@ static void on_turn(void *arg, const struct feed_end *end)
 /* --- the question --------------------------------------------------------------------------- */
 
 /* A cursor that goes on, or the beginning; false after the client was answered. */
-static bool take_place(struct export *x, struct str cursor, struct str format, struct str disclose)
+static bool take_place(struct export *x, struct str cursor, struct str format, bool disclose)
 {
     struct admin *a = x->c->admin;
 
@@ -449,7 +449,7 @@ static bool take_place(struct export *x, struct str cursor, struct str format, s
     }
     x->at.version = PLACE_VERSION;
     x->at.to_ms = x->feed.spec.to_ms != 0 ? x->feed.spec.to_ms : clock_wall_ms();
-    x->at.disclose = str_eq_c(disclose, "1");
+    x->at.disclose = disclose;
     crypto_sha256_part_init(&x->at.sum);
     for (size_t i = 0; i < EXPORT_FORMATS; i++)
         if (format.ptr == NULL || str_eq_c(format, format_names[i])) {
@@ -461,16 +461,30 @@ static bool take_place(struct export *x, struct str cursor, struct str format, s
     return false;
 }
 
+/* What only makes no sense here. */
+static bool fits_export(const struct query_spec *spec, struct str format, struct fault *f)
+{
+    bool others = spec->kind != RECORD_UNKNOWN && spec->kind != RECORD_EVENT;
+
+    if (spec->to_ms == 0 && spec->from_ms > clock_wall_ms())
+        fault_set(f, "from: that time is still to come");
+    else if (others && str_eq_c(format, format_names[EXPORT_DPV]))
+        fault_set(f, "kind: dpv is a form of visitors' events, of nothing else");
+    else
+        return true;
+    return false;
+}
+
 static bool take_question(struct export *x)
 {
     const struct query_log *log = store_log(x->c->admin->store);
     struct query_spec *spec = &x->feed.spec;
     struct str format = params_take(&x->params, "format");
     struct str cursor = params_take(&x->params, "cursor");
-    struct str disclose = params_take(&x->params, "disclose");
-    struct str partial = params_take(&x->params, "partial");
     struct fault f = {{0}};
-    bool ok = true;
+    bool disclose = false;
+    bool ok = params_flag(&x->params, "disclose", &disclose, &f) &&
+              params_flag(&x->params, "partial", &x->may_be_partial, &f);
 
     for (size_t i = 0; ok && i < x->params.cnt; i++) {
         struct str name = x->params.list[i].name;
@@ -482,21 +496,12 @@ static bool take_question(struct export *x)
             ok = query_spec_set(spec, name, x->params.list[i].value, &f);
         }
     }
-    if (ok && spec->to_ms == 0 && spec->from_ms > clock_wall_ms()) {
-        fault_set(&f, "from: that time is still to come");
-        ok = false;
-    }
-    if (!ok || !query_check(spec, &f)) {
+    if (!ok || !fits_export(spec, format, &f) || !query_check(spec, &f)) {
         admin_answer_error(x->c, 400, "%s", f.text);
         return false;
     }
-    x->may_be_partial = str_eq_c(partial, "1");
     if (!take_place(x, cursor, format, disclose))
         return false;
-    if (x->at.format == EXPORT_DPV && spec->kind != RECORD_UNKNOWN && spec->kind != RECORD_EVENT) {
-        admin_answer_error(x->c, 400, "kind: dpv is a form of visitors' events, of nothing else");
-        return false;
-    }
     spec->kind =
         spec->kind == RECORD_UNKNOWN || x->at.format == EXPORT_DPV ? RECORD_EVENT : spec->kind;
     spec->oldest_first = true;

@@ -100,3 +100,14 @@ struct str params_take(struct params *p, const char *name)
     }
     return str_make(NULL, 0);
 }
+
+bool params_flag(struct params *p, const char *name, bool *out, struct fault *f)
+{
+    struct str value = params_take(p, name);
+
+    *out = str_eq_c(value, "1");
+    if (value.ptr == NULL || *out || str_eq_c(value, "0"))
+        return true;
+    fault_set(f, "%s: expected 0 or 1", name);
+    return false;
+}

@@ -25,4 +25,7 @@ void params_free(struct params *p);
 /* The value and takes it off the list; an empty slice with NULL when it is not there. */
 struct str params_take(struct params *p, const char *name);
 
+/* "0" or "1", 0 when it is not there; takes it off the list. False and *f for anything else. */
+MUST_USE bool params_flag(struct params *p, const char *name, bool *out, struct fault *f);
+
 #endif

@@ -463,9 +463,11 @@ static bool take_range(struct stats *s, struct params *p, struct fault *f)
 
 static bool take_question(struct stats *s, struct params *p, struct fault *f)
 {
-    struct str by = params_take(p, "by"), suppress = params_take(p, "suppress");
+    struct str by = params_take(p, "by");
 
-    s->suppress = str_eq_c(suppress, "1") || !access_may(&s->c->peer, PERM_EVENTS_READ);
+    if (!params_flag(p, "suppress", &s->suppress, f))
+        return false;
+    s->suppress = s->suppress || !access_may(&s->c->peer, PERM_EVENTS_READ);
     for (size_t i = 0; i < BY_CNT; i++)
         if (str_eq_c(by, by_names[i]))
             s->by = (enum stats_by)i;

@@ -26,7 +26,11 @@ static void ask(struct admin_client *c, unsigned action)
         admin_answer_error(c, 400, "a subject is 22 characters of base64url");
         return;
     }
-    msg.flags = str_eq_c(c->rq.query, "now=1") ? LEDGER_ERASE_NOW : 0;
+    if (c->rq.query.len > 0 && !(action == LEDGER_ERASE && str_eq_c(c->rq.query, "now=1"))) {
+        admin_answer_error(c, 400, "an erasure takes now=1, and nothing else");
+        return;
+    }
+    msg.flags = c->rq.query.len > 0 ? LEDGER_ERASE_NOW : 0;
     (void)snprintf(msg.actor, sizeof(msg.actor), "%s", c->peer.name);
     c->erase_id = msg.req_id;
     if (a->ledger == NULL || !ipc_send(a->ledger, IPC_ERASE, &msg, sizeof(msg), -1))

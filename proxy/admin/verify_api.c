@@ -345,11 +345,33 @@ static bool take_time(const json_t *request, const char *key, uint64_t *out, str
     return false;
 }
 
+/* Whoever misspells "depth" must not believe that the records were looked at. */
+static bool knows_keys(json_t *request, struct fault *f)
+{
+    const char *key;
+    json_t *value;
+
+    if (!json_is_object(request)) {
+        fault_set(f, "expected an object: {\"depth\":…,\"from\":…,\"to\":…}");
+        return false;
+    }
+    json_object_foreach (request, key, value) {
+        if (strcmp(key, "depth") == 0 && json_is_string(value))
+            continue;
+        if (strcmp(key, "from") == 0 || strcmp(key, "to") == 0)
+            continue;
+        fault_set(f, "\"%.60s\": expected depth, \"log\" or \"deep\", from and to", key);
+        return false;
+    }
+    return true;
+}
+
 static bool take_request(struct verify_job *v, struct str body, struct fault *f)
 {
     json_t *request = body.len > 0 ? json_load_text("request", body, 0, f) : json_object();
     const char *depth = json_string_value(json_object_get(request, "depth"));
-    bool ok = request != NULL && take_time(request, "from", &v->feed.spec.from_ms, f) &&
+    bool ok = request != NULL && knows_keys(request, f) &&
+              take_time(request, "from", &v->feed.spec.from_ms, f) &&
               take_time(request, "to", &v->feed.spec.to_ms, f) && query_check(&v->feed.spec, f);
 
     v->deep = depth != NULL && strcmp(depth, "deep") == 0;

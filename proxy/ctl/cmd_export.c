@@ -290,6 +290,18 @@ static int check_manifest(struct export *x, const char *vkey)
 
 /* --- the command ---------------------------------- */
 
+/* It is not whole: why, and what can be done. */
+static void say_why(struct export *x, enum ctl_stream_end end, const struct fault *f)
+{
+    if (end == CTL_STREAM_REFUSED && x->cursor[0] != '\0')
+        (void)ctl_fail("%s; what came before is in %s: to begin again, remove %s", f->text, x->part,
+                       x->resume);
+    else if (x->file != NULL && !x->broken && x->cursor[0] != '\0' && save(x))
+        (void)ctl_fail("%s; the same command goes on behind what is in %s", f->text, x->part);
+    else if (!x->broken)
+        (void)ctl_fail("%s", f->text);
+}
+
 /* Until it is whole, or can't go on; true: whole. */
 static bool fetch(struct export *x)
 {
@@ -319,10 +331,7 @@ static bool fetch(struct export *x)
     show(x, true);
     if (end == CTL_STREAM_DONE)
         return true;
-    if (x->file != NULL && !x->broken && x->cursor[0] != '\0' && save(x))
-        (void)ctl_fail("%s; the same command goes on behind what is in %s", f.text, x->part);
-    else if (!x->broken)
-        (void)ctl_fail("%s", f.text);
+    say_why(x, end, &f);
     return false;
 }
 

@@ -3,11 +3,11 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "consentd/config.h"
 #include "consentd/crypto.h"
 #include "consentd/file.h"
+#include "consentd/query_text.h"
 #include "ctl_priv.h"
 
 #define TEXT_MAX (1u << 20) /* bytes of a password or certificate file */
@@ -48,22 +48,5 @@ void ctl_redis_free(struct ctl_redis *redis)
 
 bool ctl_time(const char *text, uint64_t *ms_out)
 {
-    static const char *const forms[] = {"%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"};
-
-    if (text == NULL)
-        return true; /* as it was */
-    for (size_t i = 0; i < COUNT_OF(forms); i++) {
-        struct tm tm = {0};
-        const char *end = strptime(text, forms[i], &tm);
-        time_t t;
-
-        if (end == NULL || *end != '\0')
-            continue;
-        t = timegm(&tm);
-        if (t < 0)
-            return false;
-        *ms_out = (uint64_t)t * 1000;
-        return true;
-    }
-    return false;
+    return text == NULL || query_time_parse(str_c(text), ms_out); /* as it was without one */
 }

@@ -22,15 +22,18 @@ static const char *const status_names[] = {
 
 /* --- filters ---------------------------------------------------------------------------- */
 
+#define YEAR_10000_MS UINT64_C(253402300800000) /* what no RFC 3339 time can say */
+
 bool query_time_parse(struct str s, uint64_t *ms_out)
 {
-    struct tm tm = {0};
+    struct tm tm = {0}, given;
     char text[64];
     const char *end;
+    time_t t;
 
     if (s.len >= sizeof(text) || s.len == 0)
         return false;
-    if (str_to_u64(s, UINT64_MAX, ms_out))
+    if (str_to_u64(s, YEAR_10000_MS - 1, ms_out))
         return true;
     (void)snprintf(text, sizeof(text), "%.*s", STR_ARGS(s));
     end = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
@@ -38,10 +41,13 @@ bool query_time_parse(struct str s, uint64_t *ms_out)
         memset(&tm, 0, sizeof(tm));
         end = strptime(text, "%Y-%m-%d", &tm);
     }
-    if (end == NULL || (*end != '\0' && strcmp(end, "Z") != 0) || timegm(&tm) < 0)
+    if (end == NULL || (*end != '\0' && strcmp(end, "Z") != 0))
         return false;
-    *ms_out = (uint64_t)timegm(&tm) * 1000;
-    return true;
+    given = tm;
+    t = timegm(&tm); /* makes a day of the next month of one that there is not */
+    *ms_out = (uint64_t)t * 1000;
+    return t >= 0 && tm.tm_mday == given.tm_mday && tm.tm_sec == given.tm_sec &&
+           *ms_out < YEAR_10000_MS;
 }
 
 bool query_subject_parse(struct str s, uint8_t subject_out[16])
@@ -83,7 +89,7 @@ static bool take_from(struct query_spec *q, struct str v)
 
 static bool take_to(struct query_spec *q, struct str v)
 {
-    return query_time_parse(v, &q->to_ms);
+    return query_time_parse(v, &q->to_ms) && q->to_ms > 0; /* 0: no end */
 }
 
 static bool take_act(struct query_spec *q, struct str v)

@@ -255,11 +255,30 @@ def test_pages(world, order):
     ("limit=0", "1 to 1000"), ("limit=1001", "1 to 1000"), ("act=nothing", "accept_all"), ("acts=x", "did you mean"),
     ("from=yesterday", "2026-11-01"), ("from=2&to=1", "empty"), ("sub=short", "22 characters"), ("node=9", "node 1"),
     ("granted=yes", "needs a purpose"), ("cursor=AAAA", "cursor"), ("a=%zz", "escaped"), ("act=gpc&act=gpc", "twice"),
-    ("lang=%00", "escaped"), ("&".join(f"x{i}=1" for i in range(40)), "more than"),
+    ("lang=%00", "escaped"), ("lang=%ff", "UTF-8"), ("from=2026-02-30", "2026-11-01"), ("from=2026-11-31T00:00:00Z", "2026-11-01"),
+    ("to=18446744073709551615", "2026-11-01"), ("to=0", "2026-11-01"), ("kind=operator&act=gpc", "visitors' events"),
+    ("doc=%21", "22 characters"), ("&".join(f"x{i}=1" for i in range(40)), "more than"),
 ])
 def test_a_wrong_question_is_told_what_is_right(proxy, query, word):
     status, why = refused(proxy, "/api/v1/events?" + query)
     assert status == 400 and word in why
+
+
+@pytest.mark.parametrize("target,method,word", [
+    ("/api/v1/stats?suppress=2", "GET", "0 or 1"), ("/api/v1/stats?to=99999999999999999", "GET", "to: "),
+    ("/api/v1/subjects/%s?now=true" % ("A" * 22), "DELETE", "now=1")])
+def test_nothing_is_half_understood(proxy, target, method, word):
+    """What is not known is refused: a slip must not be the weaker question."""
+    status, why = refused(proxy, target, method)
+    assert status == 400 and word in why
+
+
+def test_a_reason_is_told_of_what_is_not_utf8(proxy):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(proxy.config["admin"]["socket"])
+        s.sendall(b"GET /api/v1/docs/\xff\xff\xff\xff HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = s.makefile("rb").read()
+    assert b" 404 " in answer.split(b"\r\n")[0] and json.loads(answer.split(b"\r\n\r\n")[1])["error"] == 'notice "????": there is no such notice'
 
 
 def test_a_cursor_belongs_to_its_question(proxy):
@@ -515,7 +534,8 @@ def test_export_dpv(world, tmp_path):
 
 
 @pytest.mark.parametrize("query,word", [("format=xml", "jsonl, csv or dpv"), ("limit=3", "whole"),
-                                        ("cursor=AAAA", "begin again"), ("acts=x", "did you mean")])
+                                        ("cursor=AAAA", "begin again"), ("acts=x", "did you mean"),
+                                        ("disclose=yes", "0 or 1"), ("partial=2", "0 or 1"), ("format=dpv&kind=notice", "dpv")])
 def test_export_refuses(proxy, query, word):
     status, why = refused(proxy, "/api/v1/export?" + query)
     assert status == 400 and word in why
@@ -808,7 +828,9 @@ def test_verification_as_a_job(world):
     assert deep["result"] == "ok" and deep["opened"] == deep["records"] >= len(world.cookies)
     assert deep["id"] == log["id"] + 1 and refused(proxy, f"/api/v1/verify/{log['id']}")[0] == 404
     assert refused(proxy, "/api/v1/verify", "POST", b'{"depth":"moon"}')[0] == 400
-    assert refused(proxy, "/api/v1/verify", "POST", b'{')[0] == 400
+    for body in (b'{', b'[]', b'"deep"', b'{"deph":"deep"}', b'{"depth":1}', b'{"depth":"deep","depth":"log"}',
+                 b'{"depth":"deep","to":"2026-02-30"}'):
+        assert refused(proxy, "/api/v1/verify", "POST", body)[0] == 400, body
     asked = proxy.ctl("audit", "verify", "--running", "--deep", "--from", "2026-01-01")
     assert asked.returncode == 0 and not asked.stderr, asked.stderr
     assert "leaves of" in asked.stdout and "records     " in asked.stdout

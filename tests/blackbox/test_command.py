@@ -203,3 +203,17 @@ def test_what_redis_names_does_not_steer_a_terminal(proxy):
                 assert all("a" not in json.loads(line) for line in done.stdout.splitlines())
     for field in (f"gl:{evil}:analytics:1", f"lang:{evil}:custom", f"gl:en:{evil}:1", f"g:{evil}:1"):
         assert proxy.redis.call("hdel", key, field) == "1"
+
+
+def test_a_note_that_somebody_forged(proxy, tmp_path):
+    """The server's cursors are its own; whoever has another one is told how to begin again."""
+    resume, part = tmp_path / "f.resume", tmp_path / "f.part"
+    for cursor in ("A" * 400, "x", "\x1b[31m", "../../etc/passwd"):
+        resume.write_text(f"7\n{cursor}\n/api/v1/export?format=jsonl\n")
+        part.write_text("7 bytes")
+        done = command(proxy, "audit", "export", "--out", tmp_path / "f")
+        assert done.returncode == 1 and b"remove " + str(resume).encode() in done.stderr, done.stderr
+        assert b"\x1b" not in done.stderr and part.read_text() == "7 bytes" and not (tmp_path / "f").exists()
+    resume.unlink()
+    assert command(proxy, "audit", "export", "--out", tmp_path / "f").returncode == 0
+    assert sorted(os.listdir(tmp_path)) == ["f"]
