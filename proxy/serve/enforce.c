@@ -362,6 +362,9 @@ static enum enforce_step answer_gpc(struct exchange *x)
     return consent_answer_json(x, 200, STR(GPC_BODY));
 }
 
+/* In the place of a tracker's service worker: it does nothing, and takes over at once. */
+#define IDLE_WORKER "addEventListener(\"install\",()=>skipWaiting())\n"
+
 /*
  * A tracker's own path on the site, or one that sends on to a tracker: the visitor's page gets an
  * empty success, with those cookies of the origin's answer that may pass.
@@ -371,8 +374,9 @@ static enum enforce_step answer_endpoint(struct exchange *x, struct str path, co
     unsigned iter = 0;
     const struct header *field;
     struct headers h;
-    bool script = str_eq_c(headers_value(&x->req.headers, HDR_SEC_FETCH_DEST), "script") ||
-                  str_ends(path, STR(".js"));
+    struct str dest = headers_value(&x->req.headers, HDR_SEC_FETCH_DEST);
+    bool worker = str_eq_c(dest, "serviceworker");
+    bool script = worker || str_eq_c(dest, "script") || str_ends(path, STR(".js"));
 
     metric_add(METRIC_ENDPOINTS_ANSWERED, 1);
     exchange_note(x, why);
@@ -386,7 +390,7 @@ static enum enforce_step answer_endpoint(struct exchange *x, struct str path, co
         if (!headers_add_id(&h, &x->arena, HDR_SET_COOKIE, field->value))
             return ENFORCE_REFUSE;
     }
-    exchange_answer(x, script ? 200 : 204, &h, STR(""));
+    exchange_answer(x, script ? 200 : 204, &h, worker ? STR(IDLE_WORKER) : STR(""));
     return ENFORCE_ANSWERED;
 }
 

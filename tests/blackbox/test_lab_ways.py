@@ -9,7 +9,7 @@ import pytest
 
 from chromium import control, errors, until
 from harness import Origin, http_response
-from lab import ANALYTICS, FB, GA, MARKETING, choose, fresh, hits, laboratory, load, settle, stub
+from lab import ANALYTICS, FB, GA, HJ, MARKETING, choose, fresh, hits, laboratory, load, settle, stub
 
 TAGS = """<script async src="https://www.googletagmanager.com/gtag/js?id=G-TEST12345"></script>"""
 LATE = """<script>document.querySelector('#go').onclick = function () { var s = document.createElement('script');
@@ -57,6 +57,8 @@ self.addEventListener('message', function (event) { self.seen = (self.seen || []
 WORKER = "fetch('https://www.facebook.com/tr?id=worker', {mode: 'no-cors'}).catch(function () {}).then(function () { postMessage('done'); });"
 MESSAGE = """var done = arguments[0]; navigator.serviceWorker.addEventListener('message', function (event) { done(event.data); });
     navigator.serviceWorker.controller.postMessage('ours');"""
+OF_A_TRACKER = """addEventListener('install', function () { skipWaiting(); }); addEventListener('activate', function (event) { event.waitUntil(clients.claim()); });
+    addEventListener('message', function () { fetch('https://static.hotjar.com/c/hotjar-1.js', {mode: 'no-cors'}).catch(function () {}); });"""
 INSTALL = """var done = arguments[1]; navigator.serviceWorker.addEventListener('controllerchange', function () { done(true); });
     navigator.serviceWorker.register(arguments[0]).catch(function (e) { done(String(e)); });"""
 
@@ -80,6 +82,8 @@ def lab(folder):
     origin.routes["/data"] = http_response(200, html, b'{"a": "<p>"}')
     for name, text in (("keeper", KEEPER), ("tracker-service", KEEPER), ("work", WORKER), ("module", WORKER)):
         origin.routes[f"/{name}.js"] = http_response(200, javascript, text.encode())
+    for path in ("/matomo.js", "/piwik.php"):
+        origin.routes[path] = http_response(200, javascript, OF_A_TRACKER.encode())
     origin.routes["/service.js"] = http_response(200, [("Content-Type", "text/javascript")], SERVICE.encode())
     yield from laboratory(folder, origin, stub)
 
@@ -240,6 +244,28 @@ def test_a_service_worker(lab):
     lab.stubs.asked.clear()
     assert lab.execute_async_script(MESSAGE) == "done"
     assert hits(lab, ANALYTICS | MARKETING) == []
+    assert lab.execute_async_script("""var done = arguments[0];
+        navigator.serviceWorker.getRegistration().then(function (r) { return r.unregister(); }).then(done);""") is True
+
+
+@pytest.mark.parametrize("path", ["/matomo.js", "/piwik.php"])
+def test_a_service_worker_of_a_tracker(lab, path):
+    """Behind the site's own name: an idle one stands in its place, also of one that runs when it is taken back."""
+    call = "navigator.serviceWorker.controller.postMessage(1)"
+    fresh(lab)
+    load(lab, "worker")
+    register = "var done = arguments[1]; navigator.serviceWorker.register(arguments[0]).then(function () { done(true); }, function (e) { done(String(e)); });"
+    assert lab.execute_async_script(register, path) is True
+    choose(lab, "accept-all")
+    assert lab.execute_async_script(register, path) is True
+    load(lab, "worker")
+    lab.execute_script(call)
+    until(lambda: lab.stubs.asked[HJ] == 1)
+    choose(lab, "reject-all")
+    load(lab, "worker")
+    lab.execute_script(call)
+    time.sleep(0.5)
+    assert hits(lab, ANALYTICS | MARKETING) == [] and errors(lab) == []
     assert lab.execute_async_script("""var done = arguments[0];
         navigator.serviceWorker.getRegistration().then(function (r) { return r.unregister(); }).then(done);""") is True
 
