@@ -416,6 +416,7 @@ bool ledger_commit_batch(struct ledger *l, uint64_t wall_ms)
         log_error("ledger.keks", "error=\"%s\"", f.text);
     build_batch(l, ts_ms, try_now);
     if (l->rec_cnt > 0) {
+        ledger_index_used(l);
         written = try_now && journal_append(l->journal, l->recs, l->rec_cnt, wall_ms);
         if (written) {
             batch_synced(l);

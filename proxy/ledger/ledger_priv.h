@@ -80,6 +80,7 @@ struct ledger {
     struct log_restarts restarts; /* the logs before */
     uint8_t idx_key[32];
     bool other_index; /* the records here have tags of another key: nobody's are all found */
+    bool index_noted; /* with other_index: so it is on disk that there are two keys' */
     uint64_t segment_size, retention_ms;
     struct journal *journal;   /* owned */
     struct tlog *log;          /* owned; NULL: not signed */
@@ -153,6 +154,8 @@ bool ledger_is_gone(const struct ledger *l, const uint8_t subject[16]);
 
 /* ledger_index.c: whether this is the key that the subjects' tags were always made with. */
 MUST_USE bool ledger_index_check(struct ledger *l, struct fault *f);
+/* Before something is recorded: with another key than earlier records, that is noted for good. */
+void ledger_index_used(struct ledger *l);
 
 /* ledger_ask.c */
 bool ledger_ask_open(struct ledger *l, const struct ledger_config *cfg, struct fault *f);

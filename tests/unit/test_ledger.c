@@ -704,8 +704,9 @@ static void test_another_index_key_promises_nothing(void **state)
     struct ledger_event_msg msg = message(1), next = message(2);
     struct ledger_erase_msg erase = {
         .version = LEDGER_MSG_VERSION, .action = LEDGER_ERASE, .by = CONSENT_BY_SUBJECT};
+    struct ledger_erase_msg nobody = erase;
     struct ledger_ask_msg ask = {.version = LEDGER_MSG_VERSION, .what = LEDGER_ASK_RECORDS};
-    char list[80];
+    char list[80], mark[80];
     struct bench b;
 
     UNUSED(state);
@@ -714,6 +715,14 @@ static void test_another_index_key_promises_nothing(void **state)
     memcpy(erase.subject, msg.event.subject, 16);
     memcpy(ask.subject, msg.event.subject, 16);
     assert_int_equal(give_one(&b, &msg)->status, LEDGER_RECORDED);
+    stop(&b);
+    start_with(&b, other, list);
+    stop(&b);
+    start_with(&b, idx_key, list); /* put back before anything was recorded */
+    nobody.subject[0] ^= 1;
+    ledger_erase(b.ledger, 7, str_make(&nobody, sizeof(nobody)));
+    poll_ms(&b, 100);
+    assert_true(b.erased);
     stop(&b);
     start_with(&b, other, list);
     assert_int_equal(give_one(&b, &next)->status, LEDGER_RECORDED);
@@ -726,6 +735,13 @@ static void test_another_index_key_promises_nothing(void **state)
     poll_ms(&b, 100);
     assert_int_equal(b.told, LEDGER_TELL_UNAVAILABLE);
     stop(&b);
+    start_with(&b, idx_key, list); /* put back too late: there are records of both */
+    ledger_erase(b.ledger, 7, str_make(&erase, sizeof(erase)));
+    poll_ms(&b, 100);
+    assert_false(b.erased);
+    stop(&b);
+    (void)snprintf(mark, sizeof(mark), "%s/index-key", b.dir);
+    assert_int_equal(unlink(mark), 0); /* the operator's word */
     start_with(&b, idx_key, list);
     b.erased = false;
     ledger_erase(b.ledger, 7, str_make(&erase, sizeof(erase)));
