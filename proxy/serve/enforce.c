@@ -546,7 +546,8 @@ static enum enforce_step enforce_page(struct exchange *x, struct enforcement *e)
 static enum enforce_step enforce_part(struct exchange *x, const struct enforcement *e)
 {
     enum coding in = coding_in(x);
-    bool ok = cache_only_for_its_type(x, !kind_is_sheet(x));
+    bool ok =
+        cache_only_for_its_type(x, !kind_is_sheet(x)) && (!kind_is_script(x) || script_headers(x));
 
     if ((in == CODING_UNKNOWN || x->resp.status == 206) && passes_whole(x))
         return ok && headers_differ(x) ? ENFORCE_FORWARD : ENFORCE_REFUSE;

@@ -13,6 +13,9 @@
  * Dates alone cannot tell variants apart: for pages they are neither sent nor believed.
  * A style sheet that names trackers is treated likewise, one that names none depends on the rules
  * alone; scripts likewise. A client that asks for none of these keeps its conditions untouched.
+ *
+ * A script may be started as a worker after it was fetched for a page. As a worker's it has the
+ * companion before it: the two differ by who asks, and neither's tag stands for the other.
  */
 #include <string.h>
 
@@ -83,7 +86,8 @@ void variant_of(const struct exchange *x, enum variant kind, char out[VARIANT_LE
         fields[3] = (uint64_t)e->decided | (uint64_t)e->gpc << 1 | (uint64_t)x->secure << 2 |
                     (uint64_t)e->outdated << 3 | (uint64_t)e->told << 4 |
                     (uint64_t)e->document << 5 | (uint64_t)banner_is_wanted(x) << 6 |
-                    (uint64_t)kind_is_piece(&x->req.headers) << 7;
+                    (uint64_t)kind_is_piece(&x->req.headers) << 7 | (uint64_t)e->worker << 8 |
+                    (uint64_t)e->service << 9 | (uint64_t)e->passed_on << 10;
         fields[4] = e->language;
     }
     crypto_sha256_init(&hash);
@@ -133,6 +137,12 @@ struct conditions {
     struct str tag;    /* as the client sent it */
 };
 
+/* Whether what the client asks for can be of this kind. */
+static bool kind_is_asked(const struct exchange *x, unsigned kind)
+{
+    return kind == VARIANT_PAGE ? !enforcement_of(x)->script : !enforcement_of(x)->worker;
+}
+
 static void conditions_read(const struct exchange *x, struct conditions *c)
 {
     char variants[VARIANT_CNT][VARIANT_LEN + 1];
@@ -150,7 +160,7 @@ static void conditions_read(const struct exchange *x, struct conditions *c)
                 continue;
             c->ours = true;
             for (unsigned kind = 0; kind < VARIANT_CNT; kind++) {
-                if (!str_eq_c(of, variants[kind]))
+                if (!kind_is_asked(x, kind) || !str_eq_c(of, variants[kind]))
                     continue;
                 c->current = true;
                 c->kind = (enum variant)kind;
@@ -377,6 +387,15 @@ bool page_headers(struct exchange *x)
     return varied_headers(x, VARIANT_PAGE) && vary_by_who_asks(x);
 }
 
+bool script_headers(struct exchange *x)
+{
+    struct headers *h = &x->resp.headers;
+
+    return headers_has_token(h, HDR_VARY, "*") ||
+           headers_has_token(h, HDR_VARY, "sec-fetch-dest") ||
+           headers_add_id(h, &x->arena, HDR_VARY, STR("Sec-Fetch-Dest"));
+}
+
 bool part_headers(struct exchange *x, bool differs)
 {
     return differs ? varied_headers(x, VARIANT_SHEET) && ask_first(x) : etag_vary(x, VARIANT_CLEAN);
@@ -389,12 +408,13 @@ bool not_modified_headers(struct exchange *x)
     if (e->matched_etag.len == 0)
         return true; /* no page of ours was asked about */
     if (e->matched == VARIANT_CLEAN)
-        return headers_set(&x->resp.headers, &x->arena, HDR_ETAG, e->matched_etag);
+        return headers_set(&x->resp.headers, &x->arena, HDR_ETAG, e->matched_etag) &&
+               (!e->script || script_headers(x));
     if (e->matched == VARIANT_PAGE && e->document && banner_is_wanted(x))
         impressions_count(x, SHOWN_BANNER); /* in the page that the browser kept */
     headers_remove(&x->resp.headers, HDR_LAST_MODIFIED);
     cookies_delete_denied(x, &x->resp.headers);
     return headers_set(&x->resp.headers, &x->arena, HDR_ETAG, e->matched_etag) &&
            headers_differ(x) && (e->matched != VARIANT_PAGE || vary_by_who_asks(x)) &&
-           (e->matched != VARIANT_SHEET || ask_first(x));
+           (!e->script || script_headers(x)) && (e->matched != VARIANT_SHEET || ask_first(x));
 }

@@ -155,6 +155,7 @@ bool cache_is_targeted(struct str name);           /* a field for one kind of ca
 void revision_make(struct site *site);             /* of what answers show of its configuration */
 MUST_USE bool page_headers(struct exchange *x);
 MUST_USE bool part_headers(struct exchange *x, bool differs); /* by consent */
+MUST_USE bool script_headers(struct exchange *x); /* as a worker's it is another thing */
 MUST_USE bool not_modified_headers(struct exchange *x);
 void unseen_headers(struct exchange *x); /* leaves out what depends on a body that did not come */
 

@@ -309,7 +309,7 @@ static bool guard_put_in(struct page_filter *page, bool end)
         return true;
     buf_init(&with, OUTPUT_MAX);
     ok = buf_append_str(&with, str_slice(text, 0, (size_t)place)) &&
-         (!guard_is_wanted(x) || guard_element(x, &with)) &&
+         (!guard_is_wanted(x) || guard_element(x, page->xml, &with)) &&
          (page->xml || !page->whole || !banner_is_wanted(x) || buf_append_c(&with, EXPECT)) &&
          (!signals_are_wanted(x) || signals_element(x, page->xml, &with)) &&
          buf_append_str(&with, str_slice(text, (size_t)place, text.len));

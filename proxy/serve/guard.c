@@ -3,10 +3,13 @@
  *
  * The element comes first in the head, so that nothing of the page runs before it. Its address
  * names the grants, the rules, the configuration and the script: what it answers never changes,
- * and is cached for ever.
+ * and is cached for ever. Who comes from elsewhere has no copy yet, and the page would wait for it:
+ * there the script stands in the page itself, and the file is fetched for the next page when there
+ * is nothing else to do.
  */
 #include <string.h>
 
+#include "assets_priv.h"
 #include "consentd/b64.h"
 #include "consentd/buf.h"
 #include "consentd/json.h"
@@ -14,6 +17,8 @@
 #include "enforce_priv.h"
 #include "guard_priv.h"
 #include "web_assets.h"
+
+#define GUARD_MAX (1u << 20) /* bytes of the script with its rules */
 
 /*
  * What goes before every service worker: the banner tells one that waits that the grants are
@@ -71,17 +76,84 @@ bool guard_is_wanted(const struct exchange *x)
 
 /* --- its element --- */
 
-bool guard_element(const struct exchange *x, struct buf *out)
+/* A visitor comes from another site, and has not decided yet: nothing of ours is in the cache. */
+static bool arrives(const struct exchange *x)
 {
-    char key[GUARD_KEY_LEN + 1];
+    struct str from = headers_value(&x->req.headers, HDR_SEC_FETCH_SITE);
 
-    guard_key(x, key);
-    return buf_append_c(out, "<script data-consent-guard=\"\" src=\"") &&
-           html_escape(out, str_c(x->site->config->prefix)) &&
-           buf_printf(out, "guard.js?v=%s\"", key) &&
+    return !enforcement_of(x)->decided && from.len > 0 && !str_eq_c(from, "same-origin") &&
+           str_eq_c(kind_dest(&x->req.headers), "document");
+}
+
+/* The script as it is, drawn once for all with these grants. False: no memory. */
+static bool guard_text(const struct exchange *x, const char *key, struct buf *made, struct str *out)
+{
+    struct assets *assets = ((struct enforce_worker *)x->server->enforce)->assets;
+    struct asset_name name = {.site = x->site, .key = key, .coding = CODING_IDENTITY};
+
+    if (asset_find(assets, &name, out))
+        return true;
+    if (!guard_render(x, made))
+        return false;
+    if (!asset_keep(assets, &name, buf_str(made), out))
+        *out = buf_str(made);
+    return true;
+}
+
+/* Right in a page of whatever encoding. */
+static bool is_ascii(struct str text)
+{
+    unsigned char all = 0;
+
+    for (size_t i = 0; i < text.len; i++)
+        all |= (unsigned char)text.ptr[i];
+    return all < 0x80;
+}
+
+static bool address_attribute(const struct exchange *x, const char *name, const char *key,
+                              struct buf *out)
+{
+    return buf_append_c(out, name) && html_escape(out, str_c(x->site->config->prefix)) &&
+           buf_printf(out, "guard.js?v=%s\"", key);
+}
+
+/* The file's name is what the script knows itself by in the stacks of errors. */
+static bool element_with_text(const struct exchange *x, const char *key, struct str text,
+                              struct buf *out)
+{
+    return buf_append_c(out, "<script data-consent-guard=\"\"") &&
+           nonce_attribute(out, enforcement_of(x)->script_nonce) && buf_append_c(out, ">") &&
+           buf_append_str(out, text) && buf_append_c(out, "//# sourceURL=guard.js\n</script>") &&
+           address_attribute(x, "<link rel=\"prefetch\" as=\"script\" href=\"", key, out) &&
+           buf_append_c(out, ">");
+}
+
+static bool element_with_address(const struct exchange *x, const char *key, struct buf *out)
+{
+    return buf_append_c(out, "<script data-consent-guard=\"\"") &&
+           address_attribute(x, " src=\"", key, out) &&
            nonce_attribute(out, enforcement_of(x)->script_nonce) &&
            integrity_attribute(out, enforcement_of(x)->guard_hash) &&
            buf_append_c(out, "></script>");
+}
+
+bool guard_element(const struct exchange *x, bool xml, struct buf *out)
+{
+    char key[GUARD_KEY_LEN + 1];
+    struct str text = {NULL, 0};
+    struct buf made;
+    bool ok;
+
+    guard_key(x, key);
+    buf_init(&made, GUARD_MAX);
+    ok =
+        xml || !enforcement_of(x)->script_inline || !arrives(x) || guard_text(x, key, &made, &text);
+    if (ok && text.len > 0 && is_ascii(text))
+        ok = element_with_text(x, key, text, out);
+    else
+        ok = ok && element_with_address(x, key, out);
+    buf_free(&made);
+    return ok;
 }
 
 static size_t space_end(struct str page, size_t at)

@@ -29,8 +29,8 @@ void guard_key(const struct exchange *x, char out[GUARD_KEY_LEN + 1]);
 /* guard_rules.c: what can deny, and what outranks that, as members of its argument. */
 MUST_USE bool guard_rules_render(const struct exchange *x, struct buf *out);
 
-/* The script element. */
-MUST_USE bool guard_element(const struct exchange *x, struct buf *out);
+/* The script element; xml: the page is, and what stands in it would be read otherwise. */
+MUST_USE bool guard_element(const struct exchange *x, bool xml, struct buf *out);
 
 /* What goes before the script of a worker, of which these are the first bytes. */
 MUST_USE bool guard_prefix(const struct exchange *x, struct str script, struct buf *out);

@@ -201,7 +201,8 @@
 
   /*
    * What a tag wrote when the last page was left, or before the refusal. Asking for it stops the
-   * page for a while: at its start each part waits for a moment in which nothing else is to do.
+   * page for a while: at its start each part waits for a moment in which nothing else is to do, and
+   * all of them until the page can have been drawn.
    */
   var wipe = store => { for (var key in store) if (deniedKey(key)) delete store[key]; };
   var clear = when => [
@@ -245,8 +246,8 @@
   install(top);
   if (page) {
     var soon = () => clear(top.requestIdleCallback || setTimeout);
-    soon();
-    top.addEventListener('pageshow', soon);
+    addEventListener('pageshow', soon);
+    setTimeout(soon, 200);
     page.addEventListener('consent:change', event => {
       R.m = 1;
       for (var id in R.k) if (event.detail.grants[id]) R.m |= R.k[id];

@@ -104,6 +104,7 @@ def proxy(folder):
         b"window.seen = String(fetch(\"https://connect.\" + \"facebook.net/x\"));"
         b"document.documentElement.dataset.own = 'ran'</script>")
     javascript = [("Content-Type", "text/javascript")]
+    origin.routes["/hashed"] = http_response(200, html + [("Content-Security-Policy", "script-src 'self'")], b"<!DOCTYPE html><title>t</title><p>x")
     origin.routes["/sly"] = origin.routes["/"].replace(b"/track.js", b"/slyer.js").replace(b"Content-Length", b"X-Length") \
         .replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     origin.routes["/slyer.js"] = http_response(200, javascript, SLY.encode())
@@ -153,6 +154,23 @@ def test_its_place_and_its_address(proxy):
     assert len(gzip.compress(script, 9)) <= 3072
     assert len(gzip.compress(answer.body, 9)) <= 9472
     assert b"_fbp" in rules and b"connect.facebook.net" in rules
+
+
+def test_a_visitor_from_elsewhere_does_not_wait_for_it(proxy):
+    """The script stands in the page, and its file is fetched for the next one; whoever has it already gets the address."""
+    element = rb'<script data-consent-guard=""( nonce="abc123")?>(\(function.*\}\);\n)//# sourceURL=guard\.js\n</script>' \
+              rb'<link rel="prefetch" as="script" href="(/\.consent/guard\.js\?v=[0-9a-f]{44})">'
+
+    def arriving(path, where, *more):
+        return document(proxy, path, [("Sec-Fetch-Site", where), *more]).body
+    for path in ("/", "/nonce"):
+        for where in ("none", "cross-site", "same-site"):
+            found = re.search(element, arriving(path, where), re.S)
+            assert found and found[2] == proxy.get(found[3].decode()).body and bool(found[1]) == (path == "/nonce")
+            assert b"</script" not in found[2] and b"<!--" not in found[2] and found[2].isascii()
+    assert not re.search(element, arriving("/", "same-origin"), re.S)
+    assert not re.search(element, arriving("/", "none", ("Cookie", decide(proxy, "analytics"))), re.S)
+    assert b'data-consent-guard="" src=' in arriving("/", "same-origin") and b'data-consent-guard="" src=' in arriving("/hashed", "none")
 
 
 def test_nothing_escapes_before_consent(browser, proxy, trackers):
@@ -214,6 +232,40 @@ def test_modules_and_service_workers_too(browser, proxy, trackers):
         navigator.serviceWorker.getRegistration().then(function (r) { return r.unregister(); }).then(done);""") is True
     assert asked(trackers) == []
     errors(browser)
+
+
+BOTH = b"""const work = port => fetch('https://www.facebook.com/tr?id=40', {mode: 'no-cors'}).catch(() => {}).then(() => {
+  try { importScripts('https://connect.facebook.net/en_US/fbevents.js'); } catch { /* a module has none */ }
+  port.postMessage('done');
+});
+if (self.document) document.documentElement.dataset.own = 'ran';
+else if (self.postMessage) work(self);
+else onconnect = event => work(event.ports[0]);"""
+
+
+@pytest.mark.parametrize("fields", [[], [("ETag", '"1"')], [("Last-Modified", "Sat, 28 Nov 2026 08:00:00 GMT")]])
+@pytest.mark.parametrize("age", [3600, 0])
+def test_a_script_that_the_page_has_already(browser, proxy, trackers, age, fields):
+    """Started as a worker it comes with the companion, whatever the browser kept of it; and the other way round."""
+    path = f"/both-{age}-{len(fields) and fields[0][0]}.js"
+    cached = [("Content-Type", "text/javascript"), ("Cache-Control", f"max-age={age}"), *fields]
+    whole = http_response(200, cached, BOTH)
+
+    def answer(conn, request):
+        same = request.all("If-None-Match") or request.all("If-Modified-Since")
+        return http_response(304, fields) if same else whole
+    proxy.origin.routes[path] = answer if fields else whole
+    trackers.asked.clear()
+    browser.get(f"http://localhost:{proxy.port}/late")
+    run = """var s = document.createElement('script'), done = arguments[1]; s.src = arguments[0]; s.onload = function () { done(true); }; document.head.append(s);"""
+    assert browser.execute_async_script(run, path)
+    for made in ("new Worker(path)", "new Worker(path, {type: 'module'})", "new SharedWorker(path).port"):
+        got = browser.execute_async_script(f"""var path = arguments[0], done = arguments[1], w = {made};
+            w.onmessage = function (e) {{ done(e.data); }}; w.onerror = function (e) {{ done(e.message || 'error'); }};""", path)
+        assert got == "done", made
+        assert browser.execute_async_script("fetch(arguments[0]).then(a => a.text()).then(arguments[1])", path) == BOTH.decode()
+    assert asked(trackers) == []
+    errors(browser)  # what was stopped
 
 
 INNER = """%sonmessage = function () {
@@ -372,8 +424,13 @@ def test_lists_are_taken_over_by_the_tag(browser, proxy):
     assert errors(browser) == []
 
 
-def test_no_trace_in_errors(browser, proxy):
+@pytest.mark.parametrize("arrives", [True, False])
+def test_no_trace_in_errors(browser, proxy, arrives):
     browser.get(f"http://localhost:{proxy.port}/benign")
+    if not arrives:
+        browser.execute_script("document.documentElement.dataset.old = 1; location.href = '/benign?again'")
+        until(lambda: browser.execute_script("return !document.documentElement.dataset.old && document.readyState === 'complete'"))
+    assert browser.execute_script("return !!document.querySelector('[data-consent-guard]').src") != arrives
     stacks = browser.execute_script("""return [() => document.body.appendChild(1), () => fetch.call(1), () => document.createElement('p').setAttribute('<', 1),
         () => new WebSocket('no:'), () => localStorage.setItem()].map(f => { try { f(); return ''; } catch (e) { return [e.constructor.name, String(e.stack)]; } })""")
     assert [name for name, _ in (stack for stack in stacks if stack)][:1] == ["TypeError"]

@@ -179,7 +179,7 @@ def test_what_scripts_import(proxy):
     clean = b"import('/part.js'); // https://www.facebook.com/tr"
     proxy.origin.routes["/c.js"] = http_response(200, javascript, clean)
     answer = proxy.get("/c.js", as_script)
-    assert (answer.body, answer.header("Cache-Control"), answer.header("Vary")) == (clean, "public, max-age=60", None)
+    assert (answer.body, answer.header("Cache-Control"), answer.header("Vary")) == (clean, "public, max-age=60", "Sec-Fetch-Dest")
     module = f'import "{TRACKER}1"; import {{ a }} from "{TRACKER}2"; export * from \'{TRACKER}3\'; import x from "/own.js";'.encode()
     proxy.origin.routes["/m.js"] = http_response(200, javascript, module)
     assert proxy.get("/m.js", as_script).body.count(b"empty.js") == 3
