@@ -305,7 +305,7 @@ static bool cut_begin(struct part_filter *part)
     headers_remove(h, HDR_CONTENT_ENCODING);
     if (part->utf16 && !headers_set(h, &x->arena, HDR_CONTENT_TYPE,
                                     part->script ? STR("text/javascript; charset=utf-8")
-                                                 : STR("text/part; charset=utf-8")))
+                                                 : STR("text/css; charset=utf-8")))
         return false;
     if (part->coding_out == CODING_IDENTITY)
         return true;
