@@ -75,6 +75,10 @@ MUST_USE bool html_engine_end(struct html_engine *engine);
  */
 MUST_USE bool html_engine_rules(struct html_engine *engine, struct str text, struct buf *out);
 
+/* The verdict on an address that stands in no page, as html_ops.on_ref; setup.page is its base. */
+MUST_USE enum html_action html_engine_ref(struct html_engine *engine, const struct html_ref *ref,
+                                          struct html_note *note_out);
+
 /* What happened so far; borrowed, valid until the engine is freed. */
 const struct html_counts *html_engine_counts(const struct html_engine *engine);
 

@@ -19,6 +19,7 @@
 #include "consentd/coding.h"
 #include "consentd/filter.h"
 #include "consentd/html_engine.h"
+#include "consentd/imports.h"
 #include "consentd/metrics.h"
 #include "consentd/utf16.h"
 #include "enforce_priv.h"
@@ -59,7 +60,8 @@ struct page_filter {
     bool kept;                  /* a worker fetches it: a part of a page gets nothing of ours */
     bool whole;                 /* a page that is shown by itself */
     bool guard;                 /* our scripts are not in yet: out is held until they are */
-    bool worker;                /* no page: the script of a worker, which gets the companion only */
+    bool worker;                /* no page: the script of a worker, which gets the companion */
+    struct imports *imports;    /* owned; of a worker: the companion can't see what it imports */
 };
 
 static bool page_output(void *owner, const uint8_t *data, size_t len)
@@ -183,6 +185,8 @@ static bool page_plain(struct page_filter *page, struct str in, bool end)
             return true;
         in = buf_str(&page->first);
     }
+    if (page->worker)
+        return imports_push(page->imports, in) && (!end || imports_end(page->imports));
     if (page->state == PAGE_PASS)
         return buf_append_str(&page->out, in);
     if (page->state == PAGE_UTF16 ? !utf16_push(page, in, end)
@@ -360,11 +364,14 @@ static void page_close(struct filter *f)
 
     uint64_t removed = counts->removed + counts->attrs_removed + counts->urls_blanked;
 
+    if (page->worker)
+        removed += imports_removed(page->imports);
     metric_add(METRIC_ELEMENTS_REMOVED, removed);
     f->x->removed.elements += (uint32_t)removed;
     if (!page->worker)
         metric_add(METRIC_PAGES_REWRITTEN, 1);
     html_engine_free(page->engine);
+    imports_free(page->imports);
     decoder_free(page->decoder);
     encoder_free(page->encoder);
     buf_free(&page->first);
@@ -441,13 +448,25 @@ bool page_filter_add(struct exchange *x, struct str type, enum coding in, enum c
     return filter_add(x, type, in, out) != NULL;
 }
 
+static enum html_action worker_ref(void *owner, const struct html_ref *ref,
+                                   struct html_note *note_out)
+{
+    struct page_filter *page = owner;
+
+    return html_engine_ref(page->engine, ref, note_out);
+}
+
 bool worker_filter_add(struct exchange *x, enum coding in, enum coding out)
 {
-    struct page_filter *page = filter_add(x, STR("text/javascript"), in, out);
+    static const struct html_ops ops = {.on_ref = worker_ref, .on_output = page_output};
+    const char *empty = arena_printf(&x->arena, "%sempty.js", x->site->config->prefix);
+    struct page_filter *page =
+        empty != NULL ? filter_add(x, STR("text/javascript"), in, out) : NULL;
 
     if (page == NULL)
         return false;
     page->state = PAGE_PASS;
+    page->imports = imports_new(&ops, str_c(empty), page);
     page->guard = page->worker = true;
     return true;
 }

@@ -355,6 +355,12 @@ bool html_engine_rules(struct html_engine *engine, struct str text, struct buf *
     return buf_append_str(out, note.instead.len > 0 ? note.instead : STR("{}"));
 }
 
+enum html_action html_engine_ref(struct html_engine *engine, const struct html_ref *ref,
+                                 struct html_note *note_out)
+{
+    return on_ref(engine, ref, note_out);
+}
+
 bool html_engine_push(struct html_engine *engine, struct str in)
 {
     return rewriter_push(engine->rw, (const uint8_t *)in.ptr, in.len);

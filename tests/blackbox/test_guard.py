@@ -82,7 +82,7 @@ self.onmessage = function () {
   importScripts('https://connect.facebook.net/en_US/fbevents.js', '/part.js');
   postMessage([strict, self.part, String(fetch)]);
 };"""
-MODULE = b"onmessage = () => { new XMLHttpRequest().open('GET', 'https://static.hotjar.com/x'); fetch('https://www.facebook.com/tr?id=21'); postMessage('done'); };"
+MODULE = b"import 'https://connect.facebook.net/m.js'; import('https://connect.facebook.net/n.js').catch(() => {}); onmessage = () => { new XMLHttpRequest().open('GET', 'https://static.hotjar.com/x'); fetch('https://www.facebook.com/tr?id=21'); postMessage('done'); };"
 SERVICE = b"""onactivate = event => event.waitUntil(clients.claim());
 onfetch = event => { if (/beat/.test(event.request.url)) event.respondWith(fetch('https://www.facebook.com/tr?id=22', {mode: 'no-cors'})
   .then(() => new Response('done'))); };"""
