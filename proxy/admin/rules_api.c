@@ -101,14 +101,21 @@ static const char *from_of(const struct admin_client *c, char out[64])
     return out;
 }
 
+/* "reason": why, for the record. A member that is misspelt would be one that is left out. */
 static bool apply_set(struct rules_state *state, const struct admin *a, const json_t *request,
                       const struct rules_author *author, struct fault *f)
 {
+    static const char *const members[] = {"set", "mode", "site", "reason"};
+    struct json_at root = json_at_root("request", STR(""), request);
     const char *set = json_string_value(json_object_get(request, "set"));
     const char *mode = json_string_value(json_object_get(request, "mode"));
     const char *site = json_string_value(json_object_get(request, "site"));
+    struct str text = {NULL, 0};
     enum rules_choice choice;
 
+    if (!json_at_only(&root, members, COUNT_OF(members), f) ||
+        !json_at_key_str(&root, "site", JSON_MAY, &text, f))
+        return false;
     if (set == NULL || mode == NULL || !rules_choice_parse(str_c(mode), &choice)) {
         fault_set(f, "expected \"set\" and \"mode\": enforce, report, off or config");
         return false;
@@ -131,6 +138,8 @@ static bool apply_set(struct rules_state *state, const struct admin *a, const js
 static bool apply(struct rules_state *state, const struct admin_client *c, const json_t *request,
                   bool rollback, struct fault *f)
 {
+    static const char *const members[] = {"revision", "reason"};
+    struct json_at root = json_at_root("request", STR(""), request);
     const json_t *revision = json_object_get(request, "revision");
     char from[64];
     struct rules_author author = {
@@ -138,6 +147,8 @@ static bool apply(struct rules_state *state, const struct admin_client *c, const
 
     if (!rollback)
         return apply_set(state, c->admin, request, &author, f);
+    if (!json_at_only(&root, members, COUNT_OF(members), f))
+        return false;
     if (!json_is_integer(revision) || json_integer_value(revision) < 0) {
         fault_set(f, "expected \"revision\": a number");
         return false;

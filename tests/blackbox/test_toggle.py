@@ -213,6 +213,18 @@ def test_a_request_that_cannot_be_recorded_says_why(proxy):
     assert not shows_hotjar(proxy)
 
 
+@pytest.mark.parametrize("path,request_, word", [
+    ("", {"set": "hotjar", "mode": "off", "sit": "s"}, "unknown key"), ("", {"set": "hotjar", "mode": "off", "site": 1}, "a string"),
+    ("", {"set": "hotjar", "mode": "off", "site": None}, "a string"), ("", ["hotjar", "off"], "object"),
+    ("/rollback", {"revision": 0, "site": "s"}, "unknown key")])
+def test_a_request_that_is_half_understood_changes_nothing(proxy, path, request_, word):
+    """A site that is misspelt would be all sites."""
+    body = json.dumps(request_).encode()
+    answer = ask_admin(proxy, b"POST /api/v1/rules%s HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (path.encode(), len(body)) + body)
+    assert b" 400 " in answer.split(b"\r\n")[0] and word.encode() in answer, answer
+    assert not shows_hotjar(proxy)
+
+
 def test_many_may_ask_for_the_status_at_once(proxy):
     ledger = proxy.role("ledger")
     os.kill(ledger, signal.SIGSTOP)  # all questions are open before the first answer
