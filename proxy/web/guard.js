@@ -225,18 +225,14 @@
    */
   R.g.splice(0).forEach(g => {
     var name = g[0], mask = g[1], queue = [], stand = g[2];
-    if (name in top || !needs(mask)) return;
-    var take = path => (...args) => {
-      queue.push(real => Reflect.apply(path ? real[path] : real, real, args));
+    if (name in top) return;
+    /* A function with functions inside: what is called is owner()[key], which the real one will have. */
+    var take = (owner, key) => new Proxy((...args) => {
+      queue.push(() => owner()[key](...args));
       args.forEach(a => a && setTimeout(a.hitCallback || a.event_callback || needs));
-    };
-    if (!stand) {
-      stand = new Proxy(take(), {
-        get: (f, key) => f[key] ??= key.at && key !== 'then' ? take(key) : f[key]
-      });
-      stands.push(() => needs(mask) || top[name] === stand && delete top[name] || !top[name] || queue.forEach(call => call(top[name])));
-    }
-    top[name] = stand;
+    }, { get: (f, next) => f[next] ??= next.at && next !== 'then' ? take(() => owner()[key], next) : f[next] });
+    top[name] = stand ||= stands.push(() => needs(mask) || top[name] === stand && delete top[name] || !top[name] ||
+      queue.forEach(call => call())) && take(() => top, name);
   });
   var handOver = () => stands = stands.filter(stand => stand());
 

@@ -398,14 +398,15 @@ def test_what_was_called_is_handed_over(browser, proxy):
     browser.get(f"http://localhost:{proxy.port}/benign")
     settled(browser)
     assert browser.execute_script("""
-        fbq('init', 1); fbq('track', 'A'); ttq.track('B'); dataLayer.push('first');
+        fbq('init', 1); fbq('track', 'A'); ttq.track('B'); twttr.widgets.load.now('C'); dataLayer.push('first');
         window.got = [];
         document.dispatchEvent(new CustomEvent('consent:change', {detail: {decided: true, grants: {marketing: true, analytics: true}}}));
         var gone = typeof fbq;
         window.fbq = function () { got.push([].slice.call(arguments).join()); };
         window.ttq = {track: function (a) { got.push('ttq ' + a); }};
+        var load = function () {}; load.now = function (a) { got.push((this === load) + ' ' + a); }; window.twttr = {widgets: {load: load}};
         return [gone, dataLayer.length];""") == ["undefined", 1]
-    until(lambda: browser.execute_script("return got") == ["init,1", "track,A", "ttq B"])
+    until(lambda: browser.execute_script("return got") == ["init,1", "track,A", "ttq B", "true C"])
 
 
 def test_lists_are_taken_over_by_the_tag(browser, proxy):
