@@ -52,24 +52,24 @@ struct audit {
     struct buf target; /* the same question to it */
     bool direct;       /* --direct: the stores themselves, not the admin */
     bool journal;      /* --journal, or no Redis configured */
-    bool one;          /* get */
+    bool away;         /* Redis did not answer: the journal is asked */
     bool headed;       /* the head was printed */
+    bool one;          /* get */
     bool missing;      /* with one: it is not there */
-    uint64_t leaf;     /* with one */
     bool status_only;  /* ledger status: the newest record alone */
-    uint64_t behind;   /* with status_only: the leaf behind Redis' newest */
     bool counting;     /* stats */
     bool suppress;     /* with counting: small figures are left out */
     bool whole_days;   /* with counting: no filter but from and to, at midnight */
+    bool decided;      /* with counting: counters have told how often the question was shown */
+    bool held;         /* counted from the journal, whose first record is below */
     enum stats_by by;
-    const struct audit_remote *asked; /* for counters */
-    bool decided;                     /* they have told how often the question was shown */
-    struct audit_stats *stats;        /* owned; with counting */
-    bool away;                        /* Redis did not answer: the journal is asked */
-    bool held;                        /* counted from the journal, whose first record is below */
-    uint64_t held_leaf, held_ms;      /* leaf UINT64_MAX: it is empty */
-    uint64_t left;                    /* rows still wanted */
+    uint64_t leaf;               /* with one */
+    uint64_t behind;             /* with status_only: the leaf behind Redis' newest */
+    uint64_t held_leaf, held_ms; /* with held; leaf UINT64_MAX: it is empty */
+    uint64_t left;               /* rows still wanted */
     uint64_t rows;
+    const struct audit_remote *asked; /* for counters */
+    struct audit_stats *stats;        /* owned; with counting */
     char cursor[QUERY_CURSOR_LEN + 1];
     struct loop *loop;
     struct rlink *link;

@@ -177,7 +177,7 @@ static void print_doubts(const json_t *visit)
     if (status >= 400)
         printf("%s: the page was answered with status %lld\n", state, (long long)status);
     if (!json_is_true(json_object_get(visit, "complete")))
-        printf("%s: not at rest after %u s; what came later is not counted\n", state,
+        printf("%s: not at rest after %d s; what came later is not counted\n", state,
                SCAN_LOAD_MS / 1000);
 }
 

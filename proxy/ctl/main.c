@@ -239,6 +239,18 @@ static int run(struct ctl_args *args)
     return printed(without_command(args), CTL_FAILED);
 }
 
+/* The number of the option with this name, or of the next word without dashes; cnt: none. */
+static size_t option_find(const struct ctl_option *options, size_t cnt, const char *dashed,
+                          size_t word)
+{
+    size_t at = 0, words = 0;
+
+    while (at < cnt && (dashed != NULL ? strcmp(options[at].name, dashed) != 0
+                                       : options[at].name[0] != '\0' || words++ < word))
+        at++;
+    return at;
+}
+
 bool ctl_options(const struct ctl_args *args, const struct ctl_option *options, size_t cnt)
 {
     size_t word = 0;   /* words without dashes so far */
@@ -248,11 +260,8 @@ bool ctl_options(const struct ctl_args *args, const struct ctl_option *options, 
 
     for (int i = 0; i < args->argc; i++) {
         bool dashed = args->argv[i][0] == '-' && args->argv[i][1] != '\0';
-        size_t at = 0, words = 0;
+        size_t at = option_find(options, cnt, dashed ? args->argv[i] : NULL, word);
 
-        while (at < cnt && (dashed ? strcmp(options[at].name, args->argv[i]) != 0
-                                   : options[at].name[0] != '\0' || words++ < word))
-            at++;
         if (at == cnt) {
             (void)ctl_fail("\"%s\" is not expected here; see --help", args->argv[i]);
             return false;
