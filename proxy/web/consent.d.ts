@@ -2,7 +2,9 @@
  * What pages under consentd find on `window`. The state is that of the page as it was served, and
  * after a choice on it that of the choice.
  *
- *   if (window.consent?.state.grants.analytics) startCounting();
+ *   addEventListener('load', () => {
+ *     if (window.consent?.state.grants.analytics) startCounting();
+ *   });
  *   document.addEventListener('consent:change', (event) => {
  *     if (event.detail.grants.marketing) showMap();
  *   });
@@ -23,7 +25,7 @@ export interface Consent {
 
 declare global {
   interface Window {
-    /** Absent where the banner is off and until its script has run. */
+    /** Absent where the banner is off and until its script has run: not after the page's load event. */
     readonly consent?: Consent;
   }
   interface DocumentEventMap {
