@@ -416,6 +416,24 @@ def test_two_machines_with_one_node_number(tmp_path):
     redis.stop()
 
 
+def test_another_writer_takes_over(tmp_path):
+    """From the moment on that Redis names another owner nothing of this one is applied, asked for or not."""
+    redis = Redis(tmp_path)
+    proxy = Proxy(tmp_path, ledger={"redis": redis.url})
+    choose(proxy, 10)
+    wait_for(lambda: settled(proxy))
+    own, mark = (redis.call("keys", pattern).strip() for pattern in ("c:own:*", "*:hw"))
+    applied, name = redis.call("get", mark), redis.call("get", own).strip()
+    redis.call("set", own, ("1" if name[0] == "0" else "0") + name[1:])
+    choose(proxy, 20)
+    wait_for(lambda: metric(proxy, "redis_blocked") == 1)
+    assert redis.call("get", mark) == applied
+    assert len(records(proxy, "--journal")) >= 30
+    proxy.process.terminate()
+    proxy.process.wait(30)
+    redis.stop()
+
+
 # --- rot ---------------------------------------------------------------------------------------
 
 def test_last_batch_rots_and_redis_has_it(tmp_path):
