@@ -434,6 +434,25 @@ def test_another_writer_takes_over(tmp_path):
     redis.stop()
 
 
+def test_redis_goes_back_in_time_under_a_connection(tmp_path):
+    """What it had and lost is applied again from the journal, before anything that comes after."""
+    redis = Redis(tmp_path)
+    proxy = Proxy(tmp_path, ledger={"redis": redis.url})
+    choose(proxy, 10)
+    wait_for(lambda: settled(proxy))
+    each = "for _, k in ipairs(redis.call('KEYS', ARGV[1])) do redis.call(ARGV[2], k, ARGV[3] .. string.sub(k, ARGV[4])) end return 'done'"
+    assert redis.call("eval", each, "0", "{c:*", "COPY", "kept", "1").strip() == "done"
+    choose(proxy, 20)
+    wait_for(lambda: settled(proxy))
+    assert redis.call("eval", each, "0", "kept*", "RENAME", "", "5").strip() == "done"
+    choose(proxy, 5)
+    wait_for(lambda: settled(proxy) and len(records(proxy)) >= 35, 40)
+    assert records(proxy) == records(proxy, "--journal")
+    proxy.process.terminate()
+    proxy.process.wait(30)
+    redis.stop()
+
+
 # --- rot ---------------------------------------------------------------------------------------
 
 def test_last_batch_rots_and_redis_has_it(tmp_path):
