@@ -3,7 +3,8 @@
  *
  * free and realloc of this program stand before libc's, so that jansson, hiredis, libevent and
  * OpenSSL come here as well. What a block holds is what malloc_usable_size(3) says. The next
- * functions are looked up, so that a library put before libc is still asked.
+ * functions are looked up at the first call, so that another allocator that was put before libc
+ * (LD_PRELOAD) gets back what it gave.
  */
 #include "consentd/residue.h"
 
@@ -30,12 +31,28 @@ void residue_stack(void)
 #else
 
 typedef void (*free_fn)(void *p);
+typedef void *(*realloc_fn)(void *p, size_t len);
 
-void __libc_free(void *p);
-void *__libc_realloc(void *p, size_t len);
-
-static free_fn next_free = __libc_free;
+static free_fn next_free;
+static realloc_fn next_realloc;
 static bool wiping;
+
+/* False while it is under way: what dlsym gives back meanwhile is not given on. */
+static bool look_up(void)
+{
+    static bool looking;
+    void *of_free, *of_realloc;
+
+    if (next_free != NULL || looking)
+        return next_free != NULL;
+    looking = true;
+    of_free = dlsym(RTLD_NEXT, "free");
+    of_realloc = dlsym(RTLD_NEXT, "realloc");
+    memcpy(&next_realloc, &of_realloc, sizeof(next_realloc));
+    memcpy(&next_free, &of_free, sizeof(next_free));
+    looking = false;
+    return next_free != NULL;
+}
 
 /* The compiler may know what was asked for, which is less than what the block has. */
 static void clear(void *p, size_t from, size_t to)
@@ -48,16 +65,14 @@ static void clear(void *p, size_t from, size_t to)
 
 void residue_heap(void)
 {
-    void *next = dlsym(RTLD_NEXT, "free");
-
-    if (next != NULL)
-        memcpy(&next_free, &next, sizeof(next));
     wiping = true;
 }
 
 void free(void *p)
 {
-    if (wiping && p != NULL)
+    if (p == NULL || !look_up())
+        return;
+    if (wiping)
         clear(p, 0, malloc_usable_size(p));
     next_free(p);
 }
@@ -65,11 +80,12 @@ void free(void *p)
 /* Moves by hand: libc would leave the old block as it is. */
 void *realloc(void *p, size_t len)
 {
-    size_t usable = p != NULL ? malloc_usable_size(p) : 0;
+    size_t usable;
     void *fresh;
 
-    if (!wiping)
-        return __libc_realloc(p, len);
+    if (look_up() && !wiping && next_realloc != NULL)
+        return next_realloc(p, len);
+    usable = p != NULL ? malloc_usable_size(p) : 0;
     if (p != NULL && len == 0) {
         free(p);
         return NULL;

@@ -8,11 +8,12 @@ import json
 import os
 import pathlib
 import re
+import subprocess
 import time
 
 import pytest
 
-from harness import BUILD, wait_for
+from harness import BUILD, ROOT, wait_for
 from test_erasure import World, subject_of
 
 SANITIZED = b"__asan_init" in (BUILD / "consentd").read_bytes() if (BUILD / "consentd").exists() else False
@@ -106,3 +107,11 @@ def test_nothing_of_an_erased_person_stays_in_memory(tmp_path):
     left = found(world.proxy, patterns)
     world.stop()
     assert not left, "\n".join(map(str, left[:60]))
+
+
+@pytest.mark.parametrize("library", sorted(pathlib.Path("/usr/lib").glob("*/libjemalloc.so.2")), ids=lambda path: path.name)
+def test_another_allocator_gets_back_what_it_gave(library):
+    """redis-server's own, put before libc's: what a library got from it before main() began, too."""
+    for command in ([BUILD / "consentctl", "rules", "check", "--rules", ROOT / "rules"], [BUILD / "consentd", "--version"]):
+        out = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ, LD_PRELOAD=str(library)))
+        assert out.returncode == 0, (command, out.returncode, out.stderr)
