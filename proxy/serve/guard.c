@@ -4,8 +4,8 @@
  * The element comes first in the head, so that nothing of the page runs before it. Its address
  * names the grants, the rules, the configuration and the script: what it answers never changes,
  * and is cached for ever. Who comes from elsewhere has no copy yet, and the page would wait for it:
- * there the script stands in the page itself, and the file is fetched for the next page when there
- * is nothing else to do.
+ * there the script stands in the page itself. Nothing is fetched ahead for the next page: most
+ * visitors decide on the first one, and behind a decision the script is another.
  */
 #include <string.h>
 
@@ -110,28 +110,19 @@ static bool is_ascii(struct str text)
     return all < 0x80;
 }
 
-static bool address_attribute(const struct exchange *x, const char *name, const char *key,
-                              struct buf *out)
-{
-    return buf_append_c(out, name) && html_escape(out, str_c(x->site->config->prefix)) &&
-           buf_printf(out, "guard.js?v=%s\"", key);
-}
-
 /* The file's name is what the script knows itself by in the stacks of errors. */
-static bool element_with_text(const struct exchange *x, const char *key, struct str text,
-                              struct buf *out)
+static bool element_with_text(const struct exchange *x, struct str text, struct buf *out)
 {
     return buf_append_c(out, "<script data-consent-guard=\"\"") &&
            nonce_attribute(out, enforcement_of(x)->script_nonce) && buf_append_c(out, ">") &&
-           buf_append_str(out, text) && buf_append_c(out, "//# sourceURL=guard.js\n</script>") &&
-           address_attribute(x, "<link rel=\"prefetch\" as=\"script\" href=\"", key, out) &&
-           buf_append_c(out, ">");
+           buf_append_str(out, text) && buf_append_c(out, "//# sourceURL=guard.js\n</script>");
 }
 
 static bool element_with_address(const struct exchange *x, const char *key, struct buf *out)
 {
-    return buf_append_c(out, "<script data-consent-guard=\"\"") &&
-           address_attribute(x, " src=\"", key, out) &&
+    return buf_append_c(out, "<script data-consent-guard=\"\" src=\"") &&
+           html_escape(out, str_c(x->site->config->prefix)) &&
+           buf_printf(out, "guard.js?v=%s\"", key) &&
            nonce_attribute(out, enforcement_of(x)->script_nonce) &&
            integrity_attribute(out, enforcement_of(x)->guard_hash) &&
            buf_append_c(out, "></script>");
@@ -149,7 +140,7 @@ bool guard_element(const struct exchange *x, bool xml, struct buf *out)
     ok =
         xml || !enforcement_of(x)->script_inline || !arrives(x) || guard_text(x, key, &made, &text);
     if (ok && text.len > 0 && is_ascii(text))
-        ok = element_with_text(x, key, text, out);
+        ok = element_with_text(x, text, out);
     else
         ok = ok && element_with_address(x, key, out);
     buf_free(&made);
