@@ -32,6 +32,14 @@ def metric(proxy, name):
     return int(next(line.split()[1] for line in out.splitlines() if line.startswith(f"consentd_{name} ")))
 
 
+def end(*parts):
+    """Proxies, and last the Redis that they ship to: each ends by itself."""
+    for proxy in parts[:-1]:
+        proxy.process.terminate()
+        proxy.process.wait(30)
+    parts[-1].stop()
+
+
 def settled(proxy):
     return "lacks 0" in proxy.ctl("ledger", "status").stdout
 
@@ -112,9 +120,7 @@ def test_redis_refuses(tmp_path, fault, why):
     wait_for(lambda: metric(proxy, "redis_blocked") == 0)
     rows = records(proxy)
     assert rows == records(proxy, "--journal") and len(rows) >= 90
-    proxy.process.terminate()
-    proxy.process.wait(30)
-    redis.stop()
+    end(proxy, redis)
 
 
 # --- Redis loses what it had -------------------------------------------------------------------
@@ -378,9 +384,7 @@ def test_clock_that_is_not_redis(tmp_path, faults, monkeypatch):
     assert metric(proxy, "clock_steps_total") == 1
     choose(proxy, 5)
     wait_for(lambda: settled(proxy))
-    proxy.process.terminate()
-    proxy.process.wait(30)
-    redis.stop()
+    end(proxy, redis)
 
 
 # --- two of one --------------------------------------------------------------------------------
@@ -410,10 +414,7 @@ def test_two_machines_with_one_node_number(tmp_path):
     wait_for(lambda: settled(first))
     assert metric(second, "redis_blocked") == 1 and "another machine" in second.log()
     assert records(first) == records(first, "--journal")
-    for proxy in (second, first):
-        proxy.process.terminate()
-        proxy.process.wait(30)
-    redis.stop()
+    end(second, first, redis)
 
 
 def test_another_writer_takes_over(tmp_path):
@@ -429,9 +430,7 @@ def test_another_writer_takes_over(tmp_path):
     wait_for(lambda: metric(proxy, "redis_blocked") == 1)
     assert redis.call("get", mark) == applied
     assert len(records(proxy, "--journal")) >= 30
-    proxy.process.terminate()
-    proxy.process.wait(30)
-    redis.stop()
+    end(proxy, redis)
 
 
 def test_redis_goes_back_in_time_under_a_connection(tmp_path):
@@ -448,9 +447,7 @@ def test_redis_goes_back_in_time_under_a_connection(tmp_path):
     choose(proxy, 5)
     wait_for(lambda: settled(proxy) and len(records(proxy)) >= 35, 40)
     assert records(proxy) == records(proxy, "--journal")
-    proxy.process.terminate()
-    proxy.process.wait(30)
-    redis.stop()
+    end(proxy, redis)
 
 
 # --- rot ---------------------------------------------------------------------------------------
@@ -473,9 +470,7 @@ def test_last_batch_rots_and_redis_has_it(tmp_path):
     signed(proxy, max(more) + 1)
     wait_for(lambda: proxy.ctl("audit", "verify", "--deep").returncode == 0)
     assert metric(proxy, "log_refused") == 0
-    proxy.process.terminate()
-    proxy.process.wait(30)
-    redis.stop()
+    end(proxy, redis)
 
 
 @pytest.mark.parametrize("owned", [True, False])
@@ -504,9 +499,7 @@ def test_a_mark_in_redis_that_nobody_believes(tmp_path, owned):
     wait_for(lambda: settled(proxy), 60)
     assert records(proxy) == records(proxy, "--journal")
     assert proxy.ctl("audit", "verify", "--deep").returncode == 0
-    proxy.process.terminate()
-    proxy.process.wait(30)
-    redis.stop()
+    end(proxy, redis)
 
 
 def test_last_batch_rots_and_only_the_checkpoint_knows(tmp_path):
@@ -555,9 +548,7 @@ def test_journal_from_an_old_backup(tmp_path):
     signed(proxy, max(more) + 1)
     # every checkpoint that Redis kept, those the backup never saw too, is one of this history
     wait_for(lambda: proxy.ctl("audit", "verify", "--deep").returncode == 0)
-    proxy.process.terminate()
-    proxy.process.wait(30)
-    redis.stop()
+    end(proxy, redis)
 
 
 class SlowReads(threading.Thread):
@@ -606,9 +597,7 @@ def test_a_slow_redis_gives_back_what_it_has(tmp_path):
     assert min(choose(proxy, 10)) >= size
     assert len(records(proxy, "--journal")) >= size + 10
     assert metric(proxy, "log_refused") == 0 and metric(proxy, "journal_missing_records") == 0
-    proxy.process.terminate()
-    proxy.process.wait(30)
-    redis.stop()
+    end(proxy, redis)
 
 
 def test_journal_lost_altogether(tmp_path):
@@ -625,9 +614,7 @@ def test_journal_lost_altogether(tmp_path):
     assert records(proxy, "--journal") == rows
     signed(proxy, size)
     wait_for(lambda: proxy.ctl("audit", "verify", "--deep").returncode == 0)
-    proxy.process.terminate()
-    proxy.process.wait(30)
-    redis.stop()
+    end(proxy, redis)
 
 
 # --- keys --------------------------------------------------------------------------------------
